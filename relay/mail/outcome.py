@@ -1,0 +1,60 @@
+"""What became of a recipient in one attempt, and of the attempt as a whole (RFC 3464 2.3.3).
+
+Recipients are named by id. A recipient that an attempt does not name is still owed.
+"""
+
+from dataclasses import dataclass, field
+
+from relay.mail.reply import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The host took the responsibility: 2xx to the final dot (or to BDAT LAST)."""
+
+    reply: Reply
+    host: str  # "name[ip]:port"
+    reports_success: bool = False  # the host has DSN: it, not we, reports NOTIFY=SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """To be tried again. `is_unknown`: lost after the final dot, so it may have been accepted."""
+
+    reply: Reply
+    host: str
+    is_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Refused for good, here or there."""
+
+    reply: Reply
+    host: str
+
+
+Outcome = Relayed | Delayed | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFailure:
+    """No host of the next hop could be used at all: the lane's trouble, not the message's.
+
+    `reply` tells the last host's trouble: its own words, or ours with status 4.4.x.
+    """
+
+    reply: Reply
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The result of one attempt at one (message, lane).
+
+    `outcomes` may be partial: with `site` set, recipients that are not named there were not
+    decided and stay owed; without it every recipient is named.
+    """
+
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    site: SiteFailure | None = None
