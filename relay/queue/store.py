@@ -1,0 +1,249 @@
+"""The contract that every queue store keeps, and the values that go in and out of it.
+
+A store owns what must survive: messages, their recipients, their place in the lanes, the lanes'
+own state. It decides nothing: times, attempts and outcomes are told to it. All methods are called
+in the reactor's thread and every Deferred fires there. A Deferred that fired without error means:
+committed to stable storage. One that failed with StoreFailed means: nothing of it was recorded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Attribute, Interface
+
+from relay.mail.content import Content
+from relay.mail.envelope import Envelope, Origin, Recipient
+from relay.mail.outcome import Outcome
+
+UNROUTED = ""
+"""The lane of recipients that no route leads to: kept with an alarm, never claimed."""
+
+
+class StoreFailed(Exception):
+    """The store could not do it (disk full, I/O error ...). Its text is for operators only."""
+
+
+class StoreUnusable(StoreFailed):
+    """The store cannot be opened: locked by another process, unwritable, damaged. One clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as stored. `accepted_at` in unix seconds; the queue id sorts by time."""
+
+    queue_id: str
+    envelope: Envelope
+    origin: Origin
+    content: Content
+    accepted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to insert. Each recipient id stands in exactly one lane.
+
+    `in_hand`: the lanes whose work the caller takes in hand with this very insertion, so that no
+    claim yields it; it stays in hand until it is settled or the process ends.
+    """
+
+    message: Message
+    lanes: Mapping[str, tuple[int, ...]]
+    in_hand: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The unit of work: what one message still owes on one lane. `attempt`: charged so far."""
+
+    message: Message
+    lane: str
+    recipients: tuple[Recipient, ...]
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Work taken in hand. `next_due_at`: when the lane's next waiting work is due, None: none."""
+
+    works: tuple[Work, ...]
+    next_due_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What one attempt at one (message, lane) came to; recorded in one transaction, all or nothing.
+
+    Relayed and Failed recipients are done. Delayed ones, and those not named, stay owed and wait
+    for `next_attempt_at` under `attempt`. `reports` (DSNs) are inserted in the same transaction,
+    but only where the message still exists (an operator may have removed it meanwhile).
+    """
+
+    queue_id: str
+    lane: str
+    outcomes: Mapping[int, Outcome]
+    attempt: int
+    next_attempt_at: float
+    reports: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """`is_removed`: nothing is owed on any lane any more; message and content are gone.
+
+    `is_known` is False where the message was removed before: nothing was recorded, no report made.
+    """
+
+    is_removed: bool
+    is_known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """A lane as stored. `attempt` 0: healthy. `waiting`: its units of work, in hand ones included."""
+
+    name: str
+    attempt: int = 0
+    next_attempt_at: float = 0.0
+    is_held: bool = False
+    waiting: int = 0
+    last_reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`start_number` grows by one with each opening of this store; `lanes` that have work or state."""
+
+    start_number: int
+    lanes: tuple[LaneState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages an operator means. Globs are case-insensitive; "<>" is the null reverse-path.
+
+    All conditions that are set must hold; a message matches `lane` and `recipient` by any of its
+    recipients still owed. Empty: every message.
+    """
+
+    queue_ids: tuple[str, ...] = ()
+    lane: str | None = None
+    sender: str | None = None
+    recipient: str | None = None
+    accepted_before: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRecipient:
+    """state: waiting, in_hand, relayed, failed. next_attempt_at is the work's own, not the lane's."""
+
+    id: int
+    forward_path: str
+    state: str
+    lane: str
+    attempt: int
+    next_attempt_at: float
+    last_reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message as operators see it."""
+
+    queue_id: str
+    reverse_path: str
+    size: int
+    accepted_at: float
+    is_held: bool
+    recipients: tuple[ListedRecipient, ...] = field(default_factory=tuple)
+
+
+class IContentWriter(Interface):
+    """Takes the content of one message as it comes in. Memory stays bounded whatever the size."""
+
+    size = Attribute("octets written so far")
+
+    def registerProducer(producer: IPushProducer) -> None:
+        """`producer` is paused while the disk is behind, and resumed after."""
+
+    def write(chunk: bytes) -> None:
+        """Append. Never raises for disk trouble: that makes `insert` fail."""
+
+    def finish() -> Content:
+        """No more is coming. Synced only by the `insert` of a message with this content."""
+
+    def discard() -> None:
+        """Forget it all, the file too. Harmless after `finish`, unless it was inserted."""
+
+
+class IStore(Interface):
+    """One open queue. `now` and all times are unix seconds."""
+
+    def open() -> Deferred[Opened]:
+        """Clear what a crash left. Fails with StoreUnusable."""
+
+    def close() -> Deferred[None]:
+        """Commit what waits, then let go. Nothing may be called after it."""
+
+    def new_content(queue_id: str) -> IContentWriter:
+        """A writer for the message that will be inserted under `queue_id`."""
+
+    def insert(new: NewMessage) -> Deferred[None]:
+        """Content and rows on stable storage, all or nothing."""
+
+    def claim(lane: str, now: float, limit: int) -> Deferred[Claim]:
+        """Take in hand up to `limit` due works of a lane, the longest due first.
+
+        Skips what is in hand and what is held; whether the lane is held or backing off is the
+        caller's business.
+        """
+
+    def settle(settlement: Settlement) -> Deferred[Settled]:
+        """Record an attempt's outcomes; the work is no longer in hand."""
+
+    def claim_expired(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
+        """Take in hand works of messages accepted before then, oldest first.
+
+        Skips what is in hand, held messages, held lanes, and work released or retried by an
+        operator that has had no attempt since.
+        """
+
+    def overdue(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
+        """Works (not taken in hand) of messages accepted before then and not yet warned about.
+
+        Skips held messages and lanes. All works of one message come in the same answer.
+        """
+
+    def warned(queue_id: str, reports: tuple[NewMessage, ...]) -> Deferred[bool]:
+        """Note the delay warning and insert its DSN in one transaction. False: message is gone."""
+
+    def save_lane(state: LaneState) -> Deferred[None]:
+        """Store a lane's attempt, next_attempt_at, is_held and last_reply (`waiting` is ignored)."""
+
+    def lanes() -> Deferred[Sequence[LaneState]]:
+        """Every lane that has work or stored state, by name."""
+
+    def move(queue_id: str, lane: str, to: Mapping[int, str]) -> Deferred[bool]:
+        """Put owed recipients of a lane on other lanes, due at once, attempts kept.
+
+        False where the message is gone or in hand on that lane.
+        """
+
+    def find(selection: Selection, after: str, limit: int) -> Deferred[Sequence[Listed]]:
+        """Messages by queue id, those after `after` ("": from the first)."""
+
+    def works(queue_ids: Sequence[str]) -> Deferred[Sequence[Work]]:
+        """The waiting works of these messages, without taking them in hand."""
+
+    def hold(queue_ids: Sequence[str]) -> Deferred[Sequence[str]]:
+        """Hold messages: their works are not claimed until released. Yields the ids found."""
+
+    def release(queue_ids: Sequence[str], now: float) -> Deferred[Sequence[str]]:
+        """End the hold; their works are due now. Yields the ids that were held."""
+
+    def retry(queue_ids: Sequence[str], now: float) -> Deferred[Sequence[str]]:
+        """Make their works due now (held ones stay held). Yields the ids found."""
+
+    def remove(queue_ids: Sequence[str]) -> Deferred[Sequence[str]]:
+        """Remove messages whole, in hand or not. Yields the ids found."""

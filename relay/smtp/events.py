@@ -1,0 +1,154 @@
+"""What the engines tell their shells: plain values, made on the hot path, never changed.
+
+A server event marked (answer) stands for a command that the shell must answer with `reply()`
+before the engine yields the next event; until then `next_event()` returns PAUSED.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from relay.mail.reply import Reply
+
+
+class Signal(Enum):
+    """What `next_event` returns when there is no event."""
+
+    NEED_DATA = "need data"
+    PAUSED = "paused"
+
+
+NEED_DATA = Signal.NEED_DATA
+PAUSED = Signal.PAUSED
+
+
+class RemoteProtocolError(Exception):
+    """The peer broke the protocol so that the session cannot go on. The one error that escapes."""
+
+
+class LocalProtocolError(Exception):
+    """Our own shell called the engine out of turn: a defect."""
+
+
+# --- server ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Hello:
+    """(answer) EHLO or HELO; it also ends a transaction. Answer with `engine.hello_reply()`."""
+
+    verb: str  # "EHLO" | "HELO"
+    name: str  # as given: not trusted, may be anything printable
+
+
+@dataclass(slots=True)
+class Mail:
+    """(answer) MAIL FROM, well-formed, in sequence, SIZE within the limit."""
+
+    reverse_path: str
+    size: int  # announced, 0: not
+    body: str  # "", "7BIT", "8BITMIME"
+    smtputf8: bool
+    ret: str
+    envid: str
+
+
+@dataclass(slots=True)
+class Rcpt:
+    """(answer) RCPT TO, well-formed, in sequence, within max_recipients."""
+
+    forward_path: str
+    notify: str
+    orcpt: str
+
+
+@dataclass(slots=True)
+class ContentBegin:
+    """(answer) DATA with at least one accepted recipient, or the first BDAT (`is_chunked`).
+
+    Answer 354 or a refusal. For BDAT 354 means "take it" and is not sent; a refusal is sent for
+    every chunk, whose octets are swallowed.
+    """
+
+    is_chunked: bool
+
+
+@dataclass(slots=True)
+class ContentChunk:
+    """Octets of content: unstuffed, line ends normalised. Never empty. No answer."""
+
+    octets: bytes
+
+
+@dataclass(slots=True)
+class ContentEnd:
+    """(answer) End of content. With `refusal` set the content must not go on: answer with it.
+
+    `must_close`: close the session after the reply.
+    """
+
+    size: int
+    refusal: Reply | None = None
+    must_close: bool = False
+
+
+@dataclass(slots=True)
+class Answered:
+    """(answer with `reply`) A command that the engine judged itself: NOOP, HELP, VRFY, RSET, every
+    syntax or sequence error, a limit. `resets`: the transaction, if any, is over."""
+
+    command: str  # the verb as far as it was known: "RSET", "MAIL", "?"
+    reply: Reply
+    resets: bool = False
+    must_close: bool = False
+
+
+@dataclass(slots=True)
+class Quit:
+    """(answer) QUIT: answer 221 and close."""
+
+
+@dataclass(slots=True)
+class Closed:
+    """The peer is gone (EOF), whatever was under way."""
+
+
+# --- client ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Greeted:
+    """The server's greeting: 220 means welcome."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
+class HelloReplied:
+    """The reply to EHLO, or to HELO where EHLO was refused with 5xx (RFC 5321 3.2)."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
+class Replied:
+    """The reply to one command of a transaction, in order.
+
+    `recipient_id` is set for RCPT, and for LMTP's replies to the final dot.
+    """
+
+    command: str  # MAIL, RCPT, DATA, BDAT, DOT, RSET, QUIT
+    reply: Reply
+    recipient_id: int | None = None
+
+
+@dataclass(slots=True)
+class Unsolicited:
+    """A reply while none was awaited: typically 421 before the server closes."""
+
+    reply: Reply
+
+
+ServerEvent = (
+    Hello | Mail | Rcpt | ContentBegin | ContentChunk | ContentEnd | Answered | Quit | Closed
+)
+ClientEvent = Greeted | HelloReplied | Replied | Unsolicited | Closed
