@@ -1,0 +1,21 @@
+"""The configuration: `load(path)` gives a Config or raises ConfigError."""
+
+from relay.config.reading import Config, ConfigError, load
+from relay.config.schema import Admin, Listener, Queue, Route, Timeouts, TrafficLog, Upstream
+from relay.config.values import HostAddress, Network, SocketAddress
+
+__all__ = [
+    "Admin",
+    "Config",
+    "ConfigError",
+    "HostAddress",
+    "Listener",
+    "Network",
+    "Queue",
+    "Route",
+    "SocketAddress",
+    "Timeouts",
+    "TrafficLog",
+    "Upstream",
+    "load",
+]

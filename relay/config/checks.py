@@ -1,0 +1,195 @@
+"""What the keys of a configuration say together: contradictions, and doubts worth a warning.
+
+Contradictions are looked for in the raw tables, so that they are told together with the mistakes
+inside single values; whatever has the wrong type is passed over here, since that is told anyway.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from relay.config.schema import Queue, Route, Settings
+from relay.config.values import Network, duration
+
+Raw = Mapping[str, Any]
+
+_WIDE = {4: 24, 6: 48}
+"""Public networks with a shorter prefix than these rarely belong to one owner alone."""
+
+
+def contradictions(raw: Raw) -> list[str]:
+    """Keys that cannot stand together, each with its path. `raw`: TOML with lists as tuples."""
+    return [
+        *_names_used_twice(raw, "listener"),
+        *_names_used_twice(raw, "upstream"),
+        *_addresses_used_twice(raw),
+        *_no_listener(raw),
+        *_routes_to_nowhere(raw),
+        *_warning_after_expiry(raw),
+    ]
+
+
+def doubts(settings: Settings) -> list[str]:
+    """What is allowed and probably not meant."""
+    return [
+        *_short_hostname(settings),
+        *_volatile_queue(settings),
+        *_open_relay(settings),
+        *_lost_reports(settings),
+        *_idle_parts(settings),
+        *_circles(settings),
+        *_nothing_recorded(settings),
+    ]
+
+
+def _tables(raw: Raw, key: str) -> Iterator[tuple[str, Raw]]:
+    tables = raw.get(key)
+    for index, table in enumerate(tables if isinstance(tables, tuple) else ()):
+        if isinstance(table, dict):
+            yield f"{key}[{index}]", table
+
+
+def _used_twice(raw: Raw, key: str, attribute: str) -> Iterator[tuple[str, str, str]]:
+    first: dict[str, str] = {}
+    for path, table in _tables(raw, key):
+        value = table.get(attribute)
+        if isinstance(value, str) and first.setdefault(value, path) != path:
+            yield f"{path}.{attribute}", value, first[value]
+
+
+def _names_used_twice(raw: Raw, key: str) -> Iterator[str]:
+    for path, name, first in _used_twice(raw, key, "name"):
+        yield f"{path}: {name!r} is the name of {first} too; give each {key} its own"
+
+
+def _addresses_used_twice(raw: Raw) -> Iterator[str]:
+    for path, address, first in _used_twice(raw, "listener", "address"):
+        if not address.endswith(":0"):
+            yield f"{path}: {first} listens on {address!r} too; use another port or one listener"
+
+
+def _no_listener(raw: Raw) -> Iterator[str]:
+    if raw.get("listener") == ():
+        yield "listener: there is none, so nothing would be relayed; add [[listener]]"
+
+
+def _names(raw: Raw, key: str) -> set[str]:
+    return {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+
+
+def _routes_to_nowhere(raw: Raw) -> Iterator[str]:
+    known = {"upstream": _names(raw, "upstream"), "listener": _names(raw, "listener")}
+    for path, route in _tables(raw, "route"):
+        upstream, listeners = route.get("upstream"), route.get("listeners")
+        if isinstance(upstream, str) and upstream not in known["upstream"]:
+            yield _unknown(f"{path}.upstream", upstream, "upstream", known["upstream"])
+        for index, name in enumerate(listeners if isinstance(listeners, tuple) else ()):
+            if isinstance(name, str) and name not in known["listener"]:
+                yield _unknown(f"{path}.listeners[{index}]", name, "listener", known["listener"])
+
+
+def _unknown(path: str, name: str, kind: str, known: set[str]) -> str:
+    there = f"there are: {', '.join(sorted(known))}" if known else f"add [[{kind}]]"
+    return f"{path}: there is no {kind} named {name!r}; {there}"
+
+
+def _warning_after_expiry(raw: Raw) -> Iterator[str]:
+    queue = raw.get("queue")
+    if not isinstance(queue, dict):
+        return
+    try:
+        warn_text, expire_text = (
+            queue.get(key, Queue.model_fields[key].default)
+            for key in ("warn_after", "expire_after")
+        )
+        is_late = warn_text != "never" and duration(warn_text) >= duration(expire_text)
+    except (TypeError, ValueError):
+        return
+    if is_late:
+        yield (
+            f"queue.warn_after: {warn_text!r} is not before expire_after ({expire_text!r}), so "
+            'nobody would be warned; shorten it or write "never"'
+        )
+
+
+def _short_hostname(settings: Settings) -> Iterator[str]:
+    if "." not in settings.hostname.strip("."):
+        yield (
+            f"hostname: {settings.hostname!r} is not fully qualified; many servers refuse such a "
+            "name in EHLO; write e.g. relay.example.net"
+        )
+
+
+def _volatile_queue(settings: Settings) -> Iterator[str]:
+    if settings.queue.store == "memory:":
+        yield 'queue.store: "memory:" loses mail at every stop; write e.g. "sqlite:/var/spool"'
+
+
+def _open_relay(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        for place, network in enumerate(listener.relay_networks):
+            if why := _too_wide(network):
+                yield f"listener[{index}].relay_networks[{place}]: {network} {why}"
+        for place, pattern in enumerate(listener.accept_recipients):
+            if not pattern.rpartition("@")[2].strip("*"):
+                yield (
+                    f"listener[{index}].accept_recipients[{place}]: {pattern!r} lets anyone send "
+                    "to anyone: an open relay; write your own domains"
+                )
+
+
+def _too_wide(network: Network) -> str:
+    if network.prefixlen == 0:
+        return "lets the whole world send to anyone: an open relay; give your own networks"
+    if network.prefixlen < _WIDE[network.version] and not network.is_private:
+        return "is wide and public: every machine in it may send to anyone; give your own networks"
+    return ""
+
+
+def takes_everything(route: Route) -> bool:
+    """Every recipient whatever its sender, if only the listener is right."""
+    return (not route.recipients or "*" in route.recipients) and (
+        not route.senders or "*" in route.senders
+    )
+
+
+def _lost_reports(settings: Settings) -> Iterator[str]:
+    """DSNs are routed by recipient whatever the listener: only a route for all takes them all."""
+    may_take = (
+        (not route.recipients or "*" in route.recipients)
+        and (not route.senders or "*" in route.senders or "<>" in route.senders)
+        for route in settings.routes
+    )
+    if settings.postmaster is None and not any(may_take):
+        yield (
+            "postmaster: is not set, and no route takes reports to every sender: reports that no "
+            "route takes stay in the queue; set postmaster or add a route for all recipients"
+        )
+
+
+def _idle_parts(settings: Settings) -> Iterator[str]:
+    if not settings.routes:
+        yield "route: there is none: every recipient is refused with 550 5.7.1; add [[route]]"
+    used = {route.upstream for route in settings.routes}
+    for index, upstream in enumerate(settings.upstreams):
+        if upstream.name not in used:
+            yield f"upstream[{index}]: no route leads to {upstream.name!r}; nothing is sent there"
+    for index, route in enumerate(settings.routes[:-1]):
+        if takes_everything(route) and not route.listeners:
+            yield f"route[{index}]: takes everything, so the routes after it never match"
+            return
+
+
+def _circles(settings: Settings) -> Iterator[str]:
+    own = {(listener.host, listener.port): listener.name for listener in settings.listeners}
+    for index, upstream in enumerate(settings.upstreams):
+        for place, host in enumerate(upstream.hosts):
+            if (name := own.get((host.host, host.port))) is not None:
+                yield (
+                    f"upstream[{index}].hosts[{place}]: {host} is this relay's own listener "
+                    f"{name!r}: mail would go in a circle"
+                )
+
+
+def _nothing_recorded(settings: Settings) -> Iterator[str]:
+    if settings.traffic_log is None:
+        yield "traffic_log: is not set: nothing is recorded of what is relayed; add [traffic_log]"
