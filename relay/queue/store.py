@@ -26,7 +26,7 @@ class StoreFailed(Exception):
 
 
 class StoreUnusable(StoreFailed):
-    """The store cannot be opened: locked by another process, unwritable, damaged. One clear line."""
+    """The store cannot be opened: locked, unwritable, damaged ... One clear line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """A lane as stored. `attempt` 0: healthy. `waiting`: its units of work, in hand ones included."""
+    """A lane as stored. `attempt` 0: healthy. `waiting`: its works, those in hand included."""
 
     name: str
     attempt: int = 0
@@ -113,7 +113,7 @@ class LaneState:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """`start_number` grows by one with each opening of this store; `lanes` that have work or state."""
+    """`start_number` grows with each opening of this store; `lanes` that have work or state."""
 
     start_number: int
     lanes: tuple[LaneState, ...]
@@ -136,7 +136,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class ListedRecipient:
-    """state: waiting, in_hand, relayed, failed. next_attempt_at is the work's own, not the lane's."""
+    """state: waiting, in_hand, relayed, failed. `next_attempt_at` is the work's, not the lane's."""
 
     id: int
     forward_path: str
@@ -219,7 +219,7 @@ class IStore(Interface):
         """Note the delay warning and insert its DSN in one transaction. False: message is gone."""
 
     def save_lane(state: LaneState) -> Deferred[None]:
-        """Store a lane's attempt, next_attempt_at, is_held and last_reply (`waiting` is ignored)."""
+        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored)."""
 
     def lanes() -> Deferred[Sequence[LaneState]]:
         """Every lane that has work or stored state, by name."""

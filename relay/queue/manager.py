@@ -1,0 +1,469 @@
+"""The queue at work: commits what intake accepts, hands works to the deliverer, records what came.
+
+Owns the order "record -> commit -> say so" on both ends, and the lanes' memory. Decides nothing
+itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs, the store stores.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.mail.content import Content, InlineContent
+from relay.mail.envelope import Envelope
+from relay.mail.outcome import Attempt, Delayed, Outcome, SiteFailure
+from relay.mail.reply import Reply
+from relay.mail.trace import message_id_of
+from relay.notices import Accepted, Alarm, AlarmOver, Attempted, Observer, Removed, Reported
+from relay.queue.backoff import delay_after
+from relay.queue.lanes import Lane
+from relay.queue.reports import Owed, ReportMaker
+from relay.queue.schedule import Plan, Terms, expire, plan
+from relay.queue.store import (
+    Claim,
+    IStore,
+    LaneState,
+    Message,
+    NewMessage,
+    Opened,
+    Settled,
+    Settlement,
+    StoreFailed,
+    Work,
+)
+
+MAX_OCTETS_IN_HAND = 64 * 2**20
+"""Content held in memory by works in hand, over all lanes; beyond it mail waits in the store."""
+
+RECORD_RETRY = 1.0
+"""Seconds between tries to record outcomes while the store fails."""
+
+_log = Logger()
+
+
+class Deliverer(Protocol):
+    """Makes one attempt at a next hop."""
+
+    def deliver(
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+    ) -> Deferred[Attempt]:
+        """Never fails; `envelope.recipients` are just those owed on `lane`."""
+
+    def forget_trouble(self, lane: str) -> None:
+        """An operator wants the lane tried now: hosts that failed are tried again."""
+
+
+@dataclass(slots=True)
+class InHand:
+    """A work in hand, from claim to record. `octets`: what it holds of memory.
+
+    `is_attempt` False: taken only to be expired, outside of the lane's room. `plan` and `owed`
+    stand once the attempt is over, for the record and for what is said after it.
+    """
+
+    work: Work
+    lane: Lane
+    octets: int
+    is_attempt: bool = True
+    generation: int = 0
+    plan: Plan | None = None
+    owed: Owed | None = None
+
+
+class QueueManager:
+    """Start it with `start`, feed it with `accept`, end it with `stop`."""
+
+    def __init__(
+        self,
+        store: IStore,
+        deliverer: Deliverer,
+        clock: IReactorTime,
+        terms: Terms,
+        reports: ReportMaker,
+        observe: Observer,
+        lane_names: Iterable[str],
+        random: Random,
+        max_in_hand: int,
+    ) -> None:
+        self._store = store
+        self._deliverer = deliverer
+        self._clock = clock
+        self._terms = terms
+        self._reports = reports
+        self._observe = observe
+        self._random = random
+        self._max_in_hand = max_in_hand
+        self._lanes = {name: Lane(LaneState(name), max_in_hand) for name in lane_names}
+        self._octets_in_hand = 0
+        self._unrecorded: list[InHand] = []
+        self._record_call: IDelayedCall | None = None
+        self._is_stopping = False
+        self._works_in_hand = 0
+        self._when_idle: Deferred[None] | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self, opened: Opened) -> None:
+        """Resume from the stored times."""
+        for state in opened.lanes:
+            if state.name in self._lanes:
+                self._lanes[state.name] = Lane(state, self._max_in_hand)
+        for lane in self._lanes.values():
+            self._pump(lane)
+
+    def stop(self) -> Deferred[None]:
+        """Take nothing more in hand; fires when every attempt under way is settled."""
+        self._is_stopping = True
+        for lane in self._lanes.values():
+            self._cancel_wake(lane)
+        self._when_idle = Deferred()
+        self._check_idle()
+        return self._when_idle
+
+    @property
+    def is_recording(self) -> bool:
+        """False while the store cannot record outcomes: nothing is accepted nor delivered then."""
+        return not self._unrecorded or self._record_call is None
+
+    # --- operators ----------------------------------------------------------------------------
+
+    def lane(self, name: str) -> Lane | None:
+        """The lane of a next hop that the config knows."""
+        return self._lanes.get(name)
+
+    def lane_names(self) -> Iterable[str]:
+        return self._lanes
+
+    def status(self) -> dict[str, object]:
+        """For relayctl status."""
+        return {
+            "in_hand": self._works_in_hand,
+            "octets_in_hand": self._octets_in_hand,
+            "is_recording": self.is_recording,
+            "lanes": {name: repr(lane) for name, lane in self._lanes.items()},
+        }
+
+    def poke(self, name: str) -> None:
+        """An operator made work of this lane due, or freed it: a failing lane is probed at once."""
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.forget_trouble()
+            self._deliverer.forget_trouble(name)
+            lane.note_due(0.0)
+            self._pump(lane)
+
+    # --- intake -------------------------------------------------------------------------------
+
+    def accept(
+        self, message: Message, lanes: Mapping[str, tuple[int, ...]], message_id: str
+    ) -> Deferred[None]:
+        """Record and commit; only then say so (the Deferred), and start what has room.
+
+        Fails with StoreFailed: nothing was accepted.
+        """
+        if not self.is_recording:
+            return fail(StoreFailed("outcomes cannot be recorded"))
+        in_hand = self._reserve(message, lanes)
+        done = self._store.insert(NewMessage(message, lanes, tuple(in_hand)))
+        return done.addCallbacks(
+            self._accepted,
+            self._not_accepted,
+            callbackArgs=(message, lanes, in_hand, message_id),
+            errbackArgs=(message, in_hand),
+        )
+
+    def _reserve(self, message: Message, lanes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """The lanes that have room for this message at once, their room taken."""
+        if self._is_stopping or self._octets_in_hand >= MAX_OCTETS_IN_HAND:
+            return []
+        now = self._clock.seconds()
+        in_hand = []
+        for name in lanes:
+            lane = self._lanes.get(name)
+            if lane is not None and lane.room(now) > 0:
+                lane.in_hand += 1
+                in_hand.append(name)
+        self._octets_in_hand += len(in_hand) * _held_octets(message.content)
+        self._works_in_hand += len(in_hand)
+        return in_hand
+
+    def _accepted(
+        self,
+        _: None,
+        message: Message,
+        lanes: Mapping[str, tuple[int, ...]],
+        in_hand: list[str],
+        message_id: str,
+    ) -> None:
+        self._say_accepted(message, message_id)
+        for name, ids in lanes.items():
+            if name in in_hand:
+                recipients = message.envelope.recipients
+                if len(lanes) > 1:
+                    recipients = tuple(r for r in recipients if r.id in ids)
+                self._attempt(self._lanes[name], Work(message, name, recipients))
+            else:
+                self._note_due(name)
+
+    def _not_accepted(self, reason: Failure, message: Message, in_hand: list[str]) -> Failure:
+        for name in in_hand:
+            self._lanes[name].in_hand -= 1
+        self._octets_in_hand -= len(in_hand) * _held_octets(message.content)
+        self._works_in_hand -= len(in_hand)
+        self._check_idle()
+        return reason
+
+    def _say_accepted(self, message: Message, message_id: str) -> None:
+        self._observe(
+            Accepted(
+                message.queue_id,
+                message.origin,
+                message.envelope.reverse_path,
+                tuple([r.forward_path for r in message.envelope.recipients]),
+                message.content.size,
+                message_id,
+                "store",
+            )
+        )
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def _attempt(self, lane: Lane, work: Work) -> None:
+        message = work.message
+        envelope = message.envelope
+        if len(work.recipients) != len(envelope.recipients):
+            envelope = replace(envelope, recipients=work.recipients)
+        in_hand = InHand(work, lane, _held_octets(message.content), True, lane.generation)
+        self._deliverer.deliver(lane.name, message.queue_id, envelope, message.content).addCallback(
+            self._attempted, in_hand
+        ).addErrback(self._attempt_broke, in_hand)
+
+    def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
+        """A defect of ours is local trouble: the mail waits, the defect is told."""
+        _log.failure("delivery of {queue_id} broke", reason, queue_id=in_hand.work.message.queue_id)
+        if in_hand.plan is None:
+            reply = Reply(451, "4.3.0", ("local trouble while delivering",))
+            outcomes: dict[int, Outcome] = {
+                r.id: Delayed(reply, "") for r in in_hand.work.recipients
+            }
+            self._attempted(Attempt(outcomes), in_hand)
+
+    def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
+        work, lane = in_hand.work, in_hand.lane
+        now = self._clock.seconds()
+        lane_retry_at = None
+        if attempt.site is not None:
+            lane_retry_at = self._site_failed(lane, in_hand.generation, attempt.site, now)
+        elif lane.site_answered(in_hand.generation):
+            self._save_lane(lane)
+        in_hand.plan = plan(work, attempt, now, self._terms, self._random.random, lane_retry_at)
+        in_hand.owed = self._reports.of_settlement(work, in_hand.plan.outcomes, now)
+        self._record(in_hand)
+
+    def _site_failed(self, lane: Lane, generation: int, site: SiteFailure, now: float) -> float:
+        retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
+        if lane.site_failed(generation, retry_at, f"{site.host} said: {site.reply}"):
+            self._save_lane(lane)
+        return lane.next_attempt_at
+
+    def expire(self, work: Work) -> None:
+        """A work that was claimed because its time ran out: all it still owes has failed."""
+        lane = self._lanes.get(work.lane) or Lane(LaneState(work.lane), 0)
+        in_hand = InHand(work, lane, 0, is_attempt=False)
+        in_hand.plan = expire(work)
+        in_hand.owed = self._reports.of_settlement(
+            work, in_hand.plan.outcomes, self._clock.seconds()
+        )
+        self._works_in_hand += 1
+        self._record(in_hand)
+
+    def _save_lane(self, lane: Lane) -> None:
+        self._store.save_lane(lane.state()).addErrback(self._lane_not_saved, lane.name)
+
+    def _lane_not_saved(self, reason: Failure, name: str) -> None:
+        """Its backoff is lost at the next start: a probe comes early, no mail is harmed."""
+        reason.trap(StoreFailed)
+        _log.warn("the state of lane {name} was not stored: {why}", name=name, why=reason.value)
+
+    # --- settlements --------------------------------------------------------------------------
+
+    def _record(self, in_hand: InHand) -> None:
+        """Record the outcomes with the DSN they cause, commit, then say so."""
+        planned = in_hand.plan
+        assert planned is not None
+        work = in_hand.work
+        settlement = Settlement(
+            work.message.queue_id,
+            work.lane,
+            planned.outcomes,
+            planned.attempt,
+            planned.next_attempt_at,
+            () if in_hand.owed is None else (in_hand.owed.new,),
+        )
+        self._store.settle(settlement).addCallbacks(
+            self._recorded,
+            self._not_recorded,
+            callbackArgs=(in_hand, planned),
+            errbackArgs=(in_hand,),
+        )
+
+    def _recorded(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
+        lane = in_hand.lane
+        lane.in_hand -= in_hand.is_attempt
+        self._octets_in_hand -= in_hand.octets
+        self._works_in_hand -= 1
+        if settled.is_known:
+            self._say_settled(settled, in_hand, planned)
+            if not settled.is_removed:
+                lane.note_due(planned.next_attempt_at)
+        self._pump(lane)
+        if self._when_idle is not None:
+            self._check_idle()
+
+    def _say_settled(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
+        work = in_hand.work
+        message = work.message
+        queue_id = message.queue_id
+        delay = self._clock.seconds() - message.accepted_at
+        for recipient in work.recipients:
+            self._observe(
+                Attempted(
+                    queue_id,
+                    recipient.forward_path,
+                    work.lane,
+                    planned.outcomes[recipient.id],
+                    planned.attempt,
+                    delay,
+                    message.content.size,
+                    planned.next_attempt_at,
+                )
+            )
+        if in_hand.owed is not None:
+            self.say_reported(queue_id, in_hand.owed)
+        if settled.is_removed:
+            is_lost = planned.why != "done" and not message.envelope.reverse_path
+            self._observe(Removed(queue_id, "undeliverable" if is_lost else planned.why))
+
+    def say_reported(self, queue_id: str, owed: Owed) -> None:
+        """A DSN was committed: tell of it, and let its lane know."""
+        new = owed.new
+        self._observe(Reported(queue_id, new.message.queue_id, owed.recipients, owed.kind))
+        first = next(iter(new.message.content.chunks()), b"")
+        self._say_accepted(new.message, message_id_of(first))
+        if not owed.is_routed:
+            addressee = new.message.envelope.recipients[0].forward_path
+            self._observe(
+                Alarm(
+                    "no route for a DSN",
+                    f"{new.message.queue_id} to <{addressee}> is kept in the queue: add a route"
+                    " that leads there, or set postmaster to an address that has one",
+                )
+            )
+        for name in new.lanes:
+            self._note_due(name)
+
+    def _not_recorded(self, reason: Failure, in_hand: InHand) -> None:
+        """Delivering on without a record would make duplicates: stop until the store is well."""
+        self._unrecorded.append(in_hand)
+        if self._record_call is None:
+            _log.error("outcomes cannot be recorded: {why}", why=reason.getErrorMessage())
+            self._observe(Alarm("queue store", reason.getErrorMessage()))
+            self._record_call = self._clock.callLater(RECORD_RETRY, self._record_again)
+
+    def _record_again(self) -> None:
+        """Try a small record; what waits follows once that is through."""
+        probe = self._store.save_lane(self._unrecorded[0].lane.state())
+        probe.addCallbacks(self._store_is_well, self._store_is_ill)
+
+    def _store_is_ill(self, reason: Failure) -> None:
+        self._record_call = self._clock.callLater(RECORD_RETRY, self._record_again)
+        self._check_idle()
+
+    def _store_is_well(self, _: None) -> None:
+        self._record_call = None
+        waiting, self._unrecorded = self._unrecorded, []
+        self._observe(AlarmOver("queue store", f"{len(waiting)} outcomes are being recorded"))
+        for in_hand in waiting:
+            self._record(in_hand)
+        for lane in self._lanes.values():
+            self._pump(lane)
+
+    # --- claims -------------------------------------------------------------------------------
+
+    def _note_due(self, name: str, at: float = 0.0) -> None:
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.note_due(at)
+            self._pump(lane)
+
+    def _pump(self, lane: Lane) -> None:
+        """Take the lane's due work in hand while it has room; else see to be woken."""
+        if self._is_stopping or lane.next_due_at is None or lane.is_claiming:
+            return
+        now = self._clock.seconds()
+        if not lane.is_worth_claiming(now):
+            self._arm_wake(lane, now)
+            return
+        if not self.is_recording or self._is_full(lane):
+            return
+        room = lane.room(now)
+        lane.is_claiming = True
+        lane.next_due_at = None
+        self._store.claim(lane.name, now, room).addCallbacks(
+            self._claimed, self._not_claimed, (lane,), errbackArgs=(lane,)
+        )
+
+    def _is_full(self, lane: Lane) -> bool:
+        """Memory is full; a lane with nothing in hand still gets its turn, so that none starves."""
+        return self._octets_in_hand >= MAX_OCTETS_IN_HAND and lane.in_hand > 0
+
+    def _claimed(self, claim: Claim, lane: Lane) -> None:
+        lane.is_claiming = False
+        if claim.next_due_at is not None:
+            lane.note_due(claim.next_due_at)
+        lane.in_hand += len(claim.works)
+        self._works_in_hand += len(claim.works)
+        for work in claim.works:
+            self._octets_in_hand += _held_octets(work.message.content)
+            self._attempt(lane, work)
+        self._pump(lane)
+
+    def _not_claimed(self, reason: Failure, lane: Lane) -> None:
+        reason.trap(StoreFailed)
+        _log.error("lane {name}: {why}", name=lane.name, why=reason.getErrorMessage())
+        lane.is_claiming = False
+        lane.note_due(self._clock.seconds() + RECORD_RETRY)
+        self._pump(lane)
+
+    def _arm_wake(self, lane: Lane, now: float) -> None:
+        at = lane.wake_at()
+        self._cancel_wake(lane)
+        if at is not None and at > now:
+            lane.wake_call = self._clock.callLater(at - now, self._woken, lane)
+
+    def _woken(self, lane: Lane) -> None:
+        lane.wake_call = None
+        self._pump(lane)
+
+    def _cancel_wake(self, lane: Lane) -> None:
+        call, lane.wake_call = lane.wake_call, None
+        if call is not None:
+            call.cancel()
+
+    def _check_idle(self) -> None:
+        """Nothing is under way, or nothing that can be recorded: the stop need not wait."""
+        if self._when_idle is None:
+            return
+        if self._works_in_hand == len(self._unrecorded):
+            done, self._when_idle = self._when_idle, None
+            done.callback(None)
+
+
+def _held_octets(content: Content) -> int:
+    """What a work in hand keeps in memory: content in a file is read as it goes."""
+    return content.size if type(content) is InlineContent else 0
