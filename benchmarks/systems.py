@@ -1,0 +1,80 @@
+"""What is measured, each started afresh before a sink: the relay, Postfix, and nothing between."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from tests.interop.peers import TUNED, Postfix
+from tests.process.relay_process import RelayProcess, upstream
+
+
+class System(Protocol):
+    """`pid` is the root of its process tree; 0 where there is none."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def pid(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def clean_up(self) -> None: ...
+
+
+class TheRelay:
+    """This relay, with the settings it ships with, log and synced queue included."""
+
+    def __init__(self, sink: int, folder: Path) -> None:
+        self._relay = RelayProcess([upstream("sink", sink)], parent=folder)
+        self.port = self._relay.port
+
+    @property
+    def pid(self) -> int:
+        return self._relay.child.pid
+
+    def start(self) -> None:
+        self._relay.start()
+
+    def clean_up(self) -> None:
+        self._relay.clean_up()
+
+
+class ThePostfix:
+    """Postfix, tuned, forwarding."""
+
+    def __init__(self, sink: int, folder: Path) -> None:
+        self._postfix = Postfix(sink, TUNED, parent=folder)
+        self.port = self._postfix.port
+
+    @property
+    def pid(self) -> int:
+        return self._postfix.pid
+
+    def start(self) -> None:
+        self._postfix.start()
+
+    def clean_up(self) -> None:
+        self._postfix.stop()
+
+
+class Nothing:
+    """smtp-source straight to smtp-sink: the limit of the load itself."""
+
+    pid = 0
+
+    def __init__(self, sink: int, folder: Path) -> None:
+        self.port = sink
+
+    def start(self) -> None:
+        pass
+
+    def clean_up(self) -> None:
+        pass
+
+
+SYSTEMS: dict[str, Callable[[int, Path], System]] = {
+    "relay": TheRelay,
+    "Postfix": ThePostfix,
+    "limit": Nothing,
+}
