@@ -1,0 +1,40 @@
+"""EHLO keywords: the list this relay offers, and the reading of another server's list.
+
+RFC 5321 4.1.1.1; a keyword stands once, upper case, with its parameters as one text.
+"""
+
+from collections.abc import Iterable
+
+MAX_KEYWORDS = 100  # remembered of one server: there are some 40 registered ones
+
+
+def offered_keywords(max_message_size: int, max_recipients: int) -> tuple[str, ...]:
+    """The lines of our EHLO reply after the first."""
+    return (
+        "PIPELINING",  # RFC 2920
+        f"SIZE {max_message_size}",  # RFC 1870
+        "8BITMIME",  # RFC 6152
+        "ENHANCEDSTATUSCODES",  # RFC 2034
+        "DSN",  # RFC 3461
+        "SMTPUTF8",  # RFC 6531
+        "CHUNKING",  # RFC 3030
+        f"LIMITS RCPTMAX={max_recipients}",  # RFC 9422
+    )
+
+
+def parse_keywords(lines: Iterable[str]) -> dict[str, str]:
+    """Keyword -> parameters, from the lines of an EHLO reply after the first; the first one wins.
+
+    "AUTH=LOGIN", an old form that some servers send beside "AUTH LOGIN", counts as the latter.
+    """
+    keywords: dict[str, str] = {}
+    for line in lines:
+        words = line.split(None, 1)
+        if not words or len(keywords) >= MAX_KEYWORDS:
+            continue
+        keyword = words[0].upper()
+        parameters = words[1].strip() if len(words) > 1 else ""
+        if keyword.startswith("AUTH="):
+            keyword, parameters = "AUTH", f"{words[0][5:]} {parameters}".strip()
+        keywords.setdefault(keyword, parameters)
+    return keywords
