@@ -1,0 +1,55 @@
+"""Sends many messages at once, and knows which of them got a 250."""
+
+import smtplib
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+SENDER = "sender@example.net"
+
+_TIMEOUT = 30.0
+
+
+def content(subject: str, size: int = 2000) -> bytes:
+    lines = b"a line of text, as long as lines are\r\n" * (size // 38)
+    return b"From: sender@example.net\r\nSubject: %s\r\n\r\n%s" % (subject.encode(), lines)
+
+
+def send(port: int, recipients: Sequence[str], sender: str = SENDER, subject: str = "one") -> None:
+    """One message; raises unless every recipient and the content got a 250."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT) as session:
+        refused = session.sendmail(sender, list(recipients), content(subject))
+    assert not refused, refused
+
+
+@dataclass(slots=True)
+class Load:
+    """Messages to `NUMBER@example.org`, over some sessions at a time, each kept to its end.
+
+    A session that breaks ends its share: what was not accepted by then is the client's still.
+    """
+
+    port: int
+    accepted: set[str] = field(default_factory=set)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self, count: int, sessions: int = 10) -> None:
+        names = [f"{number}@example.org" for number in range(count)]
+        for share in range(sessions):
+            thread = threading.Thread(target=self._send, args=(names[share::sessions],))
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join(120)
+            assert not thread.is_alive()
+
+    def _send(self, names: Iterable[str]) -> None:
+        try:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=_TIMEOUT) as session:
+                for name in names:
+                    session.sendmail(SENDER, name, content(name))
+                    self.accepted.add(name)
+        except (smtplib.SMTPException, OSError):
+            return
