@@ -21,12 +21,11 @@ NUL = "NUL"
 _STUFFED = re.compile(rb"(?<=\n)\.(?!\r?\n)")
 
 
-def _fault(octets: bytes, may_hold_bare_lf: bool) -> str:
-    """What is wrong with octets that do not end in a CR whose LF is still to come."""
+def _fault(octets: bytes, crs: int, pairs: int, may_hold_bare_lf: bool) -> str:
+    """What is wrong with octets that hold so many CRs and CRLFs, and do not end in CR."""
     if b"\0" in octets:
         return NUL
-    pairs = octets.count(b"\r\n")
-    if octets.count(b"\r") != pairs:
+    if crs != pairs:
         return BARE_CR
     if not may_hold_bare_lf and octets.count(b"\n") != pairs:
         return BARE_LF
@@ -34,9 +33,7 @@ def _fault(octets: bytes, may_hold_bare_lf: bool) -> str:
 
 
 def _normalised(octets: bytes) -> bytes:
-    """Every LF preceded by exactly one CR; the octets hold no bare CR."""
-    if octets.count(b"\n") == octets.count(b"\r"):
-        return octets
+    """Every LF preceded by a CR; the octets hold no bare CR."""
     return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
@@ -60,14 +57,15 @@ class ContentDecoder:
         raw = self._held + data if self._held else data
         if self._is_after_crlf and raw.startswith(b".\r\n"):
             return b"", True, raw[3:]
-        if b"\n." in raw:  # no end and no stuffing without it
-            end = raw.find(b"\r\n.\r\n")
+        dot = raw.find(b"\r\n.")  # without it there is no end
+        if dot >= 0:
+            end = raw.find(b"\r\n.\r\n", dot)
             if end >= 0:
-                return self._decode(raw[: end + 2]), True, raw[end + 5 :]
+                return self._decode(raw[: end + 2], dot != end), True, raw[end + 5 :]
         if raw.endswith((b".", b"\r")):
-            return self._decode(self._hold_back(raw)), False, b""
+            return self._decode(self._hold_back(raw), dot >= 0), False, b""
         self._held = b""
-        return self._decode(raw), False, b""
+        return self._decode(raw, dot >= 0), False, b""
 
     def _hold_back(self, raw: bytes) -> bytes:
         """Keep an undecided end for the next time; what remains is decided."""
@@ -79,21 +77,26 @@ class ContentDecoder:
         self._held = raw[decided:]
         return raw[:decided]
 
-    def _decode(self, octets: bytes) -> bytes:
-        """Octets that are never cut between a dot at the begin of a line and what follows it."""
+    def _decode(self, octets: bytes, has_dots: bool) -> bytes:
+        """The octets are never cut between a dot at the begin of a line and what follows it.
+
+        `has_dots`: CRLF and a dot stand in them.
+        """
         if not octets:
             return b""
         begins_line = self._begins_line
         self._begins_line = octets.endswith(b"\n")
         self._is_after_crlf = octets.endswith(b"\r\n")
-        self.fault = self.fault or _fault(octets, self._normalises)
         if self.fault:
             return b""
+        crs, pairs = octets.count(b"\r"), octets.count(b"\r\n")
+        is_clean = octets.count(b"\n") == pairs == crs and b"\0" not in octets
         if begins_line and octets.startswith(b".") and not octets.startswith((b".\n", b".\r\n")):
             octets = octets[1:]
-        if b"\n." in octets:
-            octets = _STUFFED.sub(b"", octets)
-        return _normalised(octets)
+        if is_clean:
+            return octets.replace(b"\r\n.", b"\r\n") if has_dots else octets
+        self.fault = _fault(octets, crs, pairs, self._normalises)
+        return b"" if self.fault else _normalised(_STUFFED.sub(b"", octets))
 
 
 class ChunkDecoder:
@@ -113,8 +116,12 @@ class ChunkDecoder:
         if raw.endswith(b"\r"):
             self._held = b"\r"
             raw = raw[:-1]
-        if not self.fault:
-            self.fault = _fault(raw, self._normalises)
+        if self.fault:
+            return b""
+        crs, pairs = raw.count(b"\r"), raw.count(b"\r\n")
+        if raw.count(b"\n") == pairs == crs and b"\0" not in raw:
+            return raw
+        self.fault = _fault(raw, crs, pairs, self._normalises)
         return b"" if self.fault else _normalised(raw)
 
     def finish(self) -> None:
