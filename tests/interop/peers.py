@@ -55,7 +55,7 @@ _FORWARDING = {
     "biff": "no",
 }
 
-_UNCHANGED = {
+UNCHANGED = {
     "local_header_rewrite_clients": "",
     "always_add_missing_headers": "no",
     "disable_mime_output_conversion": "yes",
@@ -67,6 +67,7 @@ _UNCHANGED = {
 """So that a message comes out as it went in, but for Postfix's own Received field."""
 
 TUNED = {
+    "local_header_rewrite_clients": "",
     "default_process_limit": "200",
     "default_destination_concurrency_limit": "20",
     "initial_destination_concurrency": "20",
@@ -100,7 +101,7 @@ class Postfix:
     def __init__(
         self,
         forward_to: int,
-        settings: Mapping[str, str] = _UNCHANGED,
+        settings: Mapping[str, str] = UNCHANGED,
         access: Mapping[str, str] = {},
         parent: Path | None = None,
     ) -> None:

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.interop import clients
 from tests.interop.greylist import Greylist
-from tests.interop.peers import Postfix, SmtpSink
+from tests.interop.peers import UNCHANGED, Postfix, SmtpSink
 from tests.interop.received import without_received
 from tests.process.child import free_port, wait_until
 from tests.process.collector import Collector
@@ -71,7 +71,9 @@ class PostfixTests(_UpstreamTests):
         greylist = Greylist(refusals=2)
         self.addCleanup(greylist.stop)
         policy = f"check_policy_service inet:127.0.0.1:{greylist.port}, permit_mynetworks, reject"
-        relay = self.relay_to(self.postfix(settings={"smtpd_recipient_restrictions": policy}).port)
+        relay = self.relay_to(
+            self.postfix(settings={**UNCHANGED, "smtpd_recipient_restrictions": policy}).port
+        )
         self.send(relay, "one@example.org")
         (kept,) = self.collector.wait_for(1)
         self.assertEqual(kept.recipients, ["one@example.org"])

@@ -20,8 +20,9 @@ from tests.process.child import DEADLINE, Child, free_port, wait_until
 
 Fact = Mapping[str, Any]
 
-PROGRAMS = Path(sys.executable).parent
-"""Where twistd and relayctl of this very Python lie."""
+_TWISTD = "from twisted.scripts.twistd import run; run()"
+_RELAYCTL = "from relay.admin.cli import main; main()"
+"""What the installed programs do; so this checkout is tested, installed or not."""
 
 _ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
 
@@ -76,7 +77,16 @@ class RelayProcess:
     def launch(self) -> Child:
         """Without waiting for anything: for a relay that is expected not to start."""
         self.config.write_text("".join(_toml(self.settings)))
-        command = (PROGRAMS / "twistd", "-n", "--pidfile=", "relay", "--config", self.config)
+        command = (
+            sys.executable,
+            "-c",
+            _TWISTD,
+            "-n",
+            "--pidfile=",
+            "relay",
+            "--config",
+            self.config,
+        )
         self._child = Child(command, self.folder / "output", _ENVIRONMENT)
         return self._child
 
@@ -125,7 +135,7 @@ class RelayProcess:
 
     def relayctl(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [PROGRAMS / "relayctl", "--config", self.config, *words],
+            [sys.executable, "-c", _RELAYCTL, "--config", self.config, *words],
             capture_output=True,
             text=True,
             timeout=DEADLINE,
