@@ -1,0 +1,165 @@
+"""What the traffic log says of each notice: the event's name and its fields, in their order.
+
+A field that does not apply is left out. On the hot path: plain dicts, the second's text is kept.
+"""
+
+from collections.abc import Callable
+from time import gmtime, strftime
+from typing import Any
+
+from relay.mail.envelope import Origin
+from relay.mail.outcome import Delayed, Failed, Relayed
+from relay.notices import (
+    Accepted,
+    Alarm,
+    AlarmOver,
+    Attempted,
+    Connected,
+    Disconnected,
+    Held,
+    Rejected,
+    Released,
+    Removed,
+    Reported,
+    Started,
+    Stopped,
+)
+
+Fields = dict[str, Any]
+
+_EVENTS = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
+
+_second = -1
+_second_text = ""
+
+
+def rfc3339(at: float) -> str:
+    """Unix seconds as RFC 3339 text in UTC with microseconds."""
+    global _second, _second_text
+    micro = round(at * 1e6)
+    second = micro // 1000000
+    if second != _second:
+        _second_text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+        _second = second
+    return f"{_second_text}{micro % 1000000:06d}Z"
+
+
+def _without_blanks(**fields: str) -> Fields:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _what(event: str) -> Callable[[Started | Stopped | Alarm | AlarmOver], tuple[str, Fields]]:
+    return lambda notice: (event, _without_blanks(what=notice.what, why=notice.why))
+
+
+def _connected(notice: Connected) -> tuple[str, Fields]:
+    return "connected", {
+        "session": notice.session,
+        "client": notice.client,
+        "listener": notice.listener,
+    }
+
+
+def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
+    fields: Fields = {
+        "session": notice.session,
+        "client": notice.client,
+        "listener": notice.listener,
+    }
+    if notice.helo:
+        fields["helo"] = notice.helo
+    fields["reason"] = notice.reason
+    fields["transactions"] = notice.transactions
+    return "disconnected", fields
+
+
+def _origin(queue_id: str, origin: Origin) -> Fields:
+    if not origin.client:  # made here: a DSN
+        return {"queue_id": queue_id}
+    fields: Fields = {
+        "queue_id": queue_id,
+        "session": origin.session,
+        "client": origin.client,
+        "listener": origin.listener,
+        "helo": origin.helo,
+    }
+    if origin.user:
+        fields["user"] = origin.user
+    return fields
+
+
+def _accepted(notice: Accepted) -> tuple[str, Fields]:
+    fields = _origin(notice.queue_id, notice.origin)
+    fields["reverse_path"] = notice.reverse_path
+    fields["recipients"] = notice.recipients
+    fields["size"] = notice.size
+    if notice.message_id:
+        fields["message_id"] = notice.message_id
+    fields["delivery"] = notice.delivery
+    return "accepted", fields
+
+
+def _rejected(notice: Rejected) -> tuple[str, Fields]:
+    return "rejected", _without_blanks(
+        queue_id=notice.queue_id,
+        session=notice.session,
+        client=notice.client,
+        listener=notice.listener,
+        helo=notice.helo,
+        command=notice.command,
+        reply=notice.reply,
+        recipient=notice.recipient,
+    )
+
+
+def _attempted(notice: Attempted) -> tuple[str, Fields]:
+    outcome = notice.outcome
+    reply = outcome.reply
+    fields: Fields = {
+        "queue_id": notice.queue_id,
+        "recipient": notice.recipient,
+        "upstream": notice.upstream,
+        "host": outcome.host,
+        "reply": str(reply),
+        # Many servers send no status; a class alone is what RFC 3463 3.1 has for that.
+        "status": reply.status or f"{reply.code // 100}.0.0",
+        "attempt": notice.attempt,
+        "delay": round(notice.delay, 3),
+        "size": notice.size,
+    }
+    if outcome.__class__ is Delayed:
+        if notice.next_attempt_at is not None:
+            fields["next_attempt_at"] = rfc3339(notice.next_attempt_at)
+        if outcome.is_unknown:
+            fields["outcome"] = "unknown"
+    return _EVENTS[outcome.__class__], fields
+
+
+def _reported(notice: Reported) -> tuple[str, Fields]:
+    return "dsn", {
+        "queue_id": notice.queue_id,
+        "dsn_queue_id": notice.dsn_queue_id,
+        "recipients": notice.recipients,
+        "kind": notice.kind,
+    }
+
+
+def _why(event: str) -> Callable[[Held | Released | Removed], tuple[str, Fields]]:
+    return lambda notice: (event, {"queue_id": notice.queue_id, "why": notice.why})
+
+
+FACTS: dict[type, Callable[[Any], tuple[str, Fields]]] = {
+    Started: _what("started"),
+    Stopped: _what("stopped"),
+    Alarm: _what("alarm"),
+    AlarmOver: _what("alarm_over"),
+    Connected: _connected,
+    Disconnected: _disconnected,
+    Accepted: _accepted,
+    Rejected: _rejected,
+    Attempted: _attempted,
+    Reported: _reported,
+    Held: _why("held"),
+    Released: _why("released"),
+    Removed: _why("removed"),
+}
