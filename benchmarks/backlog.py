@@ -102,7 +102,7 @@ def _round(relay: RelayProcess, sink_port: int, folder: Path) -> Figures:
     finally:
         relay.stop()
         relay.traffic_log.unlink(missing_ok=True)
-        sink.stop()
+        sink.clean_up()
 
 
 def _start(relay: RelayProcess) -> float:

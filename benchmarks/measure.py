@@ -41,7 +41,7 @@ def measure(system_name: str, load: Workload, folder: Path) -> Figures:
         return _run(system, sink, load, folder)
     finally:
         system.clean_up()
-        sink.stop()
+        sink.clean_up()
 
 
 def middle(rounds: list[Figures]) -> Figures:

@@ -55,7 +55,7 @@ class ThePostfix:
         self._postfix.start()
 
     def clean_up(self) -> None:
-        self._postfix.stop()
+        self._postfix.clean_up()
 
 
 class Nothing:

@@ -1,6 +1,6 @@
 """Real servers as peers, for tests and benchmarks: Postfix in a folder of its own, and smtp-sink.
 
-Each listens on loopback alone, keeps everything in a temporary folder, and is stopped by `stop`.
+Each listens on loopback alone, keeps everything in a temporary folder, and goes with `clean_up`.
 """
 
 import os
@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.interop.tools import need, need_root
@@ -126,11 +126,14 @@ class Postfix:
         wait_until(lambda: is_open(self.port), f"Postfix on port {self.port}:\n{self.log}")
 
     def stop(self) -> None:
-        """Harmless when it does not run. Its folder goes too."""
+        """Harmless when it does not run. May be started again."""
+        if self._master_is_running():
+            self._command("stop")
+            wait_until(lambda: not self._master_is_running(), "end of Postfix")
+
+    def clean_up(self) -> None:
         try:
-            if self._master_is_running():
-                self._command("stop")
-                wait_until(lambda: not self._master_is_running(), "end of Postfix")
+            self.stop()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -138,23 +141,6 @@ class Postfix:
         """As a local program does, by sendmail."""
         command = [self._sendmail, "-C", str(self.folder / "etc"), "-i", "-f", sender]
         subprocess.run([*command, "--", *recipients], input=content, check=True, timeout=DEADLINE)
-
-    def flush(self) -> None:
-        """Try everything that waits now."""
-        postqueue = need("postqueue")
-        subprocess.run(
-            [postqueue, "-c", str(self.folder / "etc"), "-f"], check=True, timeout=DEADLINE
-        )
-
-    def reload(self) -> None:
-        """New processes: sessions that are open end."""
-        self._command("reload")
-
-    @property
-    def waiting(self) -> int:
-        """Messages in its queue."""
-        queues = ("maildrop", "incoming", "active", "deferred")
-        return sum(1 for name in queues for _ in _files(self.folder / "queue" / name))
 
     @property
     def pid(self) -> int:
@@ -234,12 +220,7 @@ class SmtpSink:
         """All messages so far, with smtp-sink's own header before each; lines end in LF."""
         return b"".join(path.read_bytes() for path in sorted((self.folder / "mail").iterdir()))
 
-    def stop(self) -> None:
+    def clean_up(self) -> None:
         if self._child is not None:
             self._child.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _files(folder: Path) -> Iterator[str]:
-    for _, _, names in os.walk(folder):
-        yield from names

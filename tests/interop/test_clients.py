@@ -83,7 +83,7 @@ class PostfixAsClientTests(_ThroughRelay, SynchronousTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.postfix = Postfix(forward_to=self.relay.port)
-        self.addCleanup(self.postfix.stop)
+        self.addCleanup(self.postfix.clean_up)
         self.postfix.start()
 
     def test_two_messages(self) -> None:

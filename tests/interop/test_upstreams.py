@@ -41,7 +41,7 @@ class PostfixTests(_UpstreamTests):
 
     def postfix(self, **arguments: object) -> Postfix:
         postfix = Postfix(self.collector.port, **arguments)
-        self.addCleanup(postfix.stop)
+        self.addCleanup(postfix.clean_up)
         postfix.start()
         return postfix
 
@@ -81,15 +81,18 @@ class PostfixTests(_UpstreamTests):
         relay.wait_until_empty()
         self.assertEqual(len(self.collector.kept), 1)
 
-    def test_postfix_ends_between_two_messages(self) -> None:
+    def test_restarted_between_two_messages(self) -> None:
         """The pooled session is dead when the second message comes: nobody notices."""
         postfix = self.postfix()
         relay = self.relay_to(postfix.port)
         self.send(relay, "one@example.org")
         relay.wait_for(1, "relayed")
-        postfix.reload()
+        postfix.stop()
+        postfix.start()
         self.send(relay, "two@example.org")
         self.assertEqual(len(self.collector.wait_for(2)), 2)
+        relay.wait_for(2, "relayed")
+        self.assertEqual(relay.facts("delayed"), [])
 
 
 class AiosmtpdTests(_UpstreamTests):
@@ -118,7 +121,7 @@ class AiosmtpdTests(_UpstreamTests):
 class SmtpSinkTests(_UpstreamTests):
     def test_content_and_envelope(self) -> None:
         sink = SmtpSink(keep=True)
-        self.addCleanup(sink.stop)
+        self.addCleanup(sink.clean_up)
         sink.start()
         relay = self.relay_to(sink.port)
         self.send(relay, "one@example.org", "two@example.org")
