@@ -208,7 +208,7 @@ class QueueManager:
                     recipients = tuple(r for r in recipients if r.id in ids)
                 self._attempt(self._lanes[name], Work(message, name, recipients))
             else:
-                self._note_due(name)
+                self.note_due(name)
 
     def _not_accepted(self, reason: Failure, message: Message, in_hand: list[str]) -> Failure:
         for name in in_hand:
@@ -365,7 +365,7 @@ class QueueManager:
                 )
             )
         for name in new.lanes:
-            self._note_due(name)
+            self.note_due(name)
 
     def _not_recorded(self, reason: Failure, in_hand: InHand) -> None:
         """Delivering on without a record would make duplicates: stop until the store is well."""
@@ -395,7 +395,8 @@ class QueueManager:
 
     # --- claims -------------------------------------------------------------------------------
 
-    def _note_due(self, name: str, at: float = 0.0) -> None:
+    def note_due(self, name: str, at: float = 0.0) -> None:
+        """Stored work of a lane is due at that time."""
         lane = self._lanes.get(name)
         if lane is not None:
             lane.note_due(at)

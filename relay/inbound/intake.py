@@ -1,0 +1,175 @@
+"""Takes the content of one message and sees it through to the commit.
+
+Adds the trace field, counts those that are there (loops), streams to the store's writer, and
+answers with the final reply. Local trouble is always a 4xx, with no word of what it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.mail.envelope import Envelope, Origin, Recipient
+from relay.mail.reply import Reply, reply
+from relay.mail.trace import message_id_of, received_count, received_field
+from relay.queue.store import IContentWriter, Message, StoreFailed
+
+MAX_HEADER_LOOKED_AT = 256 * 1024
+"""Octets of a header in which Received fields are counted; what is longer has no business there."""
+
+LOOPS = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
+STORE_TROUBLE = reply(451, "4.3.0", "Local trouble, try again later")
+NO_SPACE = reply(452, "4.3.1", "Insufficient system storage, try again later")
+
+_log = Logger()
+
+
+class Acceptor(Protocol):
+    """Where accepted messages go: the queue's manager."""
+
+    @property
+    def is_recording(self) -> bool: ...
+
+    def accept(
+        self, message: Message, lanes: dict[str, tuple[int, ...]], message_id: str
+    ) -> Deferred[None]: ...
+
+
+@dataclass(slots=True)
+class Transaction:
+    """A mail transaction as far as it has come: what MAIL and the accepted RCPTs said."""
+
+    reverse_path: str
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    recipients: list[Recipient] = field(default_factory=list)
+    lanes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, forward_path: str, notify: str, orcpt: str, lane: str) -> None:
+        """One more accepted recipient."""
+        recipient = Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
+        self.recipients.append(recipient)
+        self.lanes[lane] = (*self.lanes.get(lane, ()), recipient.id)
+
+    def envelope(self) -> Envelope:
+        return Envelope(
+            self.reverse_path,
+            tuple(self.recipients),
+            self.body,
+            self.smtputf8,
+            self.ret,
+            self.envid,
+        )
+
+
+class Receiving:
+    """One message on its way in: `write`, then `finish` or `discard`, each once."""
+
+    __slots__ = ("_header", "_header_size", "_intake", "_writer", "queue_id")
+
+    def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
+        self._intake = intake
+        self._writer = writer
+        self._header: list[bytes] = []
+        self._header_size = 0
+        self.queue_id = queue_id
+
+    def write(self, octets: bytes) -> None:
+        self._writer.write(octets)
+        if self._header_size < MAX_HEADER_LOOKED_AT:
+            self._header.append(octets)
+            self._header_size += len(octets)
+            if b"\r\n\r\n" in octets:
+                self._header_size = MAX_HEADER_LOOKED_AT
+
+    def discard(self) -> None:
+        self._writer.discard()
+
+    def finish(
+        self, transaction: Transaction, origin: Origin, answer: Callable[[Reply], None]
+    ) -> None:
+        """Commit, then answer 250; or answer why not. `answer` is called exactly once."""
+        header = b"".join(self._header)
+        intake = self._intake
+        if received_count(header) > intake.max_received:
+            self._writer.discard()
+            answer(LOOPS)
+            return
+        message = Message(
+            self.queue_id,
+            transaction.envelope(),
+            origin,
+            self._writer.finish(),
+            intake.clock.seconds(),
+        )
+        intake.acceptor.accept(message, transaction.lanes, message_id_of(header)).addCallbacks(
+            self._committed, self._not_committed, (answer,), errbackArgs=(answer,)
+        )
+
+    def _committed(self, _: None, answer: Callable[[Reply], None]) -> None:
+        answer(Reply(250, "2.0.0", (f"queued as {self.queue_id}",)))
+
+    def _not_committed(self, reason: Failure, answer: Callable[[Reply], None]) -> None:
+        self._writer.discard()
+        if reason.check(StoreFailed):
+            _log.error("{queue_id}: {why}", queue_id=self.queue_id, why=reason.getErrorMessage())
+        else:
+            _log.failure("{queue_id} was not stored", reason, queue_id=self.queue_id)
+        answer(STORE_TROUBLE)
+
+
+class Intake:
+    """Begins messages for the sessions of one listener."""
+
+    def __init__(
+        self,
+        hostname: str,
+        max_received: int,
+        acceptor: Acceptor,
+        new_content: Callable[[str], IContentWriter],
+        next_id: Callable[[], str],
+        has_space: Callable[[], bool],
+        clock: IReactorTime,
+    ) -> None:
+        self.hostname = hostname
+        self.max_received = max_received
+        self.acceptor = acceptor
+        self.clock = clock
+        self._new_content = new_content
+        self._next_id = next_id
+        self._has_space = has_space
+
+    def trouble(self) -> Reply | None:
+        """Why no mail is taken at this moment, or None."""
+        if not self.acceptor.is_recording:
+            return STORE_TROUBLE
+        if not self._has_space():
+            return NO_SPACE
+        return None
+
+    def begin(
+        self, transaction: Transaction, origin: Origin, protocol: str, producer: IPushProducer
+    ) -> Receiving:
+        """`protocol` as in the trace field: "ESMTP", "SMTP" ... (RFC 3848)."""
+        queue_id = self._next_id()
+        writer = self._new_content(queue_id)
+        writer.registerProducer(producer)
+        recipients = transaction.recipients
+        writer.write(
+            received_field(
+                hostname=self.hostname,
+                helo=origin.helo,
+                client=origin.client,
+                protocol=protocol,
+                queue_id=queue_id,
+                at=self.clock.seconds(),
+                for_recipient=recipients[0].forward_path if len(recipients) == 1 else "",
+            )
+        )
+        return Receiving(self, queue_id, writer)

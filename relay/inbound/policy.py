@@ -1,0 +1,66 @@
+"""Who may send what to whom: judges clients and recipients, answers with a reply or a lane.
+
+Denies by default: a recipient is taken from a trusted network, or because anyone may send to him.
+Holds no session; everything it judges is passed in.
+"""
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from relay.config.schema import Listener
+from relay.mail.address import AddressGlob, domain_of
+from relay.mail.reply import Reply, reply
+
+RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
+NO_ROUTE = reply(550, "5.7.1", "No route to this recipient")
+SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here")
+
+ROUTING_CHARACTERS = frozenset("%!@")
+"""Old ways to route by the local part: an upstream may follow them to anywhere."""
+
+LaneFor = Callable[[str, str, str], str | None]
+"""(forward_path, reverse_path, listener) -> the lane, or None where no route leads."""
+
+
+class Policy:
+    """The judgements of one listener."""
+
+    def __init__(self, listener: Listener, lane_for: LaneFor, postmaster: str | None) -> None:
+        self._listener = listener.name
+        self._networks = listener.relay_networks
+        self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
+        self._lane_for = lane_for
+        self._postmaster = postmaster
+
+    def trusts(self, host: str) -> bool:
+        """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
+        address = unmapped(host)
+        return any(address in network for network in self._networks)
+
+    def judge(
+        self, is_trusted: bool, reverse_path: str, forward_path: str
+    ) -> tuple[Reply | None, str, str]:
+        """(refusal or None, forward-path to relay to, its lane)."""
+        if forward_path == "postmaster" and self._postmaster:
+            # RFC 5321 4.5.1: <postmaster> without a domain is taken from anyone
+            forward_path, is_trusted = self._postmaster, True
+        if not is_trusted and (refusal := self._refusal_to_strangers(forward_path)):
+            return refusal, forward_path, ""
+        lane = self._lane_for(forward_path, reverse_path, self._listener)
+        if lane is None:
+            return NO_ROUTE if is_trusted else RELAYING_DENIED, forward_path, ""
+        return None, forward_path, lane
+
+    def _refusal_to_strangers(self, forward_path: str) -> Reply | None:
+        if not any(glob.matches(forward_path) for glob in self._accepted):
+            return RELAYING_DENIED
+        local_part = forward_path[: len(forward_path) - len(domain_of(forward_path)) - 1]
+        return SOURCE_ROUTED if ROUTING_CHARACTERS.intersection(local_part) else None
+
+
+def unmapped(host: str) -> IPv4Address | IPv6Address:
+    """The address that `host` means: ::ffff:192.0.2.1 is 192.0.2.1."""
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

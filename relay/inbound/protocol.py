@@ -1,0 +1,336 @@
+"""One client's session: the Twisted shell of the server engine.
+
+Feeds octets in, hands each event to its handler, writes the replies of one read in one write.
+Judges nothing: the engine knows the protocol, the policy who may, the intake how.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
+
+from relay.inbound.intake import Intake, Receiving, Transaction
+from relay.inbound.policy import Policy
+from relay.mail.envelope import Origin
+from relay.mail.reply import Reply, reply
+from relay.notices import Connected, Disconnected, Observer, Rejected
+from relay.smtp.events import (
+    Answered,
+    Closed,
+    ContentBegin,
+    ContentChunk,
+    ContentEnd,
+    Hello,
+    Mail,
+    Quit,
+    Rcpt,
+    RemoteProtocolError,
+    Signal,
+)
+from relay.smtp.server import ServerEngine
+from relay.smtp.wire import reply_octets
+
+MAX_BUFFERED = 128 * 1024
+"""Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
+
+OK = reply(250, "2.0.0", "OK")
+SENDER_OK = reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
+GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+BYE = reply(221, "2.0.0", "Bye")
+IDLE = reply(421, "4.4.2", "Idle for too long, closing")
+SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
+TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
+
+
+class InboundProtocol(Protocol, TimeoutMixin):
+    """Made by the listener for each connection."""
+
+    transport: ITCPTransport
+
+    def __init__(
+        self,
+        engine: ServerEngine,
+        policy: Policy,
+        intake: Intake,
+        observe: Observer,
+        session: str,
+        listener: str,
+        idle_timeout: float,
+        max_errors: int,
+        ended: Callable[["InboundProtocol"], None],
+    ) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._intake = intake
+        self._observe = observe
+        self._session = session
+        self._listener = listener
+        self._idle_timeout = idle_timeout
+        self._errors_left = max_errors
+        self._ended = ended
+        self._origin = Origin(listener, "")
+        self._protocol = "SMTP"
+        self._transaction: Transaction | None = None
+        self._receiving: Receiving | None = None
+        self._is_closing = False
+        self._is_leaving = False
+        self._is_waiting = False
+        self._is_paused = False
+        self._transactions = 0
+        self._reason = ""
+
+    # --- the connection -----------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.callLater = cast(Any, self._intake.clock).callLater
+        client = client_of(self.transport.getPeer())
+        self._origin = Origin(self._listener, client, session=self._session)
+        self._is_trusted = self._policy.trusts(client_host(client))
+        self._observe(Connected(self._session, client, self._listener))
+        self.setTimeout(self._idle_timeout)
+        self.transport.write(self._engine.reply(self._engine.greeting()))
+
+    def dataReceived(self, data: bytes) -> None:
+        self.resetTimeout()
+        self._engine.receive(data)
+        self._run()
+
+    def readConnectionLost(self) -> None:
+        """Half-closed by the client: nothing more is coming, what was sent is still answered."""
+        self._engine.receive(b"")
+        self._run()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.setTimeout(None)
+        self._drop_content()
+        why = self._reason or reason.getErrorMessage()
+        self._observe(
+            Disconnected(
+                self._session,
+                self._origin.client,
+                self._listener,
+                why,
+                self._transactions,
+                self._origin.helo,
+            )
+        )
+        self._is_closing = True
+        self._ended(self)
+
+    def timeoutConnection(self) -> None:
+        self._close(IDLE, "idle for too long")
+
+    def leave(self) -> None:
+        """Close as soon as nothing is under way: the relay is being stopped."""
+        self._is_leaving = True
+        if self._receiving is None:
+            self._close(SHUTTING_DOWN, "shutting down")
+
+    def abort(self) -> None:
+        """Close now. What was not answered 250 is the client's to send again."""
+        self._reason = "shutting down"
+        self.transport.abortConnection()
+
+    # --- the engine's events ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Handle events until the engine wants octets or an answer; write all replies at once."""
+        engine, handlers = self._engine, self._HANDLERS
+        out: list[bytes] = []
+        try:
+            while not self._is_closing:
+                event = engine.next_event()
+                if type(event) is Signal:
+                    break
+                answer = handlers[type(event)](self, event)
+                if answer is not None:
+                    out.append(engine.reply(answer))
+        except RemoteProtocolError as error:
+            self._is_closing, self._reason = True, str(error)
+        if out:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._is_closing:
+            self.transport.loseConnection()
+        else:
+            self._balance()
+
+    def _balance(self) -> None:
+        """Stop reading while too much waits for an answer that is not there yet."""
+        is_full = self._engine.buffered > MAX_BUFFERED and self._is_waiting
+        if is_full != self._is_paused:
+            self._is_paused = is_full
+            if is_full:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    def _hello(self, event: Hello) -> Reply:
+        self._end_transaction()
+        origin = self._origin
+        self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
+        self._protocol = "ESMTP" if event.verb == "EHLO" else "SMTP"
+        return self._engine.hello_reply()
+
+    def _mail(self, event: Mail) -> Reply:
+        if self._is_leaving:
+            return self._leave_now()
+        trouble = self._intake.trouble()
+        if trouble is not None:
+            return self._rejected("MAIL", trouble)
+        self._transaction = Transaction(
+            event.reverse_path, event.body, event.smtputf8, event.ret, event.envid
+        )
+        return SENDER_OK
+
+    def _rcpt(self, event: Rcpt) -> Reply:
+        transaction = cast(Transaction, self._transaction)
+        refusal, forward_path, lane = self._policy.judge(
+            self._is_trusted, transaction.reverse_path, event.forward_path
+        )
+        if refusal is not None:
+            return self._rejected("RCPT", refusal, event.forward_path)
+        transaction.add(forward_path, event.notify, event.orcpt, lane)
+        return RECIPIENT_OK
+
+    def _content_begin(self, event: ContentBegin) -> Reply:
+        trouble = self._intake.trouble()
+        if trouble is not None:
+            return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
+        transaction = cast(Transaction, self._transaction)
+        protocol = self._protocol
+        if transaction.smtputf8:
+            protocol = "UTF8SMTP"  # RFC 6531 4.3
+        self._receiving = self._intake.begin(transaction, self._origin, protocol, self.transport)
+        return GO_ON
+
+    def _content_chunk(self, event: ContentChunk) -> None:
+        if self._receiving is not None:
+            self._receiving.write(event.octets)
+
+    def _content_end(self, event: ContentEnd) -> Reply | None:
+        receiving = self._receiving
+        if event.refusal is not None or receiving is None:
+            self._drop_content()
+            self._transaction = None
+            refusal = event.refusal or SHUTTING_DOWN
+            if event.must_close:
+                self._is_closing, self._reason = True, str(refusal)
+            return self._rejected("DATA", refusal)
+        self._is_waiting = True
+        self.setTimeout(None)
+        transaction = cast(Transaction, self._transaction)
+        receiving.finish(transaction, self._origin, self._finished)
+        return None
+
+    def _finished(self, answer: Reply) -> None:
+        """The message is committed, or refused; the client may be gone by now."""
+        receiving = cast(Receiving, self._receiving)
+        self._receiving = None
+        self._transaction = None
+        self._is_waiting = False
+        if answer.code == 250:
+            self._transactions += 1
+        else:
+            self._rejected("DATA", answer, queue_id=receiving.queue_id)
+        if self._is_closing:
+            return
+        self.setTimeout(self._idle_timeout)
+        self.transport.write(self._engine.reply(answer))
+        if self._is_leaving:
+            self._close(SHUTTING_DOWN, "shutting down")
+        else:
+            self._run()
+
+    def _answered(self, event: Answered) -> Reply:
+        if event.resets:
+            self._end_transaction()
+        if event.must_close:
+            self._is_closing, self._reason = True, str(event.reply)
+        if event.reply.code >= 400:
+            return self._rejected(event.command, event.reply)
+        return event.reply
+
+    def _quit(self, event: Quit) -> Reply:
+        self._is_closing, self._reason = True, "quit"
+        return BYE
+
+    def _closed(self, event: Closed) -> None:
+        self._is_closing, self._reason = True, "closed by the client"
+
+    _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
+        Hello: _hello,
+        Mail: _mail,
+        Rcpt: _rcpt,
+        ContentBegin: _content_begin,
+        ContentChunk: _content_chunk,
+        ContentEnd: _content_end,
+        Answered: _answered,
+        Quit: _quit,
+        Closed: _closed,
+    }
+
+    # --- endings ------------------------------------------------------------------------------
+
+    def _rejected(
+        self, command: str, refusal: Reply, recipient: str = "", queue_id: str = ""
+    ) -> Reply:
+        """Tell the log; a client with too many errors is shown the door instead."""
+        origin = self._origin
+        self._observe(
+            Rejected(
+                self._session,
+                origin.client,
+                self._listener,
+                origin.helo,
+                command,
+                str(refusal),
+                recipient,
+                queue_id,
+            )
+        )
+        if refusal.code >= 500:
+            self._errors_left -= 1
+            if self._errors_left <= 0 and not self._is_closing:
+                self._is_closing, self._reason = True, "too many errors"
+                return TOO_MANY_ERRORS
+        return refusal
+
+    def _leave_now(self) -> Reply:
+        self._is_closing, self._reason = True, "shutting down"
+        return SHUTTING_DOWN
+
+    def _end_transaction(self) -> None:
+        self._drop_content()
+        self._transaction = None
+
+    def _drop_content(self) -> None:
+        """Content that is not being committed is forgotten; a commit under way goes on."""
+        if self._receiving is not None and not self._is_waiting:
+            self._receiving.discard()
+            self._receiving = None
+
+    def _close(self, last_word: Reply, reason: str) -> None:
+        if self._is_closing:
+            self.transport.abortConnection()
+            return
+        self._is_closing, self._reason = True, reason
+        self.transport.write(reply_octets(last_word))
+        self.transport.loseConnection()
+
+    def __repr__(self) -> str:
+        doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
+        return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
+
+
+def client_of(peer: IAddress) -> str:
+    """ "ip:port", IPv6 in brackets."""
+    host, port = cast(Any, peer).host, cast(Any, peer).port
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def client_host(client: str) -> str:
+    return client.rpartition(":")[0].strip("[]")

@@ -1,0 +1,65 @@
+"""Watches the free space of the spool's disk, so that new mail is refused before it is full."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from relay.notices import Alarm, AlarmOver, Observer
+
+INTERVAL = 1.0
+"""Seconds between looks: a disk does not fill faster than `min_free` in that time."""
+
+
+class SpaceWatch:
+    """`has_space` is False while less than `min_free` octets are free."""
+
+    def __init__(
+        self,
+        directory: Path,
+        min_free: int,
+        observe: Observer,
+        clock: IReactorTime,
+        free_octets: Callable[[Path], int] | None = None,
+    ) -> None:
+        self._directory = directory
+        self._min_free = min_free
+        self._observe = observe
+        self._free_octets = free_octets or free_octets_of
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = clock
+        self._is_short = False
+
+    def start(self) -> None:
+        self._loop.start(INTERVAL, now=True)
+
+    def stop(self) -> None:
+        if self._loop.running:
+            self._loop.stop()
+
+    def has_space(self) -> bool:
+        return not self._is_short
+
+    def _look(self) -> None:
+        try:
+            free = self._free_octets(self._directory)
+        except OSError:
+            return  # the store's own trouble tells more
+        is_short = free < self._min_free
+        if is_short == self._is_short:
+            return
+        self._is_short = is_short
+        what = f"free space of {self._directory}"
+        if is_short:
+            why = f"{free} octets free, min_free is {self._min_free}: new mail is answered 452"
+            self._observe(Alarm(what, why))
+        else:
+            self._observe(AlarmOver(what, f"{free} octets free: mail is taken again"))
+
+
+def free_octets_of(directory: Path) -> int:
+    """What an unprivileged writer may still use. Raises OSError."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
