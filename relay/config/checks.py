@@ -15,6 +15,8 @@ Raw = Mapping[str, Any]
 _WIDE = {4: 24, 6: 48}
 """Public networks with a shorter prefix than these rarely belong to one owner alone."""
 
+_LEAST = {"max_recipients": 100, "max_message_size": 64 << 10}
+
 
 def contradictions(raw: Raw) -> list[str]:
     """Keys that cannot stand together, each with its path. `raw`: TOML with lists as tuples."""
@@ -34,6 +36,7 @@ def doubts(settings: Settings) -> list[str]:
         *_short_hostname(settings),
         *_volatile_queue(settings),
         *_open_relay(settings),
+        *_narrow_limits(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
@@ -145,7 +148,17 @@ def _too_wide(network: Network) -> str:
     return ""
 
 
-def takes_everything(route: Route) -> bool:
+def _narrow_limits(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        for key, least in _LEAST.items():
+            if (value := getattr(listener, key)) < least:
+                yield (
+                    f"listener[{index}].{key}: {value} is less than the {least} that clients may "
+                    "count on (RFC 5321 4.5.3.1)"
+                )
+
+
+def _takes_everything(route: Route) -> bool:
     """Every recipient whatever its sender, if only the listener is right."""
     return (not route.recipients or "*" in route.recipients) and (
         not route.senders or "*" in route.senders
@@ -174,7 +187,7 @@ def _idle_parts(settings: Settings) -> Iterator[str]:
         if upstream.name not in used:
             yield f"upstream[{index}]: no route leads to {upstream.name!r}; nothing is sent there"
     for index, route in enumerate(settings.routes[:-1]):
-        if takes_everything(route) and not route.listeners:
+        if _takes_everything(route) and not route.listeners:
             yield f"route[{index}]: takes everything, so the routes after it never match"
             return
 

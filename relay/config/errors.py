@@ -3,6 +3,7 @@
 Works for any pydantic model; what it proposes ("write e.g. ...") is the field's own example.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from types import UnionType
@@ -13,20 +14,36 @@ from pydantic.fields import FieldInfo
 
 Location = tuple[int | str, ...]
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
 MAX_SHOWN = 60
 """Characters shown of a wrong value."""
 
 
 def explain(model: type[BaseModel], error: ValidationError) -> list[str]:
     """Every error of a validation, in the file's order as far as pydantic keeps it."""
-    return [_line(model, each) for each in error.errors(include_url=False)]
+    errors = error.errors(include_url=False)
+    places = [each["loc"] for each in errors]
+    return [_line(model, each) for each in errors if not _is_echo(each, places)]
+
+
+def _is_echo(error: Any, places: list[Location]) -> bool:
+    """A list whose entries are wrong is told to be empty too: nobody needs that."""
+    here = error["loc"]
+    return error["type"] == "too_short" and any(
+        len(place) > len(here) and place[: len(here)] == here for place in places
+    )
 
 
 def toml_path(location: Iterable[int | str]) -> str:
     """("listener", 0, "name") → listener[0].name"""
     path = ""
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+        if isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            key = step if _BARE_KEY.fullmatch(step) else ascii(step)
+            path += f".{key}" if path else key
     return path
 
 
@@ -149,6 +166,7 @@ def _example(field: FieldInfo | None) -> str:
 
 def _shown(value: Any) -> str:
     text = toml(value)
+    text = text if text.isprintable() else ascii(text)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
 

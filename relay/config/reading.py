@@ -33,10 +33,15 @@ class Config(Settings):
 def load(path: str | Path) -> Config:
     """Read and check a file. Raises ConfigError with all problems at once."""
     path = Path(path)
-    raw = _tuples(_parse(path))
+    return check(_parse(path), path.resolve().parent)
+
+
+def check(tables: dict[str, Any], folder: Path) -> Config:
+    """Check what TOML gave; relative paths start at `folder`. Raises ConfigError."""
+    raw = _tuples(tables)
     problems = contradictions(raw)
     try:
-        config = Config.model_validate(raw, context={"folder": path.resolve().parent})
+        config = Config.model_validate(raw, context={"folder": folder})
     except ValidationError as error:
         problems = explain(Config, error) + problems
     if problems:

@@ -77,6 +77,7 @@ class Queue(Table):
     max_content_memory: Size = _key(
         "64M",
         "Memory for content that is coming in, over all sessions; above it clients are slowed.",
+        ge=1 << 20,
     )
 
 
@@ -104,12 +105,16 @@ class Listener(Table):
         '"reject" refuses the message (550 5.6.11). It never ends content, so nothing can be '
         "smuggled behind one.",
     )
-    max_message_size: Size = _key("50M", "Larger messages are refused (RFC 1870: 552 5.3.4).")
+    max_message_size: Size = _key(
+        "50M",
+        "Larger messages are refused with 552 5.3.4 (RFC 1870; RFC 5321 4.5.3.1.7: at least 64K).",
+        ge=1,
+    )
     max_recipients: int = _key(
         1000,
         "Recipients of one message (RFC 5321 4.5.3.1.8: at least 100); further ones are answered "
         "452 4.5.3 and sent by the client in a further transaction.",
-        ge=100,
+        ge=1,
         le=50000,
     )
     max_connections: int = _key(
@@ -128,7 +133,7 @@ class Listener(Table):
         100,
         "Received fields of a message: one with more goes in a circle and is refused with "
         "554 5.4.6 (RFC 5321 6.3: at least 100).",
-        ge=30,
+        ge=1,
         le=1000,
     )
 

@@ -12,7 +12,7 @@ from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import PlainValidator, ValidationInfo
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 Network = IPv4Network | IPv6Network
@@ -25,7 +25,8 @@ _OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _SIZE = re.compile(r"(\d{1,12})([KMG]?)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DOMAIN = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}\.)*[A-Za-z0-9_-]{1,63}")
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _DEFAULT_PORTS = {"smtp": 25, "lmtp": 24}
@@ -215,7 +216,8 @@ def _read(reader: Callable[..., Any], *, numbers: bool = False, in_folder: bool 
             else reader(value)
         )
 
-    return PlainValidator(validate)
+    # A number's bounds (ge, le) are checked after a reader that stands before it.
+    return BeforeValidator(validate) if numbers else PlainValidator(validate)
 
 
 Duration = Annotated[float, _read(duration)]

@@ -1,0 +1,58 @@
+"""What lies in etc/ and the reference in docs/: generated where it repeats, and it all loads."""
+
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.config import Config, load
+from relay.config.reference import reference, sample
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "etc" / "relay.toml"
+
+
+class SampleTests(SynchronousTestCase):
+    def config(self, text: str) -> Config:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return load(path)
+
+    def test_generated_from_the_schema(self) -> None:
+        self.assertEqual(SAMPLE.read_text(), sample(), "run `make reference`")
+
+    def test_reference_generated_from_the_schema(self) -> None:
+        text = (ROOT / "docs" / "configuration.rst").read_text()
+        self.assertEqual(text, reference(), "run `make reference`")
+
+    def test_what_is_commented_out_is_the_default(self) -> None:
+        """With every key active it means the same, apart from those that have no default."""
+        as_it_is = load(SAMPLE)
+        active = self.config(re.sub(r"^#(?=[\[a-z])", "", SAMPLE.read_text(), flags=re.M))
+        self.assertIsNotNone(active.admin)
+        self.assertEqual(active.postmaster, "admin@example.net")
+        self.assertEqual(active.queue, as_it_is.queue)
+        self.assertEqual(active.listeners, as_it_is.listeners)
+        self.assertEqual(active.upstreams, as_it_is.upstreams)
+        self.assertEqual(active.routes, as_it_is.routes)
+        self.assertEqual(active.stop_within, as_it_is.stop_within)
+        self.assertEqual(active.traffic_log, as_it_is.traffic_log)
+
+    def test_quickstart(self) -> None:
+        config = load(ROOT / "etc" / "quickstart.toml")
+        self.assertEqual(config.warnings(), [])
+        self.assertEqual(config.queue.store, f"sqlite:{ROOT}/var/spool")
+        self.assertEqual((config.listeners[0].host, config.listeners[0].port), ("127.0.0.1", 2525))
+        self.assertEqual(str(config.upstreams[0].hosts[0]), "smtp://127.0.0.1:2526")
+
+
+class ReadmeTests(SynchronousTestCase):
+    def test_its_configurations_load_without_doubts(self) -> None:
+        """Each literal block of the README that has a [queue] is a whole configuration."""
+        blocks = re.findall(r"^::\n\n((?:    .*\n|\n)+)", (ROOT / "README.rst").read_text(), re.M)
+        whole = [re.sub("^    ", "", block, flags=re.M) for block in blocks if "[queue]" in block]
+        self.assertEqual(len(whole), 2)
+        for block in whole:
+            path = Path(self.mktemp())
+            path.write_text(block)
+            self.assertEqual(load(path).warnings(), [])
