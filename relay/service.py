@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from random import SystemRandom
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from relay.config.schema import Listener
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
-from relay.notices import Notice, Started, Stopped
+from relay.notices import Started, Stopped
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
@@ -70,3 +69,191 @@ def makeService(options: Options) -> "RelayService":
     for warning in config.warnings():
         sys.stderr.write(f"relay: warning: {warning}\n")
     return RelayService(config, cast(Any, reactor))
+
+
+class RelayService(Service):
+    """One relay in one process."""
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._clock: IReactorTime = reactor
+        self._log = (
+            None if config.traffic_log is None else TrafficLog(config.traffic_log.file, reactor)
+        )
+        self._observe = fan_out(*([] if self._log is None else [self._log]))
+        self._ids: QueueIds | None = None
+        self._sessions = count(1)
+        self._routes = Routes(config.routes)
+        self._store = open_store(config.queue.store, reactor)
+        self._delivery = Delivery(
+            {upstream.name: upstream for upstream in config.upstreams}, config.hostname, reactor
+        )
+        self._build_queue(config)
+        self._listeners = [self._listener(listener) for listener in config.listeners]
+        self._is_open = False
+
+    def _build_queue(self, config: Config) -> None:
+        queue = config.queue
+        terms = Terms(queue.retry, queue.warn_after, queue.expire_after)
+        reports = ReportMaker(config.hostname, config.postmaster, self._dsn_lane, self._next_id)
+        lanes = [upstream.name for upstream in config.upstreams]
+        self._manager = QueueManager(
+            self._store,
+            self._delivery,
+            self._clock,
+            terms,
+            reports,
+            self._observe,
+            lanes,
+            SystemRandom(),
+            queue.max_in_hand,
+        )
+        self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
+        self._reroute = Reroute(self._store, self._manager, self._lane_for, lanes, self._observe)
+        spool = spool_of(queue.store)
+        self._space = (
+            None if spool is None else SpaceWatch(spool, queue.min_free, self._observe, self._clock)
+        )
+        self.control = QueueControl(self._store, self._manager, self._clock, self._observe)
+
+    def _listener(self, listener: Listener) -> InboundListener:
+        config = self._config
+        policy = Policy(listener, self._lane_for, config.postmaster)
+        intake = Intake(
+            config.hostname,
+            listener.max_received,
+            self._manager,
+            self._store.new_content,
+            self._next_id,
+            self._has_space,
+            self._clock,
+        )
+        factory = InboundFactory(
+            listener, config.hostname, policy, intake, self._observe, self._next_session
+        )
+        return InboundListener(listener, factory, cast(IReactorTCP, self._reactor))
+
+    # --- what the parts ask -------------------------------------------------------------------
+
+    def _lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
+        route = self._routes.find(forward_path, reverse_path, listener)
+        return None if route is None else route.upstream
+
+    def _dsn_lane(self, forward_path: str) -> str | None:
+        """Mail made here goes by its recipient alone, whatever the listener."""
+        route = self._routes.find(forward_path, "", None)
+        return None if route is None else route.upstream
+
+    def _next_id(self) -> str:
+        assert self._ids is not None
+        return self._ids.next()
+
+    def _next_session(self) -> str:
+        return f"{self._start_number:X}.{next(self._sessions):X}"
+
+    def _has_space(self) -> bool:
+        return self._space is None or self._space.has_space()
+
+    # --- start --------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Bind while still allowed to; nobody is served before the queue is open."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        for listener in self._listeners:
+            try:
+                listener.bind()
+            except CannotListenError as error:
+                why = error.socketError.strerror or str(error.socketError)
+                sys.stderr.write(
+                    f"relay: listener {listener.config.name}: cannot listen on"
+                    f" {listener.config.address}: {why}\n"
+                )
+                raise SystemExit(1) from None
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._log is not None:
+            self._log.start()
+            on_signal(signal.SIGHUP, self._reactor, self._log.reopen)
+        self._store.open().addCallback(self._opened).addErrback(self._not_opened)
+
+    def _opened(self, opened: Opened) -> None:
+        self._ids = QueueIds(opened.start_number, 0, self._clock)
+        self._start_number = opened.start_number
+        self._is_open = True
+        if self._space is not None:
+            self._space.start()
+        self._manager.start(opened)
+        self._sweep.start()
+        Deferred.fromCoroutine(self._reroute.run(opened.lanes)).addErrback(
+            lambda why: _log.failure("waiting mail was not routed again", why)
+        )
+        self._open_control()
+        for listener in self._listeners:
+            listener.serve()
+            _log.info("listening: {listener!r}", listener=listener)
+        self._observe(Started("relay", f"start {opened.start_number}"))
+
+    def _open_control(self) -> None:
+        """The operators' door: a socket in the spool, and TCP where the config wants it."""
+
+    def _not_opened(self, reason: Failure) -> None:
+        """One clear line, and an exit status that says so."""
+        if reason.check(StoreUnusable):
+            sys.stderr.write(f"relay: {reason.getErrorMessage()}\n")
+        else:
+            _log.failure("the relay cannot start", reason)
+        exit_with(1)
+        self._reactor.stop()
+
+    # --- stop ---------------------------------------------------------------------------------
+
+    def stopService(self) -> "Deferred[None]":
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        """New sessions first, then what is under way within `stop_within`, the store last."""
+        for listener in self._listeners:
+            await listener.close()
+        if not self._is_open:
+            if self._log is not None:
+                self._log.stop()
+            return
+        self._sweep.stop()
+        if self._space is not None:
+            self._space.stop()
+        within = self._config.stop_within
+        settled = self._manager.stop()
+        abort = self._reactor.callLater(within, self._abort_sessions)
+        left = DeferredList([listener.factory.leave() for listener in self._listeners])
+        await self._delivery.stop(within)
+        await left
+        if abort.active():
+            abort.cancel()
+        await settled
+        await self._store.close()
+        self._observe(Stopped("relay"))
+        if self._log is not None:
+            self._log.stop()
+
+    def _abort_sessions(self) -> None:
+        for listener in self._listeners:
+            listener.factory.abort()
+
+
+def on_signal(number: signal.Signals, reactor: Any, act: Callable[[], None]) -> None:
+    """Act in the reactor's own time; a signal may come between any two instructions."""
+    signal.signal(number, lambda *_: reactor.callFromThread(act))
+
+
+def exit_with(status: int) -> None:
+    """Make twistd, which knows no exit status of services, end with this one."""
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(leave)

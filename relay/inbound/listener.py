@@ -5,6 +5,7 @@ Stops in two steps: nothing new and idle sessions closed, then after a while the
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
@@ -135,11 +136,18 @@ class InboundListener:
         self._reactor = reactor
         self._port: IListeningPort | None = None
 
-    def start(self) -> None:
-        """Raises twisted.internet.error.CannotListenError."""
-        self._port = listen_tcp(
-            self._reactor, self.config.port, self.factory, BACKLOG, self.config.host
-        )
+    def bind(self) -> None:
+        """Take the port, but leave connections to the kernel for now.
+
+        Raises twisted.internet.error.CannotListenError.
+        """
+        config = self.config
+        self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
+        cast(Any, self._port).stopReading()
+
+    def serve(self) -> None:
+        """Take connections, those that waited first."""
+        cast(Any, self._port).startReading()
 
     @property
     def address(self) -> str:
