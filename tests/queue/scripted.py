@@ -1,0 +1,146 @@
+"""A deliverer under a test's control, and a queue around it on a store in memory."""
+
+from collections.abc import Mapping
+from random import Random
+
+from relay.queue.memory import MemoryStore
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from relay.mail.content import Content, InlineContent
+from relay.mail.envelope import Envelope, Origin, Recipient
+from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed, SiteFailure
+from relay.mail.reply import Reply, reply
+from relay.notices import Notice
+from relay.queue.control import QueueControl
+from relay.queue.ids import QueueIds
+from relay.queue.manager import QueueManager
+from relay.queue.reports import ReportMaker
+from relay.queue.schedule import Terms
+from relay.queue.store import IStore, Message, Opened
+from relay.queue.sweep import Sweep
+
+OK = reply(250, "2.0.0", "ok")
+LATER = reply(451, "4.7.1", "greylisted")
+NO = reply(550, "5.1.1", "no such user")
+REFUSED = reply(451, "4.4.1", "connection refused")
+CONTENT = InlineContent(b"Message-ID: <1@x>\r\n\r\nhello\r\n")
+
+
+class ScriptedDeliverer:
+    """Every attempt waits in `running` until the test ends it."""
+
+    def __init__(self) -> None:
+        self.running: list[tuple[str, str, Envelope, Deferred[Attempt]]] = []
+        self.forgotten: list[str] = []
+
+    def deliver(
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+    ) -> Deferred[Attempt]:
+        ended: Deferred[Attempt] = Deferred()
+        self.running.append((lane, queue_id, envelope, ended))
+        return ended
+
+    def forget_trouble(self, lane: str) -> None:
+        self.forgotten.append(lane)
+
+    def end(self, attempt: Attempt | None = None, **outcomes: Outcome) -> None:
+        """End the oldest attempt; by default all its recipients are relayed."""
+        _, _, envelope, ended = self.running.pop(0)
+        if attempt is None:
+            by_path = {r.forward_path.partition("@")[0]: r.id for r in envelope.recipients}
+            made = {by_path[name]: outcome for name, outcome in outcomes.items()}
+            attempt = Attempt({r.id: made.get(r.id, relayed()) for r in envelope.recipients})
+        ended.callback(attempt)
+
+    def fail_site(self) -> None:
+        self.end(Attempt({}, SiteFailure(REFUSED, "down[192.0.2.1]:25")))
+
+
+def relayed(answer: Reply = OK) -> Relayed:
+    return Relayed(answer, "up[192.0.2.1]:25")
+
+
+def delayed(answer: Reply = LATER) -> Delayed:
+    return Delayed(answer, "up[192.0.2.1]:25")
+
+
+def failed(answer: Reply = NO) -> Failed:
+    return Failed(answer, "up[192.0.2.1]:25")
+
+
+class Bench:
+    """A queue with lanes "a" and "b": recipients at a.example and b.example go there."""
+
+    def __init__(
+        self,
+        store: IStore | None = None,
+        postmaster: str | None = None,
+        warn_after: float | None = 600.0,
+        max_in_hand: int = 8,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_900_000_000.0)
+        self.notices: list[Notice] = []
+        self.deliverer = ScriptedDeliverer()
+        self.store: IStore = MemoryStore() if store is None else store
+        self.ids = QueueIds(1, 0, self.clock)
+        terms = Terms((60.0, 300.0), warn_after, 3600.0)
+        reports = ReportMaker("relay.example", postmaster, self.lane_for, self.ids.next)
+        self.manager = QueueManager(
+            self.store,
+            self.deliverer,
+            self.clock,
+            terms,
+            reports,
+            self.notices.append,
+            ("a", "b"),
+            Random(1),
+            max_in_hand,
+        )
+        self.sweep = Sweep(self.store, self.manager, reports, terms, self.clock)
+        self.control = QueueControl(self.store, self.manager, self.clock, self.notices.append)
+        opened: list[Opened] = []
+        self.store.open().addCallback(opened.append)
+        self.manager.start(opened[0])
+
+    @staticmethod
+    def lane_for(forward_path: str, reverse_path: str = "", listener: str = "") -> str | None:
+        return {"a.example": "a", "b.example": "b"}.get(forward_path.partition("@")[2])
+
+    def accept(
+        self, *paths: str, reverse_path: str = "from@b.example", notify: str = ""
+    ) -> "Deferred[None]":
+        recipients = tuple(Recipient(n, path, notify) for n, path in enumerate(paths, 1))
+        lanes: dict[str, tuple[int, ...]] = {}
+        for recipient in recipients:
+            lane = self.lane_for(recipient.forward_path) or ""
+            lanes[lane] = (*lanes.get(lane, ()), recipient.id)
+        envelope = Envelope(reverse_path, recipients)
+        message = Message(
+            self.ids.next(), envelope, Origin("lan", "c"), CONTENT, self.clock.seconds()
+        )
+        return self.manager.accept(message, lanes, "<1@x>")
+
+    def told(self) -> list[str]:
+        """The names of what was told, in order."""
+        return [describe(notice) for notice in self.notices]
+
+    def listed(self) -> Mapping[str, list[tuple[str, str]]]:
+        from relay.queue.store import Selection
+
+        found: list[object] = []
+        self.store.find(Selection(), "", 100).addCallback(found.extend)
+        return {
+            m.queue_id: [(r.forward_path, r.state) for r in m.recipients]  # type: ignore[attr-defined]
+            for m in found
+        }
+
+
+def describe(notice: Notice) -> str:
+    """ "Attempted relayed", "Removed done", "Reported failed" ..."""
+    name = type(notice).__name__
+    outcome = getattr(notice, "outcome", None)
+    detail = type(outcome).__name__.lower() if outcome else getattr(notice, "why", "")
+    detail = getattr(notice, "kind", detail)
+    return f"{name} {detail}".strip()

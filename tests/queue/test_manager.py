@@ -1,0 +1,274 @@
+"""The queue at work on a store in memory, its deliverer and its clock in the test's hands."""
+
+from relay.queue.memory import MemoryStore
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.outcome import Attempt
+from relay.notices import Alarm, AlarmOver, Attempted
+from relay.queue.store import NewMessage, Settlement, StoreFailed
+from tests.queue.scripted import Bench, delayed, failed
+
+
+class SickStore(MemoryStore):
+    """Fails to record while `is_sick`; `commits` holds insertions back while it is a list."""
+
+    is_sick = False
+
+    def insert(self, new: NewMessage) -> Deferred[None]:
+        return fail(StoreFailed("disk full")) if self.is_sick else super().insert(new)
+
+    def settle(self, settlement: Settlement) -> Deferred:
+        return fail(StoreFailed("disk full")) if self.is_sick else super().settle(settlement)
+
+    def save_lane(self, state) -> Deferred[None]:
+        return fail(StoreFailed("disk full")) if self.is_sick else super().save_lane(state)
+
+
+class HappyTests(SynchronousTestCase):
+    def test_accepted_attempted_relayed_removed(self) -> None:
+        bench = Bench()
+        self.successResultOf(bench.accept("x@a.example"))
+        bench.deliverer.end()
+        self.assertEqual(["Accepted", "Attempted relayed", "Removed done"], bench.told())
+        self.assertEqual({}, bench.listed())
+
+    def test_one_attempt_for_each_next_hop(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", "y@b.example", "z@a.example")
+        shown = [
+            (lane, [r.forward_path for r in envelope.recipients])
+            for lane, _, envelope, _ in bench.deliverer.running
+        ]
+        self.assertEqual([("a", ["x@a.example", "z@a.example"]), ("b", ["y@b.example"])], shown)
+        bench.deliverer.end()
+        self.assertNotIn("Removed done", bench.told())
+        bench.deliverer.end()
+        self.assertEqual("Removed done", bench.told()[-1])
+
+    def test_what_is_beyond_the_window_waits_in_the_store_and_follows(self) -> None:
+        bench = Bench(max_in_hand=4)
+        for _ in range(10):
+            bench.accept("x@a.example")
+        self.assertEqual(4, len(bench.deliverer.running))
+        for done in range(10):
+            self.assertTrue(bench.deliverer.running, f"nothing in hand after {done}")
+            self.assertLessEqual(len(bench.deliverer.running), 4)
+            bench.deliverer.end()
+        self.assertEqual({}, bench.listed())
+
+
+class TroubleTests(SynchronousTestCase):
+    def test_a_delayed_recipient_is_tried_again_alone(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", "y@a.example")
+        bench.deliverer.end(y=delayed())
+        self.assertEqual([], bench.deliverer.running)
+        bench.clock.advance(70.0)
+        [(_, _, envelope, _)] = bench.deliverer.running
+        self.assertEqual(["y@a.example"], [r.forward_path for r in envelope.recipients])
+        bench.deliverer.end()
+        self.assertEqual("Removed done", bench.told()[-1])
+
+    def test_a_refused_recipient_is_reported_to_the_sender(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", "y@a.example")
+        bench.deliverer.end(x=failed())
+        self.assertIn("Reported failed", bench.told())
+        [(lane, _, envelope, _)] = bench.deliverer.running
+        self.assertEqual(("b", ""), (lane, envelope.reverse_path))
+        self.assertEqual(["from@b.example"], [r.forward_path for r in envelope.recipients])
+
+    def test_a_null_reverse_path_gets_no_report(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", reverse_path="")
+        bench.deliverer.end(x=failed())
+        self.assertEqual("Removed undeliverable", bench.told()[-1])
+        self.assertEqual({}, bench.listed())
+
+    def test_but_the_postmaster_is_told_once_and_no_more(self) -> None:
+        bench = Bench(postmaster="pm@b.example")
+        bench.accept("x@a.example", reverse_path="")
+        bench.deliverer.end(x=failed())
+        self.assertEqual(1, len(bench.deliverer.running))
+        bench.deliverer.end(pm=failed())
+        self.assertEqual([], bench.deliverer.running)
+        self.assertEqual({}, bench.listed())
+
+    def test_never_means_never(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", notify="NEVER")
+        bench.deliverer.end(x=failed())
+        self.assertEqual("Removed failed", bench.told()[-1])
+        self.assertEqual([], bench.deliverer.running)
+
+    def test_success_is_reported_where_it_was_asked_for(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", notify="SUCCESS")
+        bench.deliverer.end()
+        self.assertIn("Reported relayed", bench.told())
+
+    def test_a_dsn_without_a_route_is_kept_with_an_alarm(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", reverse_path="from@nowhere.example")
+        bench.deliverer.end(x=failed())
+        self.assertTrue(any(isinstance(n, Alarm) for n in bench.notices))
+        self.assertEqual([[("from@nowhere.example", "waiting")]], list(bench.listed().values()))
+
+    def test_a_dead_lane_is_charged_once_and_recovers_by_one_probe(self) -> None:
+        bench = Bench()
+        for _ in range(5):
+            bench.accept("x@a.example")
+        for _ in range(5):
+            bench.deliverer.fail_site()
+        lane = bench.manager.lane("a")
+        assert lane is not None
+        self.assertEqual(1, lane.attempt)
+        bench.accept("late@a.example")
+        self.assertEqual([], bench.deliverer.running)
+        bench.accept("x@b.example")
+        self.assertEqual(["b"], [lane for lane, *_ in bench.deliverer.running])
+        bench.deliverer.end()
+        bench.clock.advance(70.0)
+        self.assertEqual(1, len(bench.deliverer.running))
+        bench.deliverer.end()
+        for _ in range(5):
+            bench.deliverer.end()
+        self.assertEqual({}, bench.listed())
+
+    def test_a_defect_in_delivery_delays_the_mail(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        *_, ended = bench.deliverer.running.pop()
+        ended.errback(RuntimeError("defect"))
+        self.assertEqual("Attempted delayed", bench.told()[-1])
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+
+class SickStoreTests(SynchronousTestCase):
+    def test_what_cannot_be_committed_is_not_accepted(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        store.is_sick = True
+        self.failureResultOf(bench.accept("x@a.example"), StoreFailed)
+        self.assertEqual([], bench.told())
+        self.assertEqual([], bench.deliverer.running)
+        store.is_sick = False
+        self.successResultOf(bench.accept("x@a.example"))
+
+    def test_outcomes_that_cannot_be_recorded_stop_delivery_until_they_can(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        store.is_sick = True
+        bench.deliverer.end()
+        self.assertFalse(bench.manager.is_recording)
+        self.assertNotIn("Removed done", bench.told())
+        self.failureResultOf(bench.accept("y@a.example"), StoreFailed)
+        bench.clock.pump([1.0] * 5)
+        store.is_sick = False
+        bench.clock.advance(1.0)
+        self.assertTrue(bench.manager.is_recording)
+        self.assertTrue(any(isinstance(n, AlarmOver) for n in bench.notices))
+        self.assertEqual(1, sum(isinstance(n, Attempted) for n in bench.notices))
+        self.assertEqual("Removed done", bench.told()[-1])
+        self.successResultOf(bench.accept("y@a.example"))
+
+
+class StopTests(SynchronousTestCase):
+    def test_stop_waits_for_what_is_under_way_and_takes_nothing_more(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        stopped = bench.manager.stop()
+        self.assertNoResult(stopped)
+        self.successResultOf(bench.accept("y@a.example"))
+        self.assertEqual(1, len(bench.deliverer.running))
+        bench.deliverer.end()
+        self.successResultOf(stopped)
+        self.assertEqual([[("y@a.example", "waiting")]], list(bench.listed().values()))
+
+    def test_stop_with_nothing_under_way_is_at_once(self) -> None:
+        self.successResultOf(Bench().manager.stop())
+
+
+class SweepTests(SynchronousTestCase):
+    def test_a_late_message_is_warned_about_once(self) -> None:
+        bench = Bench()
+        bench.sweep.start()
+        bench.accept("x@a.example")
+        bench.deliverer.fail_site()
+        for _ in range(30):
+            bench.clock.advance(60.0)
+            while bench.deliverer.running:
+                bench.deliverer.end(Attempt({r.id: delayed() for r in self._owed(bench)}))
+        bench.sweep.stop()
+        self.assertEqual(1, bench.told().count("Reported delayed"))
+
+    def _owed(self, bench: Bench) -> tuple:
+        lane, _, envelope, _ = bench.deliverer.running[0]
+        return envelope.recipients if lane == "a" else ()
+
+    def test_a_message_for_a_dead_lane_expires_with_a_report(self) -> None:
+        bench = Bench(warn_after=None)
+        bench.sweep.start()
+        bench.accept("x@a.example")
+        while bench.clock.seconds() < 1_900_000_000.0 + 3700.0:
+            while bench.deliverer.running and bench.deliverer.running[0][0] == "a":
+                bench.deliverer.fail_site()
+            bench.clock.advance(30.0)
+        bench.sweep.stop()
+        self.assertIn("Removed expired", bench.told())
+        self.assertEqual(["b"], [lane for lane, *_ in bench.deliverer.running])
+
+
+class OperatorTests(SynchronousTestCase):
+    def test_held_mail_waits_and_goes_on_when_released(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        [queue_id] = bench.listed()
+        self.assertEqual([queue_id], self.successResultOf(bench.control.hold([queue_id])))
+        bench.deliverer.end(x=delayed())
+        bench.clock.advance(1000.0)
+        self.assertEqual([], bench.deliverer.running)
+        self.successResultOf(bench.control.release([queue_id]))
+        self.assertEqual(1, len(bench.deliverer.running))
+
+    def test_retry_probes_a_dead_lane_at_once(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        bench.deliverer.fail_site()
+        [queue_id] = bench.listed()
+        self.successResultOf(bench.control.retry([queue_id]))
+        self.assertEqual(1, len(bench.deliverer.running))
+        self.assertEqual(["a"], bench.deliverer.forgotten)
+
+    def test_removed_while_in_hand_no_report_is_made(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        [queue_id] = bench.listed()
+        self.successResultOf(bench.control.remove([queue_id]))
+        bench.deliverer.end(x=failed())
+        self.assertEqual(["Accepted", "Removed operator"], bench.told())
+        self.assertEqual({}, bench.listed())
+
+    def test_a_held_lane_takes_mail_and_sends_none(self) -> None:
+        bench = Bench()
+        self.assertTrue(self.successResultOf(bench.control.hold_lane("a")))
+        self.successResultOf(bench.accept("x@a.example"))
+        self.assertEqual([], bench.deliverer.running)
+        self.successResultOf(bench.control.release_lane("a"))
+        self.assertEqual(1, len(bench.deliverer.running))
+
+    def test_an_unknown_lane_is_told(self) -> None:
+        self.assertFalse(self.successResultOf(Bench().control.hold_lane("nowhere")))
+
+
+class DoneTests(SynchronousTestCase):
+    def test_all_is_counted_back_to_zero(self) -> None:
+        bench = Bench()
+        for _ in range(3):
+            bench.accept("x@a.example", "y@b.example")
+        while bench.deliverer.running:
+            bench.deliverer.end()
+        status = bench.manager.status()
+        self.assertEqual((0, 0), (status["in_hand"], status["octets_in_hand"]))
