@@ -66,7 +66,6 @@ class ClientEngine(Offers):
         "_is_closed",
         "_is_eof",
         "_is_lmtp",
-        "_is_refused",
         "_is_spent",
         "_out",
         "_phase",
@@ -96,7 +95,6 @@ class ClientEngine(Offers):
         self._is_eof = self._is_closed = False
         self._is_spent = False  # no further transaction: the server closes, or talks out of turn
         self._is_chunked = False
-        self._is_refused = False  # MAIL was, in this transaction
         self._rcpts_owed = 0
         self._accepted: list[int] = []
         self._encoder = ContentEncoder()
@@ -160,8 +158,10 @@ class ClientEngine(Offers):
 
     def _excused(self, command: str, reply: Reply) -> State:
         """A code that has no place here: the state stays where nothing hangs on it, else fail."""
-        if command == "QUIT" or (command == "RCPT" and self._is_refused and reply.code < 300):
+        if command == "QUIT":
             return self._state
+        if command == "RCPT" and self._state is State.READY and reply.code < 300:
+            return self._state  # after MAIL was refused it means nothing
         self._fail(f"an impossible code in answer to {command}: {reply}")
 
     def _go_on(self) -> None:
@@ -204,7 +204,6 @@ class ClientEngine(Offers):
 
     def _on_mail(self, reply: Reply, _: int | None) -> ClientEvent:
         if reply.code >= 400:
-            self._is_refused = True
             self._held_back.clear()
         return Replied("MAIL", reply)
 
@@ -232,7 +231,7 @@ class ClientEngine(Offers):
         return Replied("DATA", reply)
 
     def _on_chunk(self, reply: Reply, _: int | None) -> ClientEvent:
-        if reply.code >= 400 and self._phase is _CHUNKS:  # RFC 3030 2: no more of them may follow
+        if reply.code >= 400:  # RFC 3030 2: no more of them may follow
             self._phase = _BUSY
         return Replied("BDAT", reply)
 
@@ -240,6 +239,8 @@ class ClientEngine(Offers):
         return Replied("DOT", reply, recipient_id)
 
     def _on_reset(self, reply: Reply, _: int | None) -> ClientEvent:
+        if reply.code >= 400 and reply.code != 421:  # what follows would join the old transaction
+            self._fail(f"RSET was refused: {reply}")
         return Replied("RSET", reply)
 
     def _on_quit(self, reply: Reply, _: int | None) -> ClientEvent:
@@ -291,7 +292,6 @@ class ClientEngine(Offers):
         self._require(self.offers_chunking or not is_chunked, "begin chunked")
         commands = self._commands(envelope, size, is_chunked)
         self._is_chunked = is_chunked
-        self._is_refused = False
         self._rcpts_owed = len(envelope.recipients)
         self._accepted = []
         self._phase = _BUSY
@@ -353,7 +353,6 @@ class ClientEngine(Offers):
     def quit(self) -> None:
         """QUIT, also to a server that refused us (RFC 5321 3.1)."""
         self._require(self._may_speak, "quit")
-        self._is_spent = True
         self._phase = _BUSY
         self._send("QUIT", None, b"QUIT\r\n")
 

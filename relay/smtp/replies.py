@@ -42,6 +42,8 @@ class ReplyReader:
 
     def receive(self, data: bytes) -> None:
         """Take what came. Trouble with it is raised by `next_reply`, in its turn."""
+        if self._fault:
+            return
         lines = (self._tail + data).split(b"\n")
         self._tail = lines.pop()
         self._lines.extend(lines)
@@ -49,8 +51,6 @@ class ReplyReader:
         if self._buffered > MAX_BUFFERED:
             self._fault = f"more than {MAX_BUFFERED} octets of replies that nothing asked for"
             self._forget()
-        elif len(self._tail) > MAX_LINE:
-            self._tail = self._tail[: MAX_LINE + 1]
 
     def _forget(self) -> None:
         self._lines.clear()

@@ -221,6 +221,31 @@ class Pipelined(Case):
             self.assertEqual(talk.engine.end_content(), end)
             talk.hears(b"250 ok\r\n")
 
+    def test_content_begins_a_line_whatever_came_before(self) -> None:
+        talk = self.talk().opened()
+        for content, wire in ((b"a", b"a"), (b".b", b"..b"), (b".", b"..")):
+            talk.begins(ONE)
+            talk.hears(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            self.assertEqual(talk.engine.send_content(content), wire)
+            talk.engine.end_content()
+            talk.hears(b"250 ok\r\n")
+
+    def test_reset_refused(self) -> None:
+        """The recipient accepted then would be one of the transaction before."""
+        talk = self.talk().opened()
+        talk.begins(ONE)
+        talk.hears(b"250 ok\r\n550 no\r\n554 no\r\n")
+        talk.begins(ONE)
+        [event] = talk.hears(b"502 no\r\n503 nested\r\n250 ok\r\n354 go\r\n")
+        self.assertIn("RSET was refused: 502 no", event)
+        self.assertFalse(talk.engine.is_ready_for_content)
+
+    def test_reset_answered_421(self) -> None:
+        talk = self.talk().opened()
+        talk.engine.reset()
+        self.assertEqual(talk.hears(b"421 bye\r\n"), ["RSET 421"])
+        self.assertFalse(talk.engine.is_idle)
+
     def test_mail_refused(self) -> None:
         talk = self.talk().opened()
         talk.begins(TWO)
@@ -308,9 +333,13 @@ class LockStep(Case):
         self.assertEqual((talk.hears(b"250 ok\r\n"), talk.says()), (["RSET 250"], MAIL))
 
     def test_421_ends_it(self) -> None:
-        talk = self.talk().opened(BARE)
-        talk.begins(ONE)
-        self.assertEqual((talk.hears(b"421 enough\r\n"), talk.says()), (["MAIL 421"], b""))
+        for before, command in ((b"", "MAIL"), (b"250 ok\r\n", "RCPT#7")):
+            talk = self.talk().opened(BARE)
+            talk.begins(TWO)
+            talk.hears(before)
+            talk.says()
+            events = talk.hears(b"421 enough\r\n")
+            self.assertEqual((events, talk.says()), ([f"{command} 421"], b""))
         self.assertFalse(talk.engine.is_idle)
         talk.engine.quit()
         self.assertEqual(talk.says(), b"QUIT\r\n")
@@ -415,6 +444,7 @@ class Chunked(Case):
         talk.hears(b"250 ok\r\n250 ok\r\n")
         talk.engine.send_content(b"a")
         talk.engine.send_content(b"b")
+        self.assertRaises(LocalProtocolError, talk.engine.reset)
         self.assertEqual(talk.hears(b"452 full\r\n"), ["BDAT 452"])
         self.assertFalse(talk.engine.is_ready_for_content or talk.engine.is_idle)
         self.assertEqual(talk.hears(b"503 no\r\n"), ["BDAT 503"])
@@ -472,7 +502,11 @@ class Lmtp(Case):
             self.assertFalse(talk.engine.is_idle)
             self.assertEqual(talk.hears(b"250 ok\r\n"), ["DOT#9 250"])
             self.assertTrue(talk.engine.is_idle)
-            self.assertEqual(talk.begins(ONE), MAIL + RCPT + DATA)
+            talk.begins(ONE)
+            talk.hears(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            talk.engine.end_content()
+            self.assertEqual(talk.hears(b"250 ok\r\n"), ["DOT#7 250"])
+            self.assertTrue(talk.engine.is_idle)
 
     def test_421_for_one_recipient(self) -> None:
         talk = self.talk(is_lmtp=True).opened()
