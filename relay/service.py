@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from random import SystemRandom
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ from relay.outbound.routes import Routes
 from relay.queue.control import QueueControl
 from relay.queue.ids import QueueIds
 from relay.queue.manager import QueueManager
-from relay.queue.open_store import open_store, spool_of
+from relay.queue.open_store import open_store
 from relay.queue.reports import ReportMaker
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
@@ -111,9 +112,11 @@ class RelayService(Service):
         )
         self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
         self._reroute = Reroute(self._store, self._manager, self._lane_for, lanes, self._observe)
-        spool = spool_of(queue.store)
+        self._spool = spool_of(queue.store)
         self._space = (
-            None if spool is None else SpaceWatch(spool, queue.min_free, self._observe, self._clock)
+            SpaceWatch(self._spool, queue.min_free, self._observe, self._clock)
+            if self._spool
+            else None
         )
         self.control = QueueControl(self._store, self._manager, self._clock, self._observe)
 
@@ -241,6 +244,12 @@ class RelayService(Service):
     def _abort_sessions(self) -> None:
         for listener in self._listeners:
             listener.factory.abort()
+
+
+def spool_of(store: str) -> Path | None:
+    """The directory of a store that has one."""
+    kind, _, place = store.partition(":")
+    return Path(place) if kind == "sqlite" else None
 
 
 def on_signal(number: signal.Signals, reactor: Any, act: Callable[[], None]) -> None:

@@ -70,8 +70,9 @@ class InboundFactory(ServerFactory):
         self._hosts: dict[InboundProtocol, str] = {}
         self._when_empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress) -> Protocol:
-        host: str = addr.host  # type: ignore[attr-defined]
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        assert addr is not None
+        host: str = cast(Any, addr).host
         config = self._config
         if len(self._sessions) >= config.max_connections:
             return self._turn_away(addr, TOO_MANY)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay.config.schema import Listener
-from relay.mail.address import AddressGlob, domain_of
+from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
 RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
@@ -54,7 +54,7 @@ class Policy:
     def _refusal_to_strangers(self, forward_path: str) -> Reply | None:
         if not any(glob.matches(forward_path) for glob in self._accepted):
             return RELAYING_DENIED
-        local_part = forward_path[: len(forward_path) - len(domain_of(forward_path)) - 1]
+        local_part, _ = split(forward_path)
         return SOURCE_ROUTED if ROUTING_CHARACTERS.intersection(local_part) else None
 
 

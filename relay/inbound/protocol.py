@@ -7,9 +7,8 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from relay.inbound.intake import Intake, Receiving, Transaction
@@ -46,10 +45,10 @@ SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 
 
-class InboundProtocol(Protocol, TimeoutMixin):
+class InboundProtocol(Protocol):
     """Made by the listener for each connection."""
 
-    transport: ITCPTransport
+    transport: Any
 
     def __init__(
         self,
@@ -82,20 +81,21 @@ class InboundProtocol(Protocol, TimeoutMixin):
         self._is_paused = False
         self._transactions = 0
         self._reason = ""
+        self._heard_at = 0.0
+        self._idle_call: IDelayedCall | None = None
 
     # --- the connection -----------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        self.callLater = cast(Any, self._intake.clock).callLater
         client = client_of(self.transport.getPeer())
         self._origin = Origin(self._listener, client, session=self._session)
         self._is_trusted = self._policy.trusts(client_host(client))
         self._observe(Connected(self._session, client, self._listener))
-        self.setTimeout(self._idle_timeout)
+        self._watch(self._idle_timeout)
         self.transport.write(self._engine.reply(self._engine.greeting()))
 
     def dataReceived(self, data: bytes) -> None:
-        self.resetTimeout()
+        self._heard_at = self._intake.clock.seconds()
         self._engine.receive(data)
         self._run()
 
@@ -105,7 +105,9 @@ class InboundProtocol(Protocol, TimeoutMixin):
         self._run()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.setTimeout(None)
+        if self._idle_call is not None:
+            self._idle_call.cancel()
+            self._idle_call = None
         self._drop_content()
         why = self._reason or reason.getErrorMessage()
         self._observe(
@@ -121,8 +123,20 @@ class InboundProtocol(Protocol, TimeoutMixin):
         self._is_closing = True
         self._ended(self)
 
-    def timeoutConnection(self) -> None:
-        self._close(IDLE, "idle for too long")
+    def _watch(self, seconds: float) -> None:
+        """One timer a session, armed anew only when it rings: cheap for those who talk."""
+        self._heard_at = self._heard_at or self._intake.clock.seconds()
+        self._idle_call = self._intake.clock.callLater(seconds, self._rang)
+
+    def _rang(self) -> None:
+        self._idle_call = None
+        left = self._heard_at + self._idle_timeout - self._intake.clock.seconds()
+        if left > 0:
+            self._watch(left)
+        elif self._is_waiting:  # for us, not for the client
+            self._watch(self._idle_timeout)
+        else:
+            self._close(IDLE, "idle for too long")
 
     def leave(self) -> None:
         """Close as soon as nothing is under way: the relay is being stopped."""
@@ -221,7 +235,6 @@ class InboundProtocol(Protocol, TimeoutMixin):
                 self._is_closing, self._reason = True, str(refusal)
             return self._rejected("DATA", refusal)
         self._is_waiting = True
-        self.setTimeout(None)
         transaction = cast(Transaction, self._transaction)
         receiving.finish(transaction, self._origin, self._finished)
         return None
@@ -238,7 +251,7 @@ class InboundProtocol(Protocol, TimeoutMixin):
             self._rejected("DATA", answer, queue_id=receiving.queue_id)
         if self._is_closing:
             return
-        self.setTimeout(self._idle_timeout)
+        self._heard_at = self._intake.clock.seconds()
         self.transport.write(self._engine.reply(answer))
         if self._is_leaving:
             self._close(SHUTTING_DOWN, "shutting down")
