@@ -56,3 +56,29 @@ class ReadmeTests(SynchronousTestCase):
             path = Path(self.mktemp())
             path.write_text(block)
             self.assertEqual(load(path).warnings(), [])
+
+
+class UnitTests(SynchronousTestCase):
+    """The systemd unit and the log rotation fit the sample configuration."""
+
+    unit = (ROOT / "etc" / "relay.service").read_text()
+
+    def values(self, key: str) -> list[str]:
+        return re.findall(rf"^{key}=(.*)$", self.unit, re.M)
+
+    def test_time_to_stop(self) -> None:
+        (within,) = self.values("TimeoutStopSec")
+        self.assertGreater(float(within), load(SAMPLE).stop_within)
+
+    def test_may_write_what_the_sample_names(self) -> None:
+        config = load(SAMPLE)
+        self.assertEqual(
+            self.values("ReadWritePaths"), ["-" + config.queue.store[len("sqlite:") :]]
+        )
+        assert config.traffic_log is not None and config.traffic_log.file != "-"
+        folder = config.traffic_log.file.parent
+        self.assertEqual(
+            [f"/var/log/{name}" for name in self.values("LogsDirectory")], [str(folder)]
+        )
+        rotation = (ROOT / "etc" / "logrotate.relay").read_text()
+        self.assertIn(f"\n{config.traffic_log.file} {{", rotation)

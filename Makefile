@@ -1,0 +1,58 @@
+# What a developer and a curious operator need. `make` alone lists it.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& command -v "$$python" && break; done)
+BIN := .venv/bin
+
+.PHONY: help venv run test check bench bench-backlog reference clean
+
+help:
+	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
+	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
+	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
+	@echo "make check          format, lint, types, imports"
+	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
+	@echo "make bench-backlog  with 200,000 messages waiting"
+	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
+	@echo "make clean          remove caches and what builds left (.venv and var/ stay)"
+
+venv: .venv/installed
+
+.venv/installed: setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found: install one," \
+		"or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv .venv || { echo "If the venv module is missing:" \
+		"apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+		--config-settings editable_mode=compat
+	@touch $@
+
+run: venv
+	@exec $(BIN)/python -m relay.testing.quickstart etc/quickstart.toml
+
+TESTS ?= tests
+test: venv
+	$(BIN)/trial $(TESTS)
+
+check: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv
+	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-backlog: venv
+	$(BIN)/python -m benchmarks.backlog $(ARGS)
+
+reference: venv
+	$(BIN)/python -m relay.config.reference toml >etc/relay.toml.new
+	mv etc/relay.toml.new etc/relay.toml
+	$(BIN)/python -m relay.config.reference rst >docs/configuration.rst.new
+	mv docs/configuration.rst.new docs/configuration.rst
+
+clean:
+	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find relay tests twisted benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
