@@ -1,0 +1,104 @@
+"""TCP transports that send at once instead of in the reactor's next turn, with no Nagle delay.
+
+What the kernel does not take goes Twisted's own way, with its buffering, flow control and closing.
+Errors surface there too: as `connectionLost`, never out of `write`.
+"""
+
+from typing import Any, cast
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IConnector, IListeningPort
+from twisted.internet.protocol import ClientFactory, ServerFactory
+
+
+class _EagerWrite:
+    """Mixed in before a Twisted connection, whose own attributes say whether it may send now."""
+
+    connected: int
+    disconnecting: int
+    dataBuffer: bytes
+    socket: Any
+    TLS: bool
+    _aborting: bool
+    _tempDataLen: int
+    _writeDisconnecting: bool
+
+    def write(self, data: bytes) -> None:
+        is_free = self.connected and not (
+            self._tempDataLen
+            or self.dataBuffer
+            or self.disconnecting
+            or self.TLS
+            or self._aborting
+            or self._writeDisconnecting
+        )
+        if is_free and data:
+            try:
+                sent = self.socket.send(data)
+            except OSError:  # full: Twisted waits; broken: its own send meets that again
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        if not self._aborting:
+            super().write(data)  # type: ignore[misc]
+
+
+class EagerServer(_EagerWrite, tcp.Server):
+    """A connection that was accepted."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.setTcpNoDelay(True)
+
+
+class EagerClient(_EagerWrite, tcp.Client):
+    """A connection that was opened from here."""
+
+    def _connectDone(self) -> None:
+        self.setTcpNoDelay(True)
+        super()._connectDone()  # type: ignore[no-untyped-call]
+
+
+class EagerPort(tcp.Port):
+    """A listening port whose connections write eagerly."""
+
+    transport = EagerServer
+
+
+class EagerConnector(tcp.Connector):
+    """Opens connections that write eagerly."""
+
+    def _makeTransport(self) -> tcp.Client:
+        make: Any = EagerClient
+        return cast(tcp.Client, make(self.host, self.port, self.bindAddress, self, self.reactor))
+
+
+def listen_tcp(
+    reactor: Any,
+    port: Any,
+    factory: ServerFactory,
+    backlog: int = 511,
+    interface: str = "",
+) -> IListeningPort:
+    """As `IReactorTCP.listenTCP`; `port` may be a binding of `tcp.makeBinding`.
+
+    Raises CannotListenError. The backlog is room for a burst of clients in one turn.
+    """
+    listening = EagerPort(port, factory, backlog, interface, reactor)
+    listening.startListening()
+    return listening
+
+
+def connect_tcp(
+    reactor: Any,
+    host: str,
+    port: int,
+    factory: ClientFactory[Any],
+    timeout: float = 30,
+    bindAddress: tuple[str, int] | None = None,
+) -> IConnector:
+    """As `IReactorTCP.connectTCP`; `host` is an IP address, v4 or v6."""
+    connector = EagerConnector(host, port, factory, timeout, bindAddress, reactor)
+    connector.connect()
+    return connector

@@ -1,0 +1,227 @@
+"""The eager transports: bytes leave at once, in order, whole, and with Twisted's flow control."""
+
+import socket
+from hashlib import sha256
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory
+from twisted.trial.unittest import TestCase
+
+from relay.transport import EagerClient, EagerServer, connect_tcp, listen_tcp
+
+
+class Collector(Protocol):
+    """Collects what comes; `lost` fires with the kind of its end."""
+
+    def __init__(self):
+        self.made = Deferred()
+        self.lost = Deferred()
+        self.reason = None
+        self.received = []
+        self.waiting = []
+
+    def connectionMade(self):
+        self.made.callback(self)
+
+    def dataReceived(self, data):
+        self.received.append(data)
+        self.ask()
+
+    def ask(self):
+        for size, fired in self.waiting:
+            if self.size >= size and not fired.called:
+                fired.callback(None)
+
+    def when(self, size):
+        fired = Deferred().addTimeout(20, reactor)
+        self.waiting.append((size, fired))
+        self.ask()
+        return fired
+
+    def connectionLost(self, reason):
+        self.reason = reason
+        self.lost.callback(reason.type)
+
+    @property
+    def size(self):
+        return sum(map(len, self.received))
+
+    @property
+    def octets(self):
+        return b"".join(self.received)
+
+
+class Listening(ServerFactory):
+    noisy = False
+
+    def __init__(self, protocol):
+        self.protocol = lambda: protocol
+
+
+class Connecting(ClientFactory):
+    noisy = False
+
+    def __init__(self, protocol):
+        self.protocol = lambda: protocol
+
+
+class Numbers:
+    """A push producer of `count` chunks; notes how much is written before it is paused."""
+
+    def __init__(self, transport, count):
+        self.transport = transport
+        self.left = count
+        self.is_paused = False
+        self.pauses = 0
+        self.is_stopped = False
+        transport.registerProducer(self, True)
+        self.resumeProducing()
+
+    def chunk(self, number):
+        return number.to_bytes(4, "big") * 4096
+
+    def resumeProducing(self):
+        self.is_paused = False
+        while self.left and not self.is_paused:
+            self.left -= 1
+            self.transport.write(self.chunk(self.left))
+        if not self.left:
+            self.transport.unregisterProducer()
+
+    def pauseProducing(self):
+        self.is_paused = True
+        self.pauses += 1
+
+    def stopProducing(self):
+        self.is_stopped = True
+
+
+class TransportTests(TestCase):
+    interface = "127.0.0.1"
+
+    async def pair(self):
+        server, client = Collector(), Collector()
+        port = listen_tcp(reactor, 0, Listening(server), interface=self.interface)
+        self.addCleanup(port.stopListening)
+        connect_tcp(reactor, self.interface, port.getHost().port, Connecting(client), 5)
+        await server.made
+        await client.made
+        self.addCleanup(self.close, server, client)
+        return server, client
+
+    async def close(self, *protocols):
+        for protocol in protocols:
+            if protocol.reason is None:
+                protocol.transport.abortConnection()
+                await protocol.lost
+
+    async def test_kinds(self):
+        server, client = await self.pair()
+        self.assertIsInstance(server.transport, EagerServer)
+        self.assertIsInstance(client.transport, EagerClient)
+        self.assertTrue(server.transport.getTcpNoDelay())
+        self.assertTrue(client.transport.getTcpNoDelay())
+        self.assertEqual(client.transport.getPeer().host, self.interface)
+        self.assertEqual(client.transport.getHost(), server.transport.getPeer())
+
+    async def test_sent_at_once(self):
+        """Before the reactor turns, the octets are already at the peer's socket."""
+        server, client = await self.pair()
+        for writer, reader in ((server, client), (client, server)):
+            writer.transport.write(b"220 at once\r\n")
+            peer = reader.transport.socket
+            self.assertEqual(peer.recv(100, socket.MSG_PEEK), b"220 at once\r\n")
+            await reader.when(13)
+
+    async def test_stalled_reader_gets_all(self):
+        """10 MB for a peer that does not read at first: buffered, then whole and in order."""
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        chunks = [number.to_bytes(4, "big") * 4096 for number in range(640)]
+        for chunk in chunks:
+            server.transport.write(chunk)
+        self.assertTrue(server.transport._tempDataLen)
+        client.transport.resumeProducing()
+        await client.when(640 * 16384)
+        self.assertEqual(sha256(client.octets).digest(), sha256(b"".join(chunks)).digest())
+
+    async def test_one_write_larger_than_the_kernel_takes(self):
+        server, client = await self.pair()
+        octets = b"".join(number.to_bytes(4, "big") for number in range(2_500_000))
+        server.transport.write(octets)
+        server.transport.write(b"the end")
+        await client.when(len(octets) + 7)
+        self.assertEqual(sha256(client.octets).digest(), sha256(octets + b"the end").digest())
+
+    async def test_producer_is_paused_and_resumed(self):
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        numbers = Numbers(server.transport, 1000)
+        self.assertTrue(numbers.is_paused)
+        self.assertGreater(numbers.left, 0)
+        client.transport.resumeProducing()
+        await client.when(1000 * 16384)
+        expected = b"".join(map(numbers.chunk, reversed(range(1000))))
+        self.assertEqual(sha256(client.octets).digest(), sha256(expected).digest())
+        self.assertGreater(numbers.pauses, 1)
+
+    async def test_producer_is_stopped_when_the_peer_goes(self):
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        numbers = Numbers(server.transport, 1000)
+        client.transport.abortConnection()
+        await server.lost
+        self.assertTrue(numbers.is_stopped)
+
+    async def test_lose_connection_delivers_all_before(self):
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        server.transport.write(b"x" * 8_000_000)
+        server.transport.write(b"bye")
+        server.transport.loseConnection()
+        server.transport.write(b"too late, but buffered as Twisted does")
+        client.transport.resumeProducing()
+        await client.when(8_000_003)
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertTrue(client.octets.startswith(b"x" * 8_000_000 + b"bye"))
+
+    async def test_write_after_the_end(self):
+        """No error escapes `write`, whatever became of the connection."""
+        server, client = await self.pair()
+        client.transport.abortConnection()
+        client.transport.write(b"aborted")
+        await client.lost
+        client.transport.write(b"lost")
+        server.transport.write(b"to a peer that reset")
+        self.assertIn(await server.lost, (ConnectionLost, ConnectionDone))
+        server.transport.write(b"lost too")
+        self.assertEqual(server.octets, b"")
+
+    async def test_broken_connection_surfaces_later(self):
+        """A send that fails is told by connectionLost in a later turn, not inside of `write`."""
+        server, client = await self.pair()
+        server.transport.stopReading()
+        client.transport.abortConnection()
+        await client.lost
+        server.transport.write(b"a" * 10)
+        self.assertIsNone(server.reason)
+        server.transport.write(b"b" * 10)
+        self.assertIsNone(server.reason)
+        self.assertIs(await server.lost, ConnectionLost)
+
+    async def test_refused(self):
+        taken = socket.socket(socket.AF_INET6 if ":" in self.interface else socket.AF_INET)
+        self.addCleanup(taken.close)
+        taken.bind((self.interface, 0))
+        failed = Deferred()
+        factory = Connecting(Collector())
+        factory.clientConnectionFailed = lambda connector, reason: failed.callback(reason.type)
+        connect_tcp(reactor, self.interface, taken.getsockname()[1], factory, 5)
+        self.assertIs(await failed, ConnectionRefusedError)
+
+
+class TransportIPv6Tests(TransportTests):
+    interface = "::1"
