@@ -113,10 +113,14 @@ class LaneState:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """`start_number` grows with each opening of this store; `lanes` that have work or state."""
+    """`start_number` grows with each opening of this store; `lanes` that have work or state.
+
+    `troubles`: what an operator must be told (content that is missing), one line each.
+    """
 
     start_number: int
     lanes: tuple[LaneState, ...]
+    troubles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,46 @@
+"""What a store keeps in memory only: the works in hand, and how many works each lane has.
+
+A restart frees all. Used by one thread. Changes that belong to a transaction are noted, and made
+once it is committed.
+"""
+
+from collections import Counter
+from collections.abc import Container
+
+NOT_WHOLE = 0
+"""In hand, but not all that its message owes: its settlement needs a look at the rows."""
+
+
+class InHand:
+    """`waiting` counts a lane's works, those in hand included."""
+
+    __slots__ = ("_lanes", "waiting")
+
+    def __init__(self, waiting: dict[str, int] | None = None) -> None:
+        self.waiting: Counter[str] = Counter(waiting or {})
+        self._lanes: dict[str, dict[int, int]] = {}
+
+    def take(self, lane: str, number: int, whole: int) -> None:
+        """`whole`: how many recipients, where the work is all the message has; else NOT_WHOLE."""
+        self._lanes.setdefault(lane, {})[number] = whole
+
+    def drop(self, lane: str, number: int) -> None:
+        works = self._lanes.get(lane)
+        if works is not None:
+            works.pop(number, None)
+
+    def whole(self, lane: str, number: int) -> int:
+        works = self._lanes.get(lane)
+        return NOT_WHOLE if works is None else works.get(number, NOT_WHOLE)
+
+    def of(self, lane: str) -> Container[int]:
+        return self._lanes.get(lane, ())
+
+    def count(self, lane: str) -> int:
+        return len(self._lanes.get(lane, ()))
+
+    def has(self, lane: str, number: int) -> bool:
+        return number in self._lanes.get(lane, ())
+
+    def __repr__(self) -> str:
+        return f"<InHand {sum(map(len, self._lanes.values()))} of {self.waiting.total()}>"

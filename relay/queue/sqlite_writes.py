@@ -1,0 +1,432 @@
+"""What calls on the store write: one transaction for a whole group of them, in few fat statements.
+
+Every statement that SQLite runs gives up Python's lock and must win it back from a busy reactor,
+so the common calls of a group (insertions, settlements that end a message) are batched; the rest
+run one by one in their order. Memory (`InHand`) follows the commit, never precedes it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import apsw
+
+from relay.mail.content import Content, InlineContent
+from relay.mail.outcome import Delayed, Relayed
+from relay.queue.content_files import INLINE_MAX
+from relay.queue.group_commit import Call
+from relay.queue.ids import from_int, known_numbers, to_int
+from relay.queue.in_hand import NOT_WHOLE, InHand
+from relay.queue.spool import Spool
+from relay.queue.sqlite_rows import (
+    MESSAGE_COLUMNS,
+    Row,
+    message_row,
+    numbers_text,
+    owed_from,
+    owed_text,
+    recipients_from,
+)
+from relay.queue.store import LaneState, NewMessage, Settled, Settlement, StoreFailed
+
+MAX_ROWS = 64
+"""Rows of one INSERT: each number up to it is a prepared statement of its own."""
+
+_DISK_TROUBLE = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.NoMemError,
+    apsw.BusyError,
+    OSError,
+)
+"""No call's own fault: dividing the group would not help."""
+
+_REMOVED = Settled(is_removed=True)
+_UNKNOWN = Settled(is_removed=False, is_known=False)
+_KEPT = Settled(is_removed=False)
+
+
+class Changes:
+    """What one transaction will have changed in memory and among the files, once committed."""
+
+    __slots__ = ("dropped", "files_gone", "files_made", "has_new_files", "taken", "waiting")
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, int, int]] = []
+        self.dropped: list[tuple[str, int]] = []
+        self.waiting: list[tuple[str, int]] = []
+        self.files_gone: list[str] = []
+        self.files_made: list[str] = []
+        self.has_new_files = False
+
+    def make(self, in_hand: InHand) -> None:
+        for lane, number, whole in self.taken:
+            in_hand.take(lane, number, whole)
+        for lane, number in self.dropped:
+            in_hand.drop(lane, number)
+        waiting = in_hand.waiting
+        for lane, difference in self.waiting:
+            waiting[lane] += difference
+
+
+class SqliteWrites:
+    """`commit` is all that others call; `files_gone` may be unlinked after it."""
+
+    def __init__(self, database: apsw.Connection, in_hand: InHand, spool: Spool) -> None:
+        self._database = database
+        self._execute: Callable[..., Any] = database.execute
+        self._in_hand = in_hand
+        self._spool = spool
+        self._changes = Changes()
+        self._one_by_one: dict[str, Callable[..., object]] = {
+            "settle": self._settle,
+            "warned": self._warned,
+            "save_lane": self._save_lane,
+            "move": self._move,
+            "hold": self._hold,
+            "release": self._release,
+            "retry": self._retry,
+            "remove": self._remove,
+        }
+
+    def commit(self, calls: Sequence[Call]) -> list[Any]:
+        """The results in the order of the calls, once all are on stable storage.
+
+        Raises StoreFailed for trouble with the disk, anything else for a bad call; nothing was
+        recorded then.
+        """
+        self._changes = changes = Changes()
+        try:
+            self._execute("BEGIN IMMEDIATE")
+            results = self._run(calls)
+            if changes.has_new_files:
+                self._spool.sync()
+            self._execute("COMMIT")
+        except _DISK_TROUBLE as error:
+            self._roll_back()
+            raise StoreFailed(f"the queue cannot be written: {error}") from error
+        except BaseException:
+            self._roll_back()
+            raise
+        changes.make(self._in_hand)
+        return results
+
+    def files_gone(self) -> list[str]:
+        """Queue ids whose content files the last commit left without a message."""
+        return self._changes.files_gone
+
+    def _roll_back(self) -> None:
+        """SQLite may have done so itself."""
+        self._spool.remove(self._changes.files_made)
+        self._changes = Changes()
+        if self._database.in_transaction:
+            try:
+                self._execute("ROLLBACK")
+            except apsw.Error as error:
+                raise StoreFailed(f"the queue cannot be written: {error}") from error
+
+    def _run(self, calls: Sequence[Call]) -> list[Any]:
+        results: list[Any] = [None] * len(calls)
+        new: list[NewMessage] = []
+        finished: list[tuple[str, int]] = []
+        others: list[int] = []
+        for index, call in enumerate(calls):
+            if call.name == "insert":
+                new.append(call.arguments[0])
+            elif call.name == "settle" and (number := self._finished(call.arguments[0])):
+                finished.append((call.arguments[0].lane, number))
+                results[index] = _REMOVED
+            else:
+                others.append(index)
+        if new:
+            self._insert(new)
+        if finished:
+            self._remove_finished(finished)
+        for index in others:
+            call = calls[index]
+            results[index] = self._one_by_one[call.name](*call.arguments)
+        return results
+
+    # --- in batches -----------------------------------------------------------------------------
+
+    def _insert(self, news: Sequence[NewMessage]) -> None:
+        messages: list[Row] = []
+        contents: list[Row] = []
+        works: list[Row] = []
+        for new in news:
+            message = new.message
+            number = to_int(message.queue_id)
+            octets = self._inline(message.queue_id, message.content)
+            messages.append(message_row(number, message, octets is None))
+            if octets is not None:
+                contents.append((number, octets))
+            works += _work_rows(number, new)
+            self._note_new(number, new, octets is None)
+        self._insert_rows("message", MESSAGE_COLUMNS, messages)
+        self._insert_rows("content", "message, octets", contents)
+        self._insert_rows("work", "message, lane, next_attempt_at, owed", works)
+
+    def _inline(self, queue_id: str, content: Content) -> bytes | None:
+        """The octets to be kept in the database, or None: they are in a file, synced."""
+        if isinstance(content, InlineContent) and content.size <= INLINE_MAX:
+            return content.octets
+        if not self._spool.holds(queue_id, content):
+            self._changes.files_made.append(queue_id)
+            self._spool.write(queue_id, content)
+        self._changes.has_new_files = True
+        return None
+
+    def _note_new(self, number: int, new: NewMessage, in_file: bool) -> None:
+        changes, lanes = self._changes, new.lanes
+        is_whole = len(lanes) == 1 and not in_file
+        whole = len(new.message.envelope.recipients) if is_whole else NOT_WHOLE
+        for lane in new.in_hand:
+            changes.taken.append((lane, number, whole))
+        for lane in lanes:
+            changes.waiting.append((lane, 1))
+
+    def _insert_rows(self, table: str, columns: str, rows: list[Row]) -> None:
+        for start in range(0, len(rows), MAX_ROWS):
+            some = rows[start : start + MAX_ROWS]
+            self._execute(
+                _insert_statement(table, columns, len(some)), [v for row in some for v in row]
+            )
+
+    def _finished(self, settlement: Settlement) -> int:
+        """The message's number where this ends it, as far as memory alone can tell; else 0."""
+        outcomes = settlement.outcomes
+        number = to_int(settlement.queue_id)
+        whole = self._in_hand.whole(settlement.lane, number)
+        if whole != len(outcomes) or whole == NOT_WHOLE or settlement.reports:
+            return 0
+        for outcome in outcomes.values():
+            if type(outcome) is Delayed:
+                return 0
+        return number
+
+    def _remove_finished(self, finished: Sequence[tuple[str, int]]) -> None:
+        self._execute(
+            "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))",
+            (numbers_text([number for _, number in finished]),),
+        )
+        self._changes.dropped += finished
+        self._changes.waiting += [(lane, -1) for lane, _ in finished]
+
+    # --- one by one: attempts -------------------------------------------------------------------
+
+    def _settle(self, settlement: Settlement) -> Settled:
+        number, lane = to_int(settlement.queue_id), settlement.lane
+        self._changes.dropped.append((lane, number))
+        found = self._owed(number, lane)
+        if found is None:
+            return _UNKNOWN
+        owed, in_file = found
+        done = _divide(owed, settlement)
+        is_removed = not owed and not self._has_other_work(number, lane)
+        if is_removed:
+            self._drop_message(number, lane, in_file)
+        else:
+            self._update_work(number, settlement, owed)
+            self._insert_rows(
+                "done",
+                "message, recipient, lane, state, last_reply",
+                [(number, recipient, lane, *rest) for recipient, *rest in done],
+            )
+        if settlement.reports:
+            self._insert(settlement.reports)
+        return _REMOVED if is_removed else _KEPT
+
+    def _owed(self, number: int, lane: str) -> tuple[dict[int, str], bool] | None:
+        """What a work owes, and whether the content is in a file. None: there is no such work."""
+        row = self._execute(
+            "SELECT recipients, owed, in_file FROM work JOIN message ON id = message"
+            " WHERE message = ? AND lane = ?",
+            (number, lane),
+        ).fetchone()
+        if row is None:
+            return None
+        return owed_from(row[1], recipients_from(row[0])), bool(row[2])
+
+    def _has_other_work(self, number: int, lane: str) -> bool:
+        return (
+            self._execute(
+                "SELECT 1 FROM work WHERE message = ? AND lane <> ? LIMIT 1", (number, lane)
+            ).fetchone()
+            is not None
+        )
+
+    def _drop_message(self, number: int, lane: str, in_file: bool) -> None:
+        self._execute("DELETE FROM message WHERE id = ?", (number,))
+        self._changes.waiting.append((lane, -1))
+        if in_file:
+            self._changes.files_gone.append(from_int(number))
+
+    def _update_work(self, number: int, settlement: Settlement, owed: Mapping[int, str]) -> None:
+        if not owed:
+            self._delete_work(number, settlement.lane)
+            return
+        self._execute(
+            "UPDATE work SET owed = ?, attempt = ?, next_attempt_at = ?, is_graced = 0"
+            " WHERE message = ? AND lane = ?",
+            (
+                owed_text(owed),
+                settlement.attempt,
+                settlement.next_attempt_at,
+                number,
+                settlement.lane,
+            ),
+        )
+
+    def _delete_work(self, number: int, lane: str) -> None:
+        self._execute("DELETE FROM work WHERE message = ? AND lane = ?", (number, lane))
+        self._changes.waiting.append((lane, -1))
+
+    def _warned(self, queue_id: str, reports: Sequence[NewMessage]) -> bool:
+        self._execute("UPDATE work SET is_warned = 1 WHERE message = ?", (to_int(queue_id),))
+        if not self._database.changes():
+            return False
+        if reports:
+            self._insert(reports)
+        return True
+
+    def _save_lane(self, state: LaneState) -> None:
+        self._execute(
+            "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (state.name, state.attempt, state.next_attempt_at, state.is_held, state.last_reply),
+        )
+
+    # --- one by one: operators ------------------------------------------------------------------
+
+    def _move(self, queue_id: str, lane: str, to: Mapping[int, str]) -> bool:
+        number = to_int(queue_id)
+        found = self._owed(number, lane)
+        if found is None or self._in_hand.has(lane, number):
+            return False
+        owed, _ = found
+        moving: dict[str, dict[int, str]] = {}
+        for recipient, target in to.items():
+            if recipient in owed and target != lane:
+                moving.setdefault(target, {})[recipient] = owed.pop(recipient)
+        for target, theirs in moving.items():
+            self._move_to(number, lane, target, theirs)
+        if not owed:
+            self._delete_work(number, lane)
+        elif moving:
+            self._execute(
+                "UPDATE work SET owed = ? WHERE message = ? AND lane = ?",
+                (owed_text(owed), number, lane),
+            )
+        return True
+
+    def _move_to(self, number: int, lane: str, target: str, owed: dict[int, str]) -> None:
+        already = self._owed(number, target)
+        if already is None:
+            self._execute(
+                "INSERT INTO work (message, lane, attempt, is_held, is_warned, is_graced, owed)"
+                " SELECT message, ?, attempt, is_held, is_warned, is_graced, ? FROM work"
+                " WHERE message = ? AND lane = ?",
+                (target, owed_text(owed), number, lane),
+            )
+            self._changes.waiting.append((target, 1))
+            return
+        self._execute(
+            "UPDATE work SET owed = ?1, next_attempt_at = 0, attempt = max(attempt,"
+            " (SELECT attempt FROM work WHERE message = ?2 AND lane = ?4))"
+            " WHERE message = ?2 AND lane = ?3",
+            (owed_text(already[0] | owed), number, target, lane),
+        )
+
+    def _hold(self, queue_ids: Sequence[str]) -> list[str]:
+        found = self._update_messages("is_held = 1", "TRUE", queue_ids)
+        self._update_works("is_held = 1", found)
+        return found
+
+    def _release(self, queue_ids: Sequence[str], now: float) -> list[str]:
+        found = self._update_messages("is_held = 0", "is_held", queue_ids)
+        self._update_works(
+            "is_held = 0, is_graced = 1, next_attempt_at = min(next_attempt_at, ?)", found, now
+        )
+        return found
+
+    def _retry(self, queue_ids: Sequence[str], now: float) -> list[str]:
+        rows = self._execute(
+            "SELECT id FROM message WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (numbers_text(known_numbers(queue_ids)),),
+        )
+        found = [from_int(number) for (number,) in rows]
+        self._update_works("is_graced = 1, next_attempt_at = min(next_attempt_at, ?)", found, now)
+        return found
+
+    def _update_messages(self, change: str, condition: str, queue_ids: Sequence[str]) -> list[str]:
+        rows = self._execute(
+            f"UPDATE message SET {change} WHERE {condition} AND id IN"  # noqa: S608
+            " (SELECT value FROM json_each(?)) RETURNING id",
+            (numbers_text(known_numbers(queue_ids)),),
+        )
+        return sorted([from_int(number) for (number,) in rows])
+
+    def _update_works(self, change: str, queue_ids: Iterable[str], *values: float) -> None:
+        numbers = numbers_text([to_int(queue_id) for queue_id in queue_ids])
+        self._execute(
+            f"UPDATE work SET {change} WHERE message IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (*values, numbers),
+        )
+
+    def _remove(self, queue_ids: Sequence[str]) -> list[str]:
+        numbers = numbers_text(known_numbers(queue_ids))
+        rows = self._execute(
+            "SELECT id, in_file, lane FROM message JOIN work ON message = id"
+            " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (numbers,),
+        ).fetchall()
+        self._execute(
+            "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))", (numbers,)
+        )
+        found = list(dict.fromkeys([from_int(number) for number, _, _ in rows]))
+        for number, _, lane in rows:
+            self._changes.dropped.append((lane, number))
+            self._changes.waiting.append((lane, -1))
+        self._changes.files_gone += {from_int(n): None for n, in_file, _ in rows if in_file}
+        return found
+
+
+def _work_rows(number: int, new: NewMessage) -> list[Row]:
+    """Owed is NULL where one lane has every recipient, untried: nearly always."""
+    due_at, lanes = new.message.accepted_at, new.lanes
+    owed = [i for ids in lanes.values() for i in ids]
+    if len(owed) != len(new.message.envelope.recipients) or not owed:
+        raise ValueError(f"{new.message.queue_id}: not every recipient stands in one lane")
+    if len(lanes) == 1:
+        return [(number, next(iter(lanes)), due_at, None)]
+    return [(number, lane, due_at, owed_text(dict.fromkeys(i, ""))) for lane, i in lanes.items()]
+
+
+def _divide(owed: dict[int, str], settlement: Settlement) -> list[tuple[int, str, str]]:
+    """Takes the recipients that are done out of `owed`; notes the reply of those that are not."""
+    done = []
+    for recipient, outcome in settlement.outcomes.items():
+        if recipient not in owed:
+            continue
+        if isinstance(outcome, Delayed):
+            owed[recipient] = str(outcome.reply)
+            continue
+        del owed[recipient]
+        state = "relayed" if isinstance(outcome, Relayed) else "failed"
+        done.append((recipient, state, str(outcome.reply)))
+    return done
+
+
+_statements: dict[tuple[str, int], str] = {}
+
+
+def _insert_statement(table: str, columns: str, rows: int) -> str:
+    statement = _statements.get((table, rows))
+    if statement is None:
+        row = "(" + ", ".join("?" * (columns.count(",") + 1)) + ")"
+        statement = f"INSERT INTO {table} ({columns}) VALUES " + ", ".join([row] * rows)  # noqa: S608
+        _statements[table, rows] = statement
+    return statement
