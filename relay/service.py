@@ -27,7 +27,7 @@ from relay.config.schema import Listener
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
-from relay.notices import Started, Stopped
+from relay.notices import Alarm, Started, Stopped
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
@@ -185,6 +185,8 @@ class RelayService(Service):
         self._ids = QueueIds(opened.start_number, 0, self._clock)
         self._start_number = opened.start_number
         self._is_open = True
+        for trouble in opened.troubles:
+            self._observe(Alarm("queue store", trouble))
         if self._space is not None:
             self._space.start()
         self._manager.start(opened)

@@ -121,9 +121,10 @@ class QueueManager:
         self._is_stopping = True
         for lane in self._lanes.values():
             self._cancel_wake(lane)
-        self._when_idle = Deferred()
+        idle: Deferred[None] = Deferred()
+        self._when_idle = idle
         self._check_idle()
-        return self._when_idle
+        return idle
 
     @property
     def is_recording(self) -> bool:

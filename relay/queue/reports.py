@@ -107,6 +107,7 @@ class ReportMaker:
             original_queue_id=work.message.queue_id,
             recipients=tuple(_described(r, o, now, gives_up_at) for r, o in reported),
             original=work.message.content,
+            smtputf8=envelope.smtputf8,
         )
         return Owed(
             self._message(queue_id, addressee, lane, dsn.compose(report), now),
@@ -117,8 +118,9 @@ class ReportMaker:
     def _message(
         self, queue_id: str, addressee: str, lane: str, content: bytes, now: float
     ) -> NewMessage:
-        needs_utf8 = not addressee.isascii() or not content.isascii()
-        envelope = Envelope("", (Recipient(1, addressee),), smtputf8=needs_utf8)
+        body = "" if content.isascii() else "8BITMIME"
+        recipients = (Recipient(1, addressee),)
+        envelope = Envelope("", recipients, body, smtputf8=not addressee.isascii())
         message = Message(queue_id, envelope, LOCAL, InlineContent(content), now)
         return NewMessage(message, {lane: (1,)})
 
