@@ -22,7 +22,7 @@ _CONTENT = InlineContent(b"Subject: waiting\r\n\r\n" + b"A line of a message tha
 
 async def fill(reactor: Any, store: IStore, lane: str, count: int) -> None:
     opened = await store.open()
-    ids = QueueIds(opened.start_number, 0, time.time)
+    ids = QueueIds(opened.start_number, 0, reactor)
     for start in range(0, count, _AT_ONCE):
         numbers = range(start, min(start + _AT_ONCE, count))
         await gatherResults([_insert(store, ids.next(), lane, number) for number in numbers])
