@@ -81,6 +81,8 @@ class InboundProtocol(Protocol):
         self._is_paused = False
         self._transactions = 0
         self._reason = ""
+        self._out: list[bytes] = []
+        self._is_running = False
         self._heard_at = 0.0
         self._idle_call: IDelayedCall | None = None
 
@@ -153,8 +155,8 @@ class InboundProtocol(Protocol):
 
     def _run(self) -> None:
         """Handle events until the engine wants octets or an answer; write all replies at once."""
-        engine, handlers = self._engine, self._HANDLERS
-        out: list[bytes] = []
+        engine, handlers, out = self._engine, self._HANDLERS, self._out
+        self._is_running = True
         try:
             while not self._is_closing:
                 event = engine.next_event()
@@ -165,8 +167,10 @@ class InboundProtocol(Protocol):
                     out.append(engine.reply(answer))
         except RemoteProtocolError as error:
             self._is_closing, self._reason = True, str(error)
+        self._is_running = False
         if out:
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
         if self._is_closing:
             self.transport.loseConnection()
         else:
@@ -252,10 +256,10 @@ class InboundProtocol(Protocol):
         if self._is_closing:
             return
         self._heard_at = self._intake.clock.seconds()
-        self.transport.write(self._engine.reply(answer))
+        self._out.append(self._engine.reply(answer))
         if self._is_leaving:
-            self._close(SHUTTING_DOWN, "shutting down")
-        else:
+            self._out.append(reply_octets(self._leave_now()))
+        if not self._is_running:  # else the loop that we are in goes on, and replies keep order
             self._run()
 
     def _answered(self, event: Answered) -> Reply:

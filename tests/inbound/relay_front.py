@@ -1,0 +1,105 @@
+"""The inbound half of a relay on a real port, a queue in memory behind it that delivers nothing."""
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientCreator, Protocol
+
+from relay.config.schema import Listener
+from relay.inbound.intake import Intake
+from relay.inbound.listener import InboundFactory, InboundListener
+from relay.inbound.policy import Policy
+from tests.queue.scripted import Bench
+
+
+class Front:
+    """Relays from 127.0.0.1 to anyone at example.org (lane a) when `networks` say so."""
+
+    def __init__(
+        self,
+        networks: tuple[str, ...] = ("127.0.0.0/8",),
+        postmaster: str | None = None,
+        **keys: Any,
+    ) -> None:
+        self.bench = Bench(max_in_hand=0)  # all of it stays in the store
+        self.has_space = True
+        self.config = Listener(
+            name="lan",
+            address="127.0.0.1:0",
+            relay_networks=networks,
+            **keys,
+        )
+        policy = Policy(self.config, self._lane_for, postmaster)
+        intake = Intake(
+            "relay.example",
+            self.config.max_received,
+            self.bench.manager,
+            self.bench.store.new_content,
+            self.bench.ids.next,
+            lambda: self.has_space,
+            reactor,  # type: ignore[arg-type]
+        )
+        self.sessions = iter(range(1, 10000))
+        self.factory = InboundFactory(
+            self.config,
+            "relay.example",
+            policy,
+            intake,
+            self.bench.notices.append,
+            lambda: f"s{next(self.sessions)}",
+        )
+        self.listener = InboundListener(self.config, self.factory, reactor)  # type: ignore[arg-type]
+        self.listener.bind()
+        self.listener.serve()
+
+    @staticmethod
+    def _lane_for(forward_path: str, reverse_path: str, listener: str) -> str | None:
+        return "a" if forward_path.endswith("@example.org") else None
+
+    @property
+    def port(self) -> int:
+        return int(self.listener.address.rpartition(":")[2])
+
+    def connect(self) -> "Deferred[Client]":
+        return ClientCreator(reactor, Client).connectTCP("127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        await self.listener.close()
+        left = self.factory.leave()
+        self.factory.abort()
+        await left
+
+
+class Client(Protocol):
+    """Keeps what it hears; `heard(n)` fires once that many lines are there, `gone` at the end."""
+
+    def __init__(self) -> None:
+        self.text = b""
+        self.gone: Deferred[None] = Deferred()
+        self._waiting: tuple[int, Deferred[list[str]]] | None = None
+
+    def say(self, *lines: str) -> None:
+        assert self.transport is not None
+        self.transport.write("".join(line + "\r\n" for line in lines).encode())
+
+    def lines(self) -> list[str]:
+        return self.text.decode().split("\r\n")[:-1]
+
+    def heard(self, count: int) -> "Deferred[list[str]]":
+        done: Deferred[list[str]] = Deferred()
+        self._waiting = (count, done)
+        self._check()
+        return done.addTimeout(10, reactor)  # type: ignore[arg-type]
+
+    def _check(self) -> None:
+        if self._waiting is not None and len(self.lines()) >= self._waiting[0]:
+            (_, done), self._waiting = self._waiting, None
+            done.callback(self.lines())
+
+    def dataReceived(self, data: bytes) -> None:
+        self.text += data
+        self._check()
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.gone.callback(None)

@@ -1,0 +1,155 @@
+"""Sessions over real connections: replies, limits, what is stored, what is told."""
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from relay.notices import Disconnected, Rejected
+from tests.inbound.relay_front import Client, Front
+
+MAIL = ("MAIL FROM:<s@example.net>", "RCPT TO:<r@example.org>", "DATA")
+
+
+class SessionCase(TestCase):
+    timeout = 30
+    keys: dict = {}
+
+    async def _begin(self, **keys: object) -> Client:
+        self.front = Front(**keys)  # type: ignore[arg-type]
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.front.stop()))
+        client = await self.front.connect()
+        await client.heard(1)
+        client.say("HELO client.example")
+        await client.heard(2)
+        return client
+
+    def stored(self) -> list[bytes]:
+        return [
+            b"".join(work.message.content.chunks())
+            for work in self.successResultOf(
+                self.front.bench.store.works(list(self.front.bench.listed()))
+            )
+        ]
+
+
+class AcceptTests(SessionCase):
+    async def test_a_transaction_is_committed_then_answered_with_its_id(self) -> None:
+        client = await self._begin()
+        client.say(*MAIL)
+        lines = await client.heard(5)
+        self.assertEqual("354", lines[-1][:3])
+        client.say("Subject: x", "", "..dot", ".")
+        lines = await client.heard(6)
+        [queue_id] = self.front.bench.listed()
+        self.assertEqual(f"250 2.0.0 queued as {queue_id}", lines[-1])
+        [content] = self.stored()
+        received, _, rest = content.partition(b"Subject:")
+        self.assertEqual(b" x\r\n\r\n.dot\r\n", rest)
+        self.assertTrue(received.startswith(b"Received: from client.example ([127.0.0.1])"))
+        self.assertIn(queue_id.encode(), received)
+        self.assertIn(b"for <r@example.org>", received)
+        self.assertEqual(["Connected", "Accepted"], self.front.bench.told()[:2])
+
+    async def test_pipelined_transactions_in_one_write_are_answered_in_order(self) -> None:
+        client = await self._begin()
+        one = (*MAIL, "x", ".")
+        client.say(*one, *one, "NOOP", "QUIT")
+        lines = await client.heard(12)
+        codes = [line[:3] for line in lines[2:]]
+        self.assertEqual(["250", "250", "354", "250"] * 2 + ["250", "221"], codes)
+        await client.gone
+        self.assertEqual(2, len(self.front.bench.listed()))
+
+    async def test_a_client_that_goes_in_mid_content_leaves_nothing(self) -> None:
+        client = await self._begin()
+        client.say(*MAIL, "half a mess")
+        await client.heard(5)
+        client.transport.loseConnection()
+        await client.gone
+        await self.front.listener.close()
+        left = self.front.factory.leave()
+        await left
+        self.assertEqual({}, self.front.bench.listed())
+        self.assertIsInstance(self.front.bench.notices[-1], Disconnected)
+
+
+class RefuseTests(SessionCase):
+    async def test_a_stranger_relays_nothing(self) -> None:
+        client = await self._begin(networks=("192.0.2.0/24",))
+        client.say(*MAIL)
+        lines = await client.heard(5)
+        self.assertEqual(["250", "550", "5"], [lines[2][:3], lines[3][:3], lines[4][0]])
+        [rejected, _] = [n for n in self.front.bench.notices if isinstance(n, Rejected)]
+        self.assertEqual(("RCPT", "r@example.org"), (rejected.command, rejected.recipient))
+
+    async def test_too_large_is_refused_and_the_session_goes_on(self) -> None:
+        client = await self._begin(max_message_size="64K")
+        client.say(*MAIL, *["x" * 70] * 1000, ".")
+        lines = await client.heard(6)
+        self.assertEqual("552 5.3.4", lines[-1][:9])
+        client.say("NOOP")
+        self.assertEqual("250", (await client.heard(7))[-1][:3])
+        self.assertEqual({}, self.front.bench.listed())
+
+    async def test_a_message_that_goes_in_a_circle(self) -> None:
+        client = await self._begin(max_received=30)
+        client.say(*MAIL, *["Received: from a by b; date"] * 31, "", "x", ".")
+        self.assertEqual("554 5.4.6", (await client.heard(6))[-1][:9])
+        self.assertEqual({}, self.front.bench.listed())
+
+    async def test_no_space(self) -> None:
+        client = await self._begin()
+        self.front.has_space = False
+        client.say(MAIL[0])
+        self.assertEqual("452 4.3.1", (await client.heard(3))[-1][:9])
+
+    async def test_a_store_that_is_ill(self) -> None:
+        from twisted.internet.defer import fail
+
+        from relay.queue.store import StoreFailed
+
+        client = await self._begin()
+        self.front.bench.store.insert = lambda new: fail(StoreFailed("secret path"))
+        client.say(*MAIL, "x", ".")
+        last = (await client.heard(6))[-1]
+        self.assertEqual("451 4.3.0", last[:9])
+        self.assertNotIn("secret", last)
+
+    async def test_smuggling_characters_close_the_session(self) -> None:
+        client = await self._begin()
+        client.say(*MAIL, "a\rb", ".")
+        self.assertEqual("550 5.6.11", (await client.heard(6))[-1][:10])
+        await client.gone
+
+    async def test_too_many_errors(self) -> None:
+        client = await self._begin(max_errors=3)
+        client.say("NONSENSE", "NONSENSE", "NONSENSE", "NONSENSE")
+        lines = await client.heard(5)
+        self.assertEqual("421", lines[4][:3])
+        await client.gone
+
+
+class LimitTests(SessionCase):
+    async def test_connections_of_one_client(self) -> None:
+        await self._begin(max_connections_per_client=1)
+        second = await self.front.connect()
+        self.assertEqual("421 4.7.0", (await second.heard(1))[0][:9])
+        await second.gone
+
+    async def test_a_silent_client_is_shown_the_door(self) -> None:
+        client = await self._begin(idle_timeout="1s")
+        self.assertEqual("421 4.4.2", (await client.heard(3))[-1][:9])
+        await client.gone
+
+    async def test_leaving_closes_the_idle_and_waits_for_content(self) -> None:
+        client = await self._begin()
+        idle = await self.front.connect()
+        await idle.heard(1)
+        client.say(*MAIL)
+        await client.heard(5)
+        left = self.front.factory.leave()
+        self.assertEqual("421 4.3.2", (await idle.heard(2))[-1][:9])
+        self.assertNoResult(left)
+        client.say("x", ".")
+        lines = await client.heard(7)
+        self.assertEqual(["250", "421"], [lines[-2][:3], lines[-1][:3]])
+        await left
