@@ -12,10 +12,11 @@ from pathlib import Path
 from threading import Lock
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, IReactorFromThreads
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from relay.mail.content import Content, InlineContent
+from relay.queue.group_commit import Reactor
 from relay.queue.store import IContentWriter
 
 INLINE_MAX = 64 * 2**10
@@ -126,7 +127,7 @@ class ContentBuffers:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
+        reactor: Reactor,
         path_of: Callable[[str], Path],
         max_buffered: int = MAX_BUFFERED,
     ) -> None:

@@ -1,8 +1,8 @@
 """The one thread that owns the database: commits all calls that wait in one transaction.
 
-While a commit syncs, the next group gathers by itself: one sync serves many messages, and the
-results of a group return to the reactor by one call. Reads come after the group's commit, long
-ones a slice at a time. What is written and how is the ledger's business.
+The calls of one turn of the reactor go to the thread together, and their results come back
+together: each crossing costs a fight for Python's lock. While a commit syncs, the next group
+gathers by itself. Reads come after the group's commit, long ones a slice at a time.
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from threading import Thread
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -24,6 +23,16 @@ MAX_GROUP = 256
 _log = Logger()
 
 Result = tuple["Call", Any]
+
+
+class Reactor(Protocol):
+    """What is used of Twisted's."""
+
+    def callLater(self, delay: float, function: Callable[..., object], /) -> object: ...
+
+    def callFromThread(
+        self, function: Callable[..., object], /, *arguments: Any, **keywords: Any
+    ) -> object: ...
 
 
 class Call:
@@ -59,10 +68,11 @@ class Ledger(Protocol):
 class GroupCommit:
     """`open`, then any number of `write` and `read`, then `close`; each yields a Deferred."""
 
-    def __init__(self, reactor: IReactorFromThreads, ledger: Ledger) -> None:
+    def __init__(self, reactor: Reactor, ledger: Ledger) -> None:
         self._reactor = reactor
         self._ledger = ledger
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._gathered: list[Call] = []
+        self._groups: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._reads: deque[tuple[Call, Generator[None, None, Any]]] = deque()
         self._is_closing = False
 
@@ -74,19 +84,28 @@ class GroupCommit:
         return call.deferred
 
     def write(self, name: str, *arguments: Any) -> Deferred[Any]:
-        call = Call(name, arguments, is_write=True)
-        self._calls.put(call)
-        return call.deferred
+        return self._gather(Call(name, arguments, is_write=True))
 
     def read(self, name: str, *arguments: Any) -> Deferred[Any]:
-        call = Call(name, arguments, is_write=False)
-        self._calls.put(call)
-        return call.deferred
+        return self._gather(Call(name, arguments, is_write=False))
 
     def close(self) -> Deferred[None]:
         self._closed: Deferred[None] = Deferred()
-        self._calls.put(None)
+        self._send()
+        self._groups.put(None)
         return self._closed
+
+    def _gather(self, call: Call) -> Deferred[Any]:
+        gathered = self._gathered
+        gathered.append(call)
+        if len(gathered) == 1:
+            self._reactor.callLater(0, self._send)
+        return call.deferred
+
+    def _send(self) -> None:
+        if self._gathered:
+            self._groups.put(self._gathered)
+            self._gathered = []
 
     def _deliver(self, results: Sequence[Result]) -> None:
         for call, result in results:
@@ -109,25 +128,21 @@ class GroupCommit:
 
     def _waiting(self) -> list[Call]:
         """The next group: waits for one unless there are reads to go on with."""
-        calls = self._calls
-        size = min(calls.qsize(), MAX_GROUP)
-        if not size:
-            if self._reads:
-                return []
-            size = 1
-        group = []
-        for _ in range(size):
-            call = calls.get()
-            if call is None:
+        groups = self._groups
+        waiting: list[Call] = []
+        for _ in range(groups.qsize() or (0 if self._reads else 1)):
+            group = groups.get()
+            if group is None:
                 self._is_closing = True
                 break
-            group.append(call)
-        return group
+            waiting += group
+        return waiting
 
     def _turn(self, group: list[Call]) -> None:
         writes = [call for call in group if call.is_write]
-        if writes:
-            self._reactor.callFromThread(self._deliver, self._commit(writes))
+        for start in range(0, len(writes), MAX_GROUP):
+            done = self._commit(writes[start : start + MAX_GROUP])
+            self._reactor.callFromThread(self._deliver, done)
         results: list[Result] = []
         for _ in range(len(self._reads)):
             self._go_on(*self._reads.popleft(), results)
@@ -182,4 +197,4 @@ class GroupCommit:
         return StoreFailed(f"{what} could not be done: {error}")
 
     def __repr__(self) -> str:
-        return f"<GroupCommit {self._calls.qsize()} waiting, {len(self._reads)} reading>"
+        return f"<GroupCommit {self._groups.qsize()} groups waiting, {len(self._reads)} reading>"

@@ -44,3 +44,26 @@ class InHand:
 
     def __repr__(self) -> str:
         return f"<InHand {sum(map(len, self._lanes.values()))} of {self.waiting.total()}>"
+
+
+class Changes:
+    """What one transaction will have changed in memory and among the files, once committed."""
+
+    __slots__ = ("dropped", "files_gone", "files_made", "has_new_files", "taken", "waiting")
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, int, int]] = []
+        self.dropped: list[tuple[str, int]] = []
+        self.waiting: list[tuple[str, int]] = []
+        self.files_gone: list[str] = []
+        self.files_made: list[str] = []
+        self.has_new_files = False
+
+    def make(self, in_hand: InHand) -> None:
+        for lane, number, whole in self.taken:
+            in_hand.take(lane, number, whole)
+        for lane, number in self.dropped:
+            in_hand.drop(lane, number)
+        waiting = in_hand.waiting
+        for lane, difference in self.waiting:
+            waiting[lane] += difference

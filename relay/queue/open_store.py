@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from twisted.internet.interfaces import IReactorFromThreads
-
+from relay.queue.group_commit import Reactor
 from relay.queue.memory import MemoryStore
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import IStore
 
 
-def open_store(url: str, reactor: IReactorFromThreads) -> IStore:
+def open_store(url: str, reactor: Reactor) -> IStore:
     """The store, not opened yet: "sqlite:DIR" or "memory:". Raises ValueError for anything else."""
     spool = spool_of(url)
     return MemoryStore() if spool is None else SqliteStore(spool, reactor)

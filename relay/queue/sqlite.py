@@ -10,11 +10,10 @@ from typing import Any
 
 import apsw
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import implementer
 
 from relay.queue.content_files import ContentBuffers, ContentFile, ContentWriter, FileContent
-from relay.queue.group_commit import Call, GroupCommit
+from relay.queue.group_commit import Call, GroupCommit, Reactor
 from relay.queue.ids import from_int
 from relay.queue.in_hand import InHand
 from relay.queue.spool import Spool
@@ -106,9 +105,7 @@ class SqliteLedger:
 class SqliteStore:
     """`directory` is the spool's; nothing is touched before `open`. `vfs` names one of apsw's."""
 
-    def __init__(
-        self, directory: Path, reactor: IReactorFromThreads, vfs: str | None = None
-    ) -> None:
+    def __init__(self, directory: Path, reactor: Reactor, vfs: str | None = None) -> None:
         self._spool = Spool(directory)
         self.buffers = ContentBuffers(reactor, self._spool.path)
         self._calls = GroupCommit(reactor, SqliteLedger(self._spool, self.buffers, vfs))

@@ -5,7 +5,7 @@ so the common calls of a group (insertions, settlements that end a message) are 
 run one by one in their order. Memory (`InHand`) follows the commit, never precedes it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -14,17 +14,16 @@ from relay.mail.content import Content, InlineContent
 from relay.mail.outcome import Delayed, Relayed
 from relay.queue.content_files import INLINE_MAX
 from relay.queue.group_commit import Call
-from relay.queue.ids import from_int, known_numbers, to_int
-from relay.queue.in_hand import NOT_WHOLE, InHand
+from relay.queue.ids import from_int, to_int
+from relay.queue.in_hand import NOT_WHOLE, Changes, InHand
 from relay.queue.spool import Spool
+from relay.queue.sqlite_operations import SqliteOperations, delete_work, owed_on
 from relay.queue.sqlite_rows import (
     MESSAGE_COLUMNS,
     Row,
     message_row,
     numbers_text,
-    owed_from,
     owed_text,
-    recipients_from,
 )
 from relay.queue.store import LaneState, NewMessage, Settled, Settlement, StoreFailed
 
@@ -49,29 +48,6 @@ _UNKNOWN = Settled(is_removed=False, is_known=False)
 _KEPT = Settled(is_removed=False)
 
 
-class Changes:
-    """What one transaction will have changed in memory and among the files, once committed."""
-
-    __slots__ = ("dropped", "files_gone", "files_made", "has_new_files", "taken", "waiting")
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, int, int]] = []
-        self.dropped: list[tuple[str, int]] = []
-        self.waiting: list[tuple[str, int]] = []
-        self.files_gone: list[str] = []
-        self.files_made: list[str] = []
-        self.has_new_files = False
-
-    def make(self, in_hand: InHand) -> None:
-        for lane, number, whole in self.taken:
-            in_hand.take(lane, number, whole)
-        for lane, number in self.dropped:
-            in_hand.drop(lane, number)
-        waiting = in_hand.waiting
-        for lane, difference in self.waiting:
-            waiting[lane] += difference
-
-
 class SqliteWrites:
     """`commit` is all that others call; `files_gone` may be unlinked after it."""
 
@@ -85,11 +61,14 @@ class SqliteWrites:
             "settle": self._settle,
             "warned": self._warned,
             "save_lane": self._save_lane,
-            "move": self._move,
-            "hold": self._hold,
-            "release": self._release,
-            "retry": self._retry,
-            "remove": self._remove,
+        }
+        operations = SqliteOperations(self._execute, in_hand)
+        self._operations: dict[str, Callable[..., object]] = {
+            "move": operations.move,
+            "hold": operations.hold,
+            "release": operations.release,
+            "retry": operations.retry,
+            "remove": operations.remove,
         }
 
     def commit(self, calls: Sequence[Call]) -> list[Any]:
@@ -147,7 +126,11 @@ class SqliteWrites:
             self._remove_finished(finished)
         for index in others:
             call = calls[index]
-            results[index] = self._one_by_one[call.name](*call.arguments)
+            operation = self._operations.get(call.name)
+            if operation is not None:
+                results[index] = operation(self._changes, *call.arguments)
+            else:
+                results[index] = self._one_by_one[call.name](*call.arguments)
         return results
 
     # --- in batches -----------------------------------------------------------------------------
@@ -215,12 +198,12 @@ class SqliteWrites:
         self._changes.dropped += finished
         self._changes.waiting += [(lane, -1) for lane, _ in finished]
 
-    # --- one by one: attempts -------------------------------------------------------------------
+    # --- one by one -----------------------------------------------------------------------------
 
     def _settle(self, settlement: Settlement) -> Settled:
         number, lane = to_int(settlement.queue_id), settlement.lane
         self._changes.dropped.append((lane, number))
-        found = self._owed(number, lane)
+        found = owed_on(self._execute, number, lane)
         if found is None:
             return _UNKNOWN
         owed, in_file = found
@@ -239,17 +222,6 @@ class SqliteWrites:
             self._insert(settlement.reports)
         return _REMOVED if is_removed else _KEPT
 
-    def _owed(self, number: int, lane: str) -> tuple[dict[int, str], bool] | None:
-        """What a work owes, and whether the content is in a file. None: there is no such work."""
-        row = self._execute(
-            "SELECT recipients, owed, in_file FROM work JOIN message ON id = message"
-            " WHERE message = ? AND lane = ?",
-            (number, lane),
-        ).fetchone()
-        if row is None:
-            return None
-        return owed_from(row[1], recipients_from(row[0])), bool(row[2])
-
     def _has_other_work(self, number: int, lane: str) -> bool:
         return (
             self._execute(
@@ -266,7 +238,7 @@ class SqliteWrites:
 
     def _update_work(self, number: int, settlement: Settlement, owed: Mapping[int, str]) -> None:
         if not owed:
-            self._delete_work(number, settlement.lane)
+            delete_work(self._execute, self._changes, number, settlement.lane)
             return
         self._execute(
             "UPDATE work SET owed = ?, attempt = ?, next_attempt_at = ?, is_graced = 0"
@@ -279,10 +251,6 @@ class SqliteWrites:
                 settlement.lane,
             ),
         )
-
-    def _delete_work(self, number: int, lane: str) -> None:
-        self._execute("DELETE FROM work WHERE message = ? AND lane = ?", (number, lane))
-        self._changes.waiting.append((lane, -1))
 
     def _warned(self, queue_id: str, reports: Sequence[NewMessage]) -> bool:
         self._execute("UPDATE work SET is_warned = 1 WHERE message = ?", (to_int(queue_id),))
@@ -298,100 +266,6 @@ class SqliteWrites:
             " VALUES (?, ?, ?, ?, ?)",
             (state.name, state.attempt, state.next_attempt_at, state.is_held, state.last_reply),
         )
-
-    # --- one by one: operators ------------------------------------------------------------------
-
-    def _move(self, queue_id: str, lane: str, to: Mapping[int, str]) -> bool:
-        number = to_int(queue_id)
-        found = self._owed(number, lane)
-        if found is None or self._in_hand.has(lane, number):
-            return False
-        owed, _ = found
-        moving: dict[str, dict[int, str]] = {}
-        for recipient, target in to.items():
-            if recipient in owed and target != lane:
-                moving.setdefault(target, {})[recipient] = owed.pop(recipient)
-        for target, theirs in moving.items():
-            self._move_to(number, lane, target, theirs)
-        if not owed:
-            self._delete_work(number, lane)
-        elif moving:
-            self._execute(
-                "UPDATE work SET owed = ? WHERE message = ? AND lane = ?",
-                (owed_text(owed), number, lane),
-            )
-        return True
-
-    def _move_to(self, number: int, lane: str, target: str, owed: dict[int, str]) -> None:
-        already = self._owed(number, target)
-        if already is None:
-            self._execute(
-                "INSERT INTO work (message, lane, attempt, is_held, is_warned, is_graced, owed)"
-                " SELECT message, ?, attempt, is_held, is_warned, is_graced, ? FROM work"
-                " WHERE message = ? AND lane = ?",
-                (target, owed_text(owed), number, lane),
-            )
-            self._changes.waiting.append((target, 1))
-            return
-        self._execute(
-            "UPDATE work SET owed = ?1, next_attempt_at = 0, attempt = max(attempt,"
-            " (SELECT attempt FROM work WHERE message = ?2 AND lane = ?4))"
-            " WHERE message = ?2 AND lane = ?3",
-            (owed_text(already[0] | owed), number, target, lane),
-        )
-
-    def _hold(self, queue_ids: Sequence[str]) -> list[str]:
-        found = self._update_messages("is_held = 1", "TRUE", queue_ids)
-        self._update_works("is_held = 1", found)
-        return found
-
-    def _release(self, queue_ids: Sequence[str], now: float) -> list[str]:
-        found = self._update_messages("is_held = 0", "is_held", queue_ids)
-        self._update_works(
-            "is_held = 0, is_graced = 1, next_attempt_at = min(next_attempt_at, ?)", found, now
-        )
-        return found
-
-    def _retry(self, queue_ids: Sequence[str], now: float) -> list[str]:
-        rows = self._execute(
-            "SELECT id FROM message WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
-            (numbers_text(known_numbers(queue_ids)),),
-        )
-        found = [from_int(number) for (number,) in rows]
-        self._update_works("is_graced = 1, next_attempt_at = min(next_attempt_at, ?)", found, now)
-        return found
-
-    def _update_messages(self, change: str, condition: str, queue_ids: Sequence[str]) -> list[str]:
-        rows = self._execute(
-            f"UPDATE message SET {change} WHERE {condition} AND id IN"  # noqa: S608
-            " (SELECT value FROM json_each(?)) RETURNING id",
-            (numbers_text(known_numbers(queue_ids)),),
-        )
-        return sorted([from_int(number) for (number,) in rows])
-
-    def _update_works(self, change: str, queue_ids: Iterable[str], *values: float) -> None:
-        numbers = numbers_text([to_int(queue_id) for queue_id in queue_ids])
-        self._execute(
-            f"UPDATE work SET {change} WHERE message IN (SELECT value FROM json_each(?))",  # noqa: S608
-            (*values, numbers),
-        )
-
-    def _remove(self, queue_ids: Sequence[str]) -> list[str]:
-        numbers = numbers_text(known_numbers(queue_ids))
-        rows = self._execute(
-            "SELECT id, in_file, lane FROM message JOIN work ON message = id"
-            " WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
-            (numbers,),
-        ).fetchall()
-        self._execute(
-            "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))", (numbers,)
-        )
-        found = list(dict.fromkeys([from_int(number) for number, _, _ in rows]))
-        for number, _, lane in rows:
-            self._changes.dropped.append((lane, number))
-            self._changes.waiting.append((lane, -1))
-        self._changes.files_gone += {from_int(n): None for n, in_file, _ in rows if in_file}
-        return found
 
 
 def _work_rows(number: int, new: NewMessage) -> list[Row]:
