@@ -37,7 +37,7 @@ class Incoming:
         octets, is_end, rest = self._dotted.feed(data)
         if self._dotted.fault:
             self._refuse_octets(self._dotted.fault)
-        return self._counted(octets, len(data)), is_end, rest
+        return self._counted(octets, 0 if is_end else len(data)), is_end, rest
 
     def take_chunked(self, data: bytes) -> bytes:
         """Octets of content."""

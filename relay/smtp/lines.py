@@ -74,8 +74,9 @@ class InputBuffer:
         at = self._at
         self._at = end + 1
         if self._swallowed or end - at >= MAX_COMMAND_LINE:
+            size = self._swallowed + end - at
             self._swallowed = 0
-            raise LineTooLong
+            raise LineEndless if size > MAX_SWALLOWED_LINE else LineTooLong
         if end > at and self._octets[end - 1] == 13:
             return self._octets[at : end - 1]
         if not self._may_end_bare:

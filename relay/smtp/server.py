@@ -94,8 +94,9 @@ class ServerEngine:
         self._is_eof = False
         self._recipients = 0  # accepted in this transaction
         self._smtputf8 = False  # said in this transaction's MAIL
-        self._incoming = self._new_incoming()  # this transaction's content
-        self._is_content_open = False  # the shell was told of content, not yet of its end
+        self._incoming: Incoming  # this transaction's content
+        self._is_content_open: bool  # the shell was told of it, and not yet of its end
+        self._begin_incoming()
         self._chunk_size = self._chunk_left = 0
         self._is_last = False  # this chunk
         self.helo = ""
@@ -276,19 +277,21 @@ class ServerEngine:
         if self._state is State.RCPT:
             return self._ask(ContentBegin(True), _TAKE_OR_REFUSE)
         if self._state is State.MAIL:
-            self._incoming = self._new_incoming(answers.NO_RECIPIENTS)
+            self._begin_incoming(answers.NO_RECIPIENTS)
         elif self._state is State.GREETED or self._state is State.READY:
-            self._incoming = self._new_incoming(_OUT_OF_SEQUENCE[self._state])
+            self._begin_incoming(_OUT_OF_SEQUENCE[self._state])
         self._incoming.announce(self._chunk_size)
         self._read = ServerEngine._read_chunk
         return self._read_chunk()
 
     # --- content ----------------------------------------------------------------------------
 
-    def _new_incoming(self, refusal: Reply | None = None) -> Incoming:
+    def _begin_incoming(self, refusal: Reply | None = None) -> None:
+        """Content that the shell is told of, or octets that are refused without it."""
         settings = self._settings
         max_size, max_swallowed = settings.max_message_size, settings.max_swallowed
-        return Incoming(settings.bare_newline, max_size, max_swallowed, refusal)
+        self._incoming = Incoming(settings.bare_newline, max_size, max_swallowed, refusal)
+        self._is_content_open = refusal is None
 
     def _read_content(self) -> ServerEvent | None:
         """Dot-ended content."""
@@ -385,14 +388,12 @@ class ServerEngine:
 
     def _settle_begin(self, begin: ContentBegin, code: int) -> None:
         if code < 400:
-            self._incoming = self._new_incoming()
-            self._is_content_open = True
+            self._begin_incoming()
             self._read = ServerEngine._read_content
 
     def _settle_chunk(self, answer: Reply) -> bytes:
         """Nothing is sent now: the chunk is answered, not its command."""
-        self._is_content_open = answer.code < 400
-        self._incoming = self._new_incoming(None if self._is_content_open else answer)
+        self._begin_incoming(None if answer.code < 400 else answer)
         self._incoming.announce(self._chunk_size)
         self._read = ServerEngine._read_chunk
         return b""

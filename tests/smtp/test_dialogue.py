@@ -13,7 +13,7 @@ class TableTests(SynchronousTestCase):
     def test_every_state_can_be_reached_and_left(self):
         reached = {State.CONNECTED}
         for _ in State:
-            for state in list(reached):
+            for state in reached.copy():
                 for moves in TABLE[state].values():
                     reached.update(moves.values())
         self.assertEqual(reached, set(State))
