@@ -278,6 +278,7 @@ HOSTILE = st.text(max_size=40) | st.sampled_from(
         "\n--=_0DSN_0--\n",
         "--=_0DSN_0",
         "x" * 3000,
+        "é" * 900,
         "word " * 600,
         "\udc80\x00\x85\u2028é",
         "+0D+0A+00Evil: x+",
