@@ -21,7 +21,7 @@ NOT_YET = Reply(451, "4.0.0", ("not delivered yet",))
 """For a delay warning that has no reply of a host to tell."""
 
 MAX_TEXT = 800
-"""Characters kept of a reply or an address: with its name it still fits in a line of 998 octets,
+"""Octets kept of a reply or an address: with its name it still fits in a line of 998 octets,
 should it have no place for a fold (RFC 5322 2.1.1)."""
 
 SUBJECTS = {
@@ -326,5 +326,5 @@ def _safe_id(queue_id: str) -> str:
 
 def _one_line(text: str) -> str:
     """Bounded, and nothing in it but printable characters and spaces."""
-    text = text[:MAX_TEXT]
+    text = text.encode("utf-8", "replace")[:MAX_TEXT].decode("utf-8", "ignore")
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
