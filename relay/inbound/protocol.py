@@ -7,10 +7,11 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from relay.deadline import Deadline
 from relay.inbound.intake import Intake, Receiving, Transaction
 from relay.inbound.policy import Policy
 from relay.mail.envelope import Origin
@@ -83,8 +84,7 @@ class InboundProtocol(Protocol):
         self._reason = ""
         self._out: list[bytes] = []
         self._is_running = False
-        self._heard_at = 0.0
-        self._idle_call: IDelayedCall | None = None
+        self._deadline = Deadline(intake.clock, self._rang)
 
     # --- the connection -----------------------------------------------------------------------
 
@@ -93,11 +93,11 @@ class InboundProtocol(Protocol):
         self._origin = Origin(self._listener, client, session=self._session)
         self._is_trusted = self._policy.trusts(client_host(client))
         self._observe(Connected(self._session, client, self._listener))
-        self._watch(self._idle_timeout)
+        self._deadline.set(self._idle_timeout)
         self.transport.write(self._engine.reply(self._engine.greeting()))
 
     def dataReceived(self, data: bytes) -> None:
-        self._heard_at = self._intake.clock.seconds()
+        self._deadline.set(self._idle_timeout)
         self._engine.receive(data)
         self._run()
 
@@ -107,9 +107,7 @@ class InboundProtocol(Protocol):
         self._run()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._idle_call is not None:
-            self._idle_call.cancel()
-            self._idle_call = None
+        self._deadline.cancel()
         self._drop_content()
         why = self._reason or reason.getErrorMessage()
         self._observe(
@@ -125,18 +123,9 @@ class InboundProtocol(Protocol):
         self._is_closing = True
         self._ended(self)
 
-    def _watch(self, seconds: float) -> None:
-        """One timer a session, armed anew only when it rings: cheap for those who talk."""
-        self._heard_at = self._heard_at or self._intake.clock.seconds()
-        self._idle_call = self._intake.clock.callLater(seconds, self._rang)
-
     def _rang(self) -> None:
-        self._idle_call = None
-        left = self._heard_at + self._idle_timeout - self._intake.clock.seconds()
-        if left > 0:
-            self._watch(left)
-        elif self._is_waiting:  # for us, not for the client
-            self._watch(self._idle_timeout)
+        if self._is_waiting:  # for us, not for the client
+            self._deadline.set(self._idle_timeout)
         else:
             self._close(IDLE, "idle for too long")
 
@@ -255,7 +244,7 @@ class InboundProtocol(Protocol):
             self._rejected("DATA", answer, queue_id=receiving.queue_id)
         if self._is_closing:
             return
-        self._heard_at = self._intake.clock.seconds()
+        self._deadline.set(self._idle_timeout)
         self._out.append(self._engine.reply(answer))
         if self._is_leaving:
             self._out.append(reply_octets(self._leave_now()))

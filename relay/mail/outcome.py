@@ -53,8 +53,10 @@ class Attempt:
     """The result of one attempt at one (message, lane).
 
     `outcomes` may be partial: with `site` set, recipients that are not named there were not
-    decided and stay owed; without it every recipient is named.
+    decided and stay owed; without it every recipient is named. `is_withdrawn`: we gave it up while
+    stopping, before anything was decided: nothing is recorded, it is due again as it was.
     """
 
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     site: SiteFailure | None = None
+    is_withdrawn: bool = False

@@ -255,6 +255,9 @@ class QueueManager:
             self._attempted(Attempt(outcomes), in_hand)
 
     def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
+        if attempt.is_withdrawn:
+            self._let_go(in_hand)
+            return
         work, lane = in_hand.work, in_hand.lane
         now = self._clock.seconds()
         lane_retry_at = None
@@ -314,14 +317,17 @@ class QueueManager:
         )
 
     def _recorded(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
+        if settled.is_known:
+            self._say_settled(settled, in_hand, planned)
+            if not settled.is_removed:
+                in_hand.lane.note_due(planned.next_attempt_at)
+        self._let_go(in_hand)
+
+    def _let_go(self, in_hand: InHand) -> None:
         lane = in_hand.lane
         lane.in_hand -= in_hand.is_attempt
         self._octets_in_hand -= in_hand.octets
         self._works_in_hand -= 1
-        if settled.is_known:
-            self._say_settled(settled, in_hand, planned)
-            if not settled.is_removed:
-                lane.note_due(planned.next_attempt_at)
         self._pump(lane)
         if self._when_idle is not None:
             self._check_idle()
