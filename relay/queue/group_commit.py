@@ -57,7 +57,10 @@ class Ledger(Protocol):
         """Raises StoreFailed."""
 
     def commit(self, calls: Sequence[Call]) -> Sequence[Any]:
-        """All calls in one transaction. Raising means that nothing was recorded."""
+        """All calls in one transaction. Raising means that nothing was recorded.
+
+        ValueError: a call says what cannot be recorded.
+        """
 
     def read(self, call: Call) -> Any:
         """The answer, or a generator that returns it after some pauses."""
@@ -192,8 +195,9 @@ class GroupCommit:
     def _refused(self, call: Call | None, error: Exception) -> StoreFailed:
         if isinstance(error, StoreFailed):
             return error
-        what = "the queue" if call is None else call.name
-        _log.failure("{what} could not be done", Failure(error), what=what)
+        what = "opening" if call is None else call.name
+        if not isinstance(error, ValueError):
+            _log.failure("{what} broke", Failure(error), what=what)
         return StoreFailed(f"{what} could not be done: {error}")
 
     def __repr__(self) -> str:

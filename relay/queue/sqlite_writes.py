@@ -74,8 +74,8 @@ class SqliteWrites:
     def commit(self, calls: Sequence[Call]) -> list[Any]:
         """The results in the order of the calls, once all are on stable storage.
 
-        Raises StoreFailed for trouble with the disk, anything else for a bad call; nothing was
-        recorded then.
+        Raises StoreFailed for trouble with the disk, ValueError for what cannot be recorded;
+        nothing was recorded then.
         """
         self._changes = changes = Changes()
         try:
@@ -87,6 +87,9 @@ class SqliteWrites:
         except _DISK_TROUBLE as error:
             self._roll_back()
             raise StoreFailed(f"the queue cannot be written: {error}") from error
+        except apsw.Error as error:
+            self._roll_back()
+            raise ValueError(str(error)) from error
         except BaseException:
             self._roll_back()
             raise
