@@ -15,6 +15,7 @@ from relay.mail.dsn import NOT_YET, Report, ReportedRecipient, compose
 from relay.mail.dsn_return import MAX_RETURNED
 from relay.mail.encoding import has_clean_lines, has_long_line
 from relay.mail.reply import Reply, reply
+from relay.mail.transcode import to_7bit
 
 HEADER = b"Message-ID: <1@example.org>\r\nSubject: hello\r\n"
 ORIGINAL = HEADER + b"\r\nthe text\r\n"
@@ -229,6 +230,12 @@ class ReturnedTests(SynchronousTestCase):
         content = self._content(original)
         self.assertEqual(returned_octets(content), original)
         self.assertEqual(parts_of(content)[2]["Content-Transfer-Encoding"], "8bit")
+
+    def test_8bit_goes_on_to_a_host_without_8bitmime(self) -> None:
+        content = to_7bit(InlineContent(self._content(HEADER + "\r\ncafé\r\n".encode())))
+        assert content is not None
+        last = parts_of(b"".join(content.chunks()))[2].get_payload()[0]
+        self.assertEqual(last.get_payload(decode=True), "café\r\n".encode())
 
     def test_utf8_header(self) -> None:
         original = "Subject: café\r\n\r\nx\r\n".encode()
