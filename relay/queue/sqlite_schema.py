@@ -124,6 +124,8 @@ def _settle_in(database: apsw.Connection, path: Path) -> None:
         "temp_store=MEMORY",
     ):
         database.execute(f"PRAGMA {setting}").fetchall()
+    if database.pragma("journal_mode") != "wal":
+        raise StoreUnusable(f"{path} cannot have a write-ahead log: put the spool on a local disk")
     version = database.pragma("user_version")
     if version == 0:
         with database:

@@ -77,6 +77,8 @@ class SqliteWrites:
         Raises StoreFailed for trouble with the disk, ValueError for what cannot be recorded;
         nothing was recorded then.
         """
+        if self._database.in_transaction:  # the last rollback failed
+            self._roll_back()
         self._changes = changes = Changes()
         try:
             self._execute("BEGIN IMMEDIATE")
