@@ -58,7 +58,7 @@ class Incoming:
             self._refuse_octets(self._chunks.fault)
 
     def _refuse_octets(self, fault: str) -> None:
-        if self.refusal is None:
+        if self.refusal is None or self.refusal is answers.TOO_BIG:
             self.refusal = answers.BAD_CONTENT[fault]
             self.must_close = True
 

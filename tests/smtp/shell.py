@@ -77,8 +77,10 @@ class Shell:
         if type(event) is ContentEnd:
             if event.refusal is None:
                 self.contents.append(b"".join(self.chunks))
-            elif type(self.events[-1]) is ContentChunk:
-                self.events.pop()  # how much of refused content came out does not count either
+            else:  # how much of refused content came out does not count either
+                event = ContentEnd(0, event.refusal, event.must_close)
+                if type(self.events[-1]) is ContentChunk:
+                    self.events.pop()
         if type(event) is not ContentChunk:
             self.chunks = [] if self._ends_content(event) else self.chunks
         self.events.append(event)
