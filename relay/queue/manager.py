@@ -137,6 +137,11 @@ class QueueManager:
         """The lane of a next hop that the config knows."""
         return self._lanes.get(name)
 
+    def trouble_of(self, name: str) -> str:
+        """The last reply of a lane that is failing."""
+        lane = self._lanes.get(name)
+        return lane.last_reply if lane is not None else ""
+
     def lane_names(self) -> Iterable[str]:
         return self._lanes
 

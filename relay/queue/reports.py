@@ -5,7 +5,7 @@ A DSN is a message like any other: null reverse-path, routed by its recipient. W
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.mail import dsn
 from relay.mail.content import InlineContent
@@ -61,13 +61,25 @@ class ReportMaker:
         kind = "failed" if has_failed else "relayed"
         return self._make(kind, work, addressee, reported, now, None)
 
-    def of_delay(self, works: Iterable[Work], now: float, gives_up_at: float) -> Owed | None:
-        """The delay warning for what a message still owes, or None where none is wanted."""
+    def of_delay(
+        self,
+        works: Iterable[Work],
+        now: float,
+        gives_up_at: float,
+        trouble_of: Callable[[str], str],
+    ) -> Owed | None:
+        """The delay warning for what a message still owes, or None where none is wanted.
+
+        `trouble_of(lane)`: what keeps a whole lane waiting, "" if nothing does.
+        """
         reported: list[tuple[Recipient, Outcome]] = []
         first = None
         for work in works:
             first = first or work
-            outcome = Delayed(dsn.NOT_YET, "")
+            trouble = trouble_of(work.lane)
+            outcome = Delayed(
+                replace(dsn.NOT_YET, lines=(trouble,)) if trouble else dsn.NOT_YET, ""
+            )
             reported += [(r, outcome) for r in work.recipients if r.wants_delay]
         if first is None or not reported or not first.message.envelope.reverse_path:
             return None

@@ -91,7 +91,7 @@ class Sweep:
 
     def _warn_of(self, queue_id: str, works: list[Work], now: float) -> Deferred[None]:
         gives_up_at = works[0].message.accepted_at + self._terms.expire_after
-        owed = self._reports.of_delay(works, now, gives_up_at)
+        owed = self._reports.of_delay(works, now, gives_up_at, self._manager.trouble_of)
         recorded = self._store.warned(queue_id, () if owed is None else (owed.new,))
 
         def warned(is_known: bool) -> None:
