@@ -333,7 +333,7 @@ class ServerEngine:
         incoming = self._incoming
         command = BDAT_LAST if self._is_last else "BDAT"
         self._read = ServerEngine._read_command
-        if self._is_content_open and self._is_last:
+        if self._is_last:
             incoming.finish_chunked()
         if self._is_content_open and (self._is_last or incoming.refusal):
             return self._ask_end(command)

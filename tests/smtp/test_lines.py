@@ -46,6 +46,14 @@ class InputBufferTests(SynchronousTestCase):
         self.assertEqual(self.buffer.take(), b"rest")
         self.assertEqual(len(self.buffer), 0)
 
+    def test_what_is_put_aside_stays_in_order(self):
+        self.buffer.add(b"one\r\ntwo\r\n")
+        self.assertEqual(self.buffer.read_line(), b"one")
+        self.buffer.add(b"three\r\n")
+        self.assertEqual(self.buffer.read_line(), b"two")
+        self.buffer.add(b"four\r\n")
+        self.assertEqual(self.read_all(), [b"three", b"four"])
+
     def test_take_and_put_back(self):
         self.buffer.add(b"one\r\ncontent.\r\nNOOP\r\n")
         self.buffer.read_line()

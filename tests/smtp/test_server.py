@@ -211,6 +211,13 @@ class ContentTests(SynchronousTestCase):
             self.assertTrue(shell.is_closed)
             self.assertIn(shell.sent[-80:].split(b"\r\n")[-2][:3], (b"552", b"503"))
 
+    def test_forbidden_octets_count_for_more_than_size(self):
+        for pieces in ([b"12345678901\r\na\rb\r\n.\r\n"], [b"12345678901\r\n", b"a\rb\r\n.\r\n"]):
+            shell = Shell(settings(max_message_size=10))
+            shell.say(OPENING + b"DATA\r\n")
+            self.assertEqual(codes(shell.say(*pieces)), ["550 5.6.11"])
+            self.assertTrue(shell.is_closed)
+
     def test_forbidden_octets_close_after_the_end(self):
         shell = Shell(settings())
         shell.say(OPENING + b"DATA\r\n")
@@ -253,6 +260,12 @@ class ChunkTests(SynchronousTestCase):
         self.assertEqual(shell.contents, [])
         ends = [event for event in shell.events if type(event) is ContentEnd]
         self.assertEqual(len(ends), 1)
+
+    def test_a_chunk_announced_too_big_does_not_come_out(self):
+        shell = Shell(settings(max_message_size=10))
+        shell.engine.receive(OPENING + b"BDAT 11 LAST\r\n12345")
+        shell.say(b"6")
+        self.assertNotIn(ContentChunk, [type(event) for event in shell.events])
 
     def test_a_cr_at_the_very_end_is_bare(self):
         shell = Shell(settings())
