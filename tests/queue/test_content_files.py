@@ -16,9 +16,10 @@ from relay.queue.content_files import (
     ContentWriter,
     FileContent,
 )
+from relay.queue.spool import Spool
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import StoreFailed
-from tests.contract.messages import new, octets, queue_id
+from tests.contract.messages import RELAYED, new, octets, queue_id, settlement
 
 DEADLINE = 20.0
 _PAUSE = 0.001
@@ -184,6 +185,21 @@ class InsertionTests(TestCase):
         self.assertEqual(self.files(), [queue_id(100, 0), queue_id(100, 1)])
         await self.store.remove([queue_id(100, 0)])
         await until(lambda: self.files() == [queue_id(100, 1)])
+
+    async def test_the_file_goes_with_the_last_settlement(self) -> None:
+        large = self.large()
+        message = type(large)(large.message, large.lanes, in_hand=("east",))
+        await self.store.insert(message)
+        self.assertTrue((await self.store.settle(settlement(message, {1: RELAYED}))).is_removed)
+        await until(lambda: not self.files())
+
+    async def test_the_directory_is_synced_before_the_row_is_committed(self) -> None:
+        def fails(spool: Spool) -> None:
+            raise OSError("no sync")
+
+        self.patch(Spool, "sync", fails)
+        await self.assertFailure(self.store.insert(self.large()), StoreFailed)
+        self.assertEqual(list(await self.store.lanes()), [])
 
     async def test_a_file_that_could_not_be_written_is_no_message(self) -> None:
         away = self.contents.rename(self.directory / "away")
