@@ -64,6 +64,7 @@ class InboundFactory(ServerFactory):
             max_message_size=config.max_message_size,
             max_recipients=config.max_recipients,
             bare_newline=config.bare_newline,
+            max_errors=config.max_errors,
         )
         self._sessions: set[InboundProtocol] = set()
         self._per_client: Counter[str] = Counter()

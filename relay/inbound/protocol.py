@@ -298,7 +298,7 @@ class InboundProtocol(Protocol):
                 queue_id,
             )
         )
-        if refusal.code >= 500:
+        if command == "RCPT" and recipient:  # the engine counts what it judged itself
             self._errors_left -= 1
             if self._errors_left <= 0 and not self._is_closing:
                 self._is_closing, self._reason = True, "too many errors"

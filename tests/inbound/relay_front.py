@@ -10,6 +10,7 @@ from relay.config.schema import Listener
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
+from relay.mail.address import AddressGlob
 from tests.queue.scripted import Bench
 
 
@@ -55,11 +56,16 @@ class Front:
 
     @staticmethod
     def _lane_for(forward_path: str, reverse_path: str, listener: str) -> str | None:
-        return "a" if forward_path.endswith("@example.org") else None
+        return "a" if AddressGlob("*@example.org").matches(forward_path) else None
 
     @property
     def port(self) -> int:
         return int(self.listener.address.rpartition(":")[2])
+
+    def contents(self) -> "Deferred[list[bytes]]":
+        """What was accepted, in order."""
+        works = self.bench.store.works(sorted(self.bench.listed()))
+        return works.addCallback(lambda all: [b"".join(w.message.content.chunks()) for w in all])
 
     def connect(self) -> "Deferred[Client]":
         return ClientCreator(reactor, Client).connectTCP("127.0.0.1", self.port)
