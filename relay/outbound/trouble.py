@@ -70,12 +70,12 @@ def scope_of_rcpt(reply: Reply, *, has_accepted: bool) -> Scope:
     return Scope.LIMIT if has_accepted and (is_named or is_bare) else Scope.RECIPIENT
 
 
-def scope_of_break(*, is_stale: bool, is_after_content: bool) -> Scope:
+def scope_of_break(*, is_stale: bool, is_content_ended: bool) -> Scope:
     """A session broke during a transaction.
 
     `is_stale`: the host ended it (421, EOF, reset) and it had been used before, on another session
-    than this message's last try. `is_after_content`: the final dot was written.
+    than this message's last try. `is_content_ended`: the final dot was written.
     """
-    if is_after_content:
+    if is_content_ended:
         return Scope.SILENCE
     return Scope.SESSION if is_stale else Scope.SITE

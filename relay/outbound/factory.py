@@ -1,0 +1,295 @@
+"""The queued client factory: the sessions of one host, and the transactions that wait for one.
+
+Carries out what `throttle` decides. Each pending transaction is handed to a session or told of the
+site's trouble, exactly once. Knows nothing of messages; who queues here bounds how much.
+"""
+
+from collections import deque
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+
+from relay.config import HostAddress, Upstream
+from relay.mail.reply import Reply
+from relay.outbound.addresses import Addresses
+from relay.outbound.opening import Opening
+from relay.outbound.protocol import State, UpstreamSession
+from relay.outbound.throttle import Move, Window, next_move
+from relay.smtp.client import ClientEngine
+
+MAX_SESSION_AGE = 300.0
+"""Seconds a session is reused: by time rather than by count, so that a change of the host's
+addresses is noticed, and a slow one of several does not keep its share for ever."""
+
+TICK = 0.5
+"""Seconds between looks at the sessions' deadlines: one timer for all of them."""
+
+
+class Pending(Protocol):
+    """A transaction that waits for a session of this host."""
+
+    def start(self, session: UpstreamSession) -> bool:
+        """Run on this idle session. False: it does not go there, the session is still idle."""
+
+    def site_failed(self, reply: Reply, label: str) -> None:
+        """No session can be had."""
+
+
+class FactoryOwner(Protocol):
+    """Whoever chooses among hosts."""
+
+    def host_failed(self, factory: "QueuedClientFactory") -> None:
+        """No session can be had there now."""
+
+    def host_answered(self, factory: "QueuedClientFactory") -> None:
+        """A session was opened there."""
+
+    def factory_emptied(self, factory: "QueuedClientFactory") -> None:
+        """Nothing is open, under way or waiting."""
+
+
+class QueuedClientFactory:
+    """The way to one host of an upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        host: HostAddress,
+        hello_name: str,
+        owner: FactoryOwner,
+        reactor: Any,
+    ) -> None:
+        self._upstream = upstream
+        self._host = host
+        self._hello_name = hello_name
+        self._owner = owner
+        self._reactor = reactor
+        self._addresses = Addresses(host.host, reactor)
+        self._window = Window(upstream.max_connections)
+        self._waiting: deque[Pending] = deque()
+        self._needing_fresh: deque[Pending] = deque()
+        self._sessions: set[UpstreamSession] = set()
+        self._idle: list[UpstreamSession] = []
+        self._openings: set[Opening] = set()
+        self._tick_call: IDelayedCall | None = None
+        self._is_pumping = False
+        self._is_leaving = False
+
+    # --- what is asked of it ------------------------------------------------------------------
+
+    def submit(self, pending: Pending) -> None:
+        """Give it a session as soon as one may be had."""
+        if self._idle and not self._waiting:
+            self._start(self._idle.pop(), pending)
+        else:
+            self._waiting.append(pending)
+            self._pump()
+
+    def submit_fresh(self, pending: Pending) -> None:
+        """The same, on a session that nothing was sent on before."""
+        self._needing_fresh.append(pending)
+        self._pump()
+
+    def site_broke(self) -> None:
+        """A transaction found that the host does not keep a session up."""
+        if not self._living():
+            self._window.host_failed()
+            self._owner.host_failed(self)
+
+    def leave(self) -> None:
+        """Keep no session idle from now on."""
+        self._is_leaving = True
+        for session in list(self._idle):
+            session.leave()
+
+    def abort(self, reply: Reply) -> None:
+        """End all that is under way, at once."""
+        self._is_leaving = True
+        openings, self._openings = self._openings, set()
+        for opening in openings:
+            opening.give_up()
+        self._fail(self._needing_fresh, reply, str(self._host))
+        self._fail(self._waiting, reply, str(self._host))
+        for session in list(self._sessions):
+            session.abort(reply)
+        self._check_empty()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._sessions or self._openings or self._waiting or self._needing_fresh)
+
+    def status(self) -> dict[str, object]:
+        """For relayctl status."""
+        return {
+            "host": str(self._host),
+            "sessions": len(self._sessions),
+            "idle": len(self._idle),
+            "pending": len(self._waiting) + len(self._needing_fresh),
+            "window": self._window.size,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"<QueuedClientFactory {self._host} sessions={len(self._sessions)}"
+            f" idle={len(self._idle)} waiting={len(self._waiting)} {self._window!r}>"
+        )
+
+    # --- decisions carried out ----------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Do all that may be done now. Called from within itself, it leaves that to the outer."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while (move := self._next_move()) is not Move.WAIT:
+                if move is Move.REUSE:
+                    self._start(self._idle.pop(), self._waiting.popleft())
+                elif move is Move.OPEN:
+                    self._open()
+                else:
+                    self._idle[0].leave()
+        finally:
+            self._is_pumping = False
+
+    def _next_move(self) -> Move:
+        return next_move(
+            waiting=len(self._waiting),
+            needing_fresh=len(self._needing_fresh),
+            idle=len(self._idle),
+            opening=len(self._openings),
+            sessions=self._connections(),
+            window=self._window.size,
+        )
+
+    def _connections(self) -> int:
+        """Those being made are counted too; an opening that has one stands among the sessions."""
+        making = sum(1 for opening in self._openings if opening.session is None)
+        return len(self._sessions) + making
+
+    def _living(self) -> int:
+        """Sessions that carry mail or could."""
+        return sum(1 for s in self._sessions if s.state is State.IDLE or s.state is State.BUSY)
+
+    def _start(self, session: UpstreamSession, pending: Pending) -> None:
+        if not pending.start(session) and session.state is State.IDLE:
+            self._rest(session)
+
+    def _rest(self, session: UpstreamSession) -> None:
+        """An idle session with nothing to do at this moment."""
+        if self._is_leaving or not self._upstream.idle_timeout:
+            session.leave()
+        else:
+            self._idle.append(session)
+            session.wait_idle(self._upstream.idle_timeout)
+
+    def _open(self) -> None:
+        opening = Opening(
+            self._host,
+            self._addresses,
+            self._upstream.timeouts.connect,
+            self,
+            self._make_session,
+            self._reactor,
+        )
+        self._openings.add(opening)
+        opening.begin()
+
+    def _make_session(self, label: str) -> UpstreamSession:
+        is_lmtp = self._host.scheme == "lmtp"
+        engine = ClientEngine(self._hello_name, is_lmtp=is_lmtp)
+        session = UpstreamSession(
+            self, engine, self._upstream.timeouts, label, self._reactor, is_lmtp=is_lmtp
+        )
+        self._sessions.add(session)
+        if self._tick_call is None:
+            self._tick_call = self._reactor.callLater(TICK, self._tick)
+        return session
+
+    def _tick(self) -> None:
+        self._tick_call = self._reactor.callLater(TICK, self._tick)
+        now = self._reactor.seconds()
+        for session in list(self._sessions):
+            session.check(now)
+
+    # --- what sessions and openings tell ------------------------------------------------------
+
+    def session_opened(self, session: UpstreamSession) -> None:
+        self._forget_opening(session)
+        self._window.session_opened()
+        self._owner.host_answered(self)
+        if self._needing_fresh:
+            self._start(session, self._needing_fresh.popleft())
+        elif self._waiting:
+            self._start(session, self._waiting.popleft())
+        else:
+            self._rest(session)
+        self._pump()
+
+    def session_not_opened(self, session: UpstreamSession, trouble: Reply) -> None:
+        opening = next((o for o in self._openings if o.session is session), None)
+        if opening is not None:
+            opening.try_next(trouble)
+
+    def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
+        self._openings.discard(opening)
+        living = self._living()
+        if living:
+            self._window.turned_away(living)
+        elif not self._openings:
+            self._window.host_failed()
+            self._owner.host_failed(self)
+            self._fail(self._waiting, trouble, label)
+        if not self._openings:
+            self._fail(self._needing_fresh, trouble, label)
+        self._pump()
+        self._check_empty()
+
+    def session_free(self, session: UpstreamSession) -> None:
+        self._window.transaction_done()
+        if self._is_worn(session) or self._must_make_room():
+            session.leave()
+        elif self._waiting:
+            self._start(session, self._waiting.popleft())
+            if self._idle:
+                self._pump()  # that one did not go there: the others may
+        else:
+            self._rest(session)
+
+    def session_spent(self, session: UpstreamSession) -> None:
+        if session in self._idle:
+            self._idle.remove(session)
+
+    def session_gone(self, session: UpstreamSession) -> None:
+        self._sessions.discard(session)
+        if not self._sessions and self._tick_call is not None:
+            self._tick_call.cancel()
+            self._tick_call = None
+        self._pump()
+        self._check_empty()
+
+    def _forget_opening(self, session: UpstreamSession) -> None:
+        self._openings = {o for o in self._openings if o.session is not session}
+
+    def _is_worn(self, session: UpstreamSession) -> bool:
+        """It has carried what it may (our limit, or the host's: RFC 9422), or is too old."""
+        for most in (self._upstream.max_messages_per_connection, session.engine.max_transactions):
+            if most and session.transactions >= most:
+                return True
+        return bool(self._reactor.seconds() - session.opened_at >= MAX_SESSION_AGE)
+
+    def _must_make_room(self) -> bool:
+        """A fresh session is wanted, and there is no room for one."""
+        if not self._needing_fresh or self._openings:
+            return False
+        return self._connections() >= self._window.size
+
+    def _fail(self, queue: deque[Pending], reply: Reply, label: str) -> None:
+        failed = list(queue)
+        queue.clear()
+        for pending in failed:
+            pending.site_failed(reply, label)
+
+    def _check_empty(self) -> None:
+        if self.is_empty:
+            self._owner.factory_emptied(self)

@@ -1,0 +1,90 @@
+"""Opens one session to a host: finds its addresses and tries one after the other (RFC 5321 5.1).
+
+An address counts as tried when a session there got as far as a hello, or did not.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory
+from twisted.python.failure import Failure
+
+from relay.config import HostAddress
+from relay.mail.reply import Reply
+from relay.outbound.addresses import Addresses
+from relay.outbound.protocol import UpstreamSession
+from relay.transport import connect_tcp
+
+
+class OpeningOwner(Protocol):
+    """Whoever wants the session."""
+
+    def opening_failed(self, opening: "Opening", trouble: Reply, label: str) -> None:
+        """No address gave a session; the last trouble, and where it was met."""
+
+
+class Opening(ClientFactory[Any]):
+    """One attempt to get a session. `session`: the one being tried, once there is a connection."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        host: HostAddress,
+        addresses: Addresses,
+        connect_timeout: float,
+        owner: OpeningOwner,
+        make_session: Callable[[str], UpstreamSession],
+        reactor: Any,
+    ) -> None:
+        self._host = host
+        self._addresses = addresses
+        self._connect_timeout = connect_timeout
+        self._owner = owner
+        self._make_session = make_session
+        self._reactor = reactor
+        self.session: UpstreamSession | None = None
+        self._left: list[str] = []
+        self._label = f"{host.host}:{host.port}"
+        self._connector: IConnector | None = None
+        self._is_given_up = False
+
+    def begin(self) -> None:
+        self._addresses.find().addCallback(self._found)
+
+    def _found(self, addresses: Sequence[str]) -> None:
+        self._left = list(addresses)
+        text = f"no address found for {self._host.host}; is the name right, does DNS answer?"
+        self.try_next(Reply(451, "4.4.3", (text,)))
+
+    def try_next(self, trouble: Reply) -> None:
+        """`trouble`: why the address before would not do."""
+        self.session = None
+        if self._is_given_up:
+            return
+        if not self._left:
+            self._owner.opening_failed(self, trouble, self._label)
+            return
+        address = self._left.pop(0)
+        self._label = f"{self._host.host}[{address}]:{self._host.port}"
+        self._connector = connect_tcp(
+            self._reactor, address, self._host.port, self, self._connect_timeout
+        )
+
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamSession:
+        self.session = self._make_session(self._label)
+        return self.session
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        why = reason.getErrorMessage().rstrip(".").lower()
+        self.try_next(Reply(451, "4.4.1", (f"cannot connect: {why}",)))
+
+    def give_up(self) -> None:
+        """Nothing is heard of it any more."""
+        self._is_given_up = True
+        if self._connector is not None and self.session is None:
+            self._connector.stopConnecting()
+
+    def __repr__(self) -> str:
+        return f"<Opening {self._label}>"

@@ -1,0 +1,349 @@
+"""One session with a host: the Twisted shell of the client engine, running one job at a time.
+
+Writes what the engine gives, hands content over once it is asked for, and keeps the time of each
+step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged elsewhere.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, ClassVar, Protocol, cast
+
+from twisted.internet import protocol
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ITCPTransport
+from twisted.python.failure import Failure
+
+from relay.config import Timeouts
+from relay.mail.content import Content
+from relay.mail.envelope import Envelope
+from relay.mail.reply import Reply
+from relay.outbound.answers import Answers, Broken, Cause
+from relay.outbound.sender import ContentCutShort, ContentSender
+from relay.smtp.client import ClientEngine
+from relay.smtp.events import (
+    NEED_DATA,
+    Greeted,
+    HelloReplied,
+    LocalProtocolError,
+    RemoteProtocolError,
+    Replied,
+    Unsolicited,
+)
+
+MAX_IN_ONE_WRITE = 131072
+"""Content up to this size goes with its final dot in one write, from memory."""
+
+NEVER = float("inf")
+
+_AT = {
+    "greeting": "before its greeting",
+    "hello": "in answer to EHLO",
+    "mail": "in answer to MAIL",
+    "rcpt": "in answer to RCPT",
+    "data": "in answer to DATA",
+    "block": "while the content was sent",
+    "final": "after the final dot",
+    "quit": "in answer to QUIT",
+    "idle": "while idle",
+}
+
+
+class Job(Protocol):
+    """A transaction that somebody waits for."""
+
+    def answered(self, session: "UpstreamSession", answers: Answers, broken: Broken | None) -> None:
+        """Called exactly once after `run`. `broken`: the session ended before its time."""
+
+
+class Owner(Protocol):
+    """Whoever keeps the sessions of a host."""
+
+    def session_opened(self, session: "UpstreamSession") -> None:
+        """It is idle, for the first time."""
+
+    def session_not_opened(self, session: "UpstreamSession", trouble: Reply) -> None:
+        """The greeting or the hello went wrong. `session_gone` follows."""
+
+    def session_free(self, session: "UpstreamSession") -> None:
+        """It is idle again."""
+
+    def session_spent(self, session: "UpstreamSession") -> None:
+        """It takes no more jobs (may be said twice). `session_gone` follows."""
+
+    def session_gone(self, session: "UpstreamSession") -> None:
+        """The connection is no more."""
+
+
+class State(Enum):
+    OPENING = "opening"
+    IDLE = "idle"
+    BUSY = "busy"
+    CLOSING = "closing"  # QUIT was sent, or an abort is under way
+
+
+class UpstreamSession(protocol.Protocol):
+    """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        engine: ClientEngine,
+        timeouts: Timeouts,
+        label: str,
+        reactor: Any,
+        *,
+        is_lmtp: bool = False,
+    ) -> None:
+        self.engine = engine
+        self.label = label
+        self.transactions = 0
+        self.opened_at = 0.0
+        self.deadline = NEVER
+        self.state = State.OPENING
+        self._owner = owner
+        self._timeouts: Mapping[str, float] = timeouts.__dict__
+        self._reactor = reactor
+        self._is_lmtp = is_lmtp
+        self._step = "greeting"
+        self._job: Job | None = None
+        self._answers = Answers(0)
+        self._content: Content | None = None
+        self._is_chunked = False
+        self._sender: ContentSender | None = None
+        self._last_word: Reply | None = None  # after it the host closes, or is not to be used
+
+    @property
+    def is_reused(self) -> bool:
+        """Its last transaction was not its first."""
+        return self.transactions > 1
+
+    def __repr__(self) -> str:
+        return f"<UpstreamSession {self.label} {self.state.value} at {self._step}>"
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        self.opened_at = self._reactor.seconds()
+        self._await("greeting")
+
+    def dataReceived(self, data: bytes) -> None:
+        engine = self.engine
+        engine.receive(data)
+        has_moved = False
+        try:
+            while (event := engine.next_event()) is not NEED_DATA:
+                has_moved = True
+                self._HANDLERS[type(event)](self, event)
+        except RemoteProtocolError as error:
+            self._end(Cause.FAULT, Reply(451, "4.4.2", (f"host broke the protocol: {error}",)))
+            return
+        octets = engine.data_to_send()
+        if octets:
+            self._write(octets)
+        if octets or has_moved:  # else a trickle of octets would put the timeout off for ever
+            self._CONTINUE[self.state](self)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        is_clean = reason is None or reason.check(ConnectionDone) is not None
+        how = "closed" if is_clean else "lost"
+        text = f"connection {how} by the host {_AT[self._step]}"
+        self._end(Cause.HOST, self._last_word or Reply(451, "4.4.2", (text,)))
+        self._owner.session_gone(self)
+
+    def check(self, now: float) -> None:
+        """End what takes longer than it may. To be called every now and then."""
+        if now < self.deadline:
+            return
+        if self.state is State.IDLE:
+            self.leave()
+        else:
+            text = f"no answer for {self._timeouts[self._step]:g} s {_AT[self._step]}"
+            self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
+
+    def leave(self) -> None:
+        """Say QUIT where that can be said, and close."""
+        self.state = State.CLOSING
+        self._owner.session_spent(self)
+        try:
+            self.engine.quit()
+        except LocalProtocolError:
+            self._abort_connection()
+        else:
+            self._await("quit")
+            self._write(self.engine.data_to_send())
+
+    def abort(self, reply: Reply) -> None:
+        """End it now, for reasons of our own."""
+        self._end(Cause.LOCAL, reply)
+
+    def _end(self, cause: Cause, reply: Reply) -> None:
+        """The one way out other than QUIT; harmless when repeated."""
+        was, self.state = self.state, State.CLOSING
+        self._drop_sender()
+        self._abort_connection()
+        job, self._job = self._job, None
+        if was is State.OPENING:
+            self._owner.session_not_opened(self, reply)
+        elif was is not State.CLOSING:
+            self._owner.session_spent(self)
+        if job is not None:
+            job.answered(self, self._answers, Broken(cause, reply))
+
+    def _abort_connection(self) -> None:
+        self.deadline = NEVER
+        cast(ITCPTransport, self.transport).abortConnection()
+
+    def _write(self, octets: bytes) -> None:
+        cast(ITCPTransport, self.transport).write(octets)
+
+    def _await(self, step: str) -> None:
+        self._step = step
+        self.deadline = self._reactor.seconds() + self._timeouts[step]
+
+    # --- a job --------------------------------------------------------------------------------
+
+    def run(self, job: Job, envelope: Envelope, content: Content, *, is_chunked: bool) -> None:
+        """Begin a transaction; the session must be idle. LocalProtocolError: nothing was begun."""
+        engine = self.engine
+        engine.begin(envelope, content.size, is_chunked=is_chunked)
+        self.state = State.BUSY
+        self.transactions += 1
+        self._job = job
+        self._answers = Answers(len(envelope.recipients))
+        self._content = content
+        self._is_chunked = is_chunked
+        self._await("mail")
+        self._write(engine.data_to_send())
+
+    def wait_idle(self, seconds: float) -> None:
+        """Nothing to do: QUIT after so long."""
+        self._step = "idle"
+        self.deadline = self._reactor.seconds() + seconds
+
+    def _opening(self) -> None:
+        """After what was said so far."""
+        if self._last_word is not None:
+            reply = self._last_word
+            self.leave()
+            self._owner.session_not_opened(self, reply)
+        elif self.engine.is_idle:
+            self.state = State.IDLE
+            self._owner.session_opened(self)
+        else:
+            self._await(self._step)
+
+    def _busy(self) -> None:
+        engine = self.engine
+        answers = self._answers
+        if answers.is_complete or engine.is_idle:
+            self._finish()
+        elif self._last_word is not None:
+            self._end(Cause.HOST, self._last_word)
+        elif not engine.is_ready_for_content or answers.is_content_ended:
+            self._await(self._step)
+        elif self._sender is None:
+            self._send_content()
+        else:
+            self._sender.go_on()
+
+    def _finish(self) -> None:
+        job, self._job = self._job, None
+        answers = self._answers
+        self._content = None
+        self._drop_sender()
+        if self.engine.is_idle:
+            self.state = State.IDLE
+            self._owner.session_free(self)
+        else:
+            self.leave()
+        if job is not None:
+            job.answered(self, answers, None)
+
+    def _idle(self) -> None:
+        """Whatever is said to nobody, typically 421: the session has had its day."""
+        self.leave()
+
+    def _closing(self) -> None:
+        """The answer to QUIT."""
+        cast(ITCPTransport, self.transport).loseConnection()
+
+    _CONTINUE: ClassVar[Mapping[State, Callable[["UpstreamSession"], None]]] = {
+        State.OPENING: _opening,
+        State.IDLE: _idle,
+        State.BUSY: _busy,
+        State.CLOSING: _closing,
+    }
+
+    # --- content ------------------------------------------------------------------------------
+
+    def _send_content(self) -> None:
+        content, engine = self._content, self.engine
+        assert content is not None
+        self._await("block")
+        if content.size > MAX_IN_ONE_WRITE or (self._is_chunked and not engine.offers_pipelining):
+            self._sender = ContentSender(self, engine, content, self._reactor)
+            self._sender.begin()
+            return
+        try:
+            octets = b"".join(content.chunks(MAX_IN_ONE_WRITE))
+            if len(octets) != content.size:
+                raise ContentCutShort(f"{len(octets)} octets instead of {content.size}")
+        except OSError as error:
+            self.content_unread(error)
+        else:
+            self.content_sent(engine.send_content(octets) + engine.end_content())
+
+    def content_moved(self, octets: bytes) -> None:
+        """Some of the content, as it goes out."""
+        self._await("block")
+        self._write(octets)
+
+    def content_sent(self, octets: bytes) -> None:
+        """The last of it: from here on the host may have accepted the message."""
+        self._answers.end_content(self._is_lmtp)
+        self._drop_sender()
+        self._await("final")
+        self._write(octets)
+
+    def content_unread(self, error: OSError) -> None:
+        """The content cannot be had, so it must not be ended."""
+        self.abort(Reply(451, "4.3.0", (f"content cannot be read: {error}",)))
+
+    def _drop_sender(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.stopProducing()
+            cast(Any, self.transport).unregisterProducer()
+
+    # --- events -------------------------------------------------------------------------------
+
+    def _on_greeted(self, event: Greeted) -> None:
+        self._step = "hello"
+        self._on_hello_replied(event)
+
+    def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:
+        if event.reply.code >= 400:
+            self._last_word = event.reply
+
+    def _on_unsolicited(self, event: Unsolicited) -> None:
+        """In the midst of the content it is a refusal of that, if the host had any reason."""
+        reply = self._last_word = event.reply
+        if self.state is State.BUSY and reply.code >= 400 and reply.code != 421:
+            self._answers.note_content(reply)
+
+    def _on_replied(self, event: Replied) -> None:
+        command, reply = event.command, event.reply
+        if reply.code == 421:
+            self._last_word = reply
+            if command != "DOT":
+                return
+        step = self._answers.take(command, reply, event.recipient_id)
+        if step:
+            self._step = step
+
+    _HANDLERS: ClassVar[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
+        Greeted: _on_greeted,
+        HelloReplied: _on_hello_replied,
+        Replied: _on_replied,
+        Unsolicited: _on_unsolicited,
+    }
