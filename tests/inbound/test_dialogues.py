@@ -1,7 +1,7 @@
 """Every conversation of tests/dialogues, over TCP, against a listener with its policy and queue."""
 
+import contextlib
 import socket
-from contextlib import suppress
 from typing import Any
 
 from twisted.internet import reactor
@@ -25,7 +25,7 @@ class SocketConnection:
         self._contents_read = 0
 
     def send(self, octets: bytes) -> None:
-        with suppress(OSError):  # closed by the server: reading tells
+        with contextlib.suppress(OSError):  # closed by the server: reading tells
             self._socket.sendall(octets)
 
     def read(self) -> bytes:
