@@ -22,6 +22,8 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from relay.admin.control import Control, DoorUnusable
+from relay.admin.operations import Operations
 from relay.config.reading import Config, ConfigError, load
 from relay.config.schema import Listener
 from relay.inbound.intake import Intake
@@ -118,7 +120,8 @@ class RelayService(Service):
             if self._spool
             else None
         )
-        self.control = QueueControl(self._store, self._manager, self._clock, self._observe)
+        control = QueueControl(self._store, self._manager, self._clock, self._observe, self._status)
+        self._control = Control(Operations(control, queue.expire_after), self._reactor)
 
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
@@ -154,6 +157,15 @@ class RelayService(Service):
 
     def _next_session(self) -> str:
         return f"{self._start_number:X}.{next(self._sessions):X}"
+
+    def _status(self) -> dict[str, object]:
+        """What the parts beside the queue tell of themselves, for relayctl status."""
+        return {
+            "hostname": self._config.hostname,
+            "listeners": [listener.status() for listener in self._listeners],
+            "hosts": self._delivery.status(),
+            "has_space": self._has_space(),
+        }
 
     def _has_space(self) -> bool:
         return self._space is None or self._space.has_space()
@@ -202,6 +214,15 @@ class RelayService(Service):
 
     def _open_control(self) -> None:
         """The operators' door: a socket in the spool, and TCP where the config wants it."""
+        admin = self._config.admin
+        try:
+            if self._spool is not None:
+                self._control.listen_unix(self._spool)
+            if admin is not None:
+                self._control.listen_tcp(admin.address.host, admin.address.port, admin.token_file)
+        except DoorUnusable as error:
+            self._observe(Alarm("control", str(error)))
+            _log.error("{why}", why=str(error))
 
     def _not_opened(self, reason: Failure) -> None:
         """One clear line, and an exit status that says so."""
@@ -226,6 +247,7 @@ class RelayService(Service):
             if self._log is not None:
                 self._log.stop()
             return
+        await self._control.close()
         self._sweep.stop()
         if self._space is not None:
             self._space.stop()

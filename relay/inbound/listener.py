@@ -156,6 +156,14 @@ class InboundListener:
         """Where it really listens: port 0 became a real one."""
         return "" if self._port is None else client_of(self._port.getHost())
 
+    def status(self) -> dict[str, object]:
+        """For relayctl status."""
+        return {
+            "listener": self.config.name,
+            "address": self.address,
+            "sessions": self.factory.session_count,
+        }
+
     def close(self) -> Deferred[None]:
         """Take no further connection."""
         port, self._port = self._port, None

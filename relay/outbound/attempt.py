@@ -185,7 +185,8 @@ class RunningAttempt:
         is_stale = broken.cause is Cause.HOST and session.is_reused
         scope = scope_of_break(is_stale=is_stale, is_content_ended=is_content_ended)
         if broken.cause is Cause.LOCAL and scope is not Scope.SILENCE:
-            self._settle(undecided, Delayed(broken.reply, session.label))
+            if self._hop.stop_reply is None:  # else it is withdrawn, nobody refused it
+                self._settle(undecided, Delayed(broken.reply, session.label))
             self._go_on()
         elif scope is Scope.SITE:
             self._factory.site_broke()
@@ -266,6 +267,9 @@ class RunningAttempt:
 
     def _finish(self, undecided: Delayed | None) -> None:
         outcomes = self._outcomes
+        if self._hop.stop_reply is not None and not outcomes:
+            self._done(Attempt(is_withdrawn=True))
+            return
         site = None
         if len(outcomes) < len(self._envelope.recipients):
             if self._site is not None and not self._has_answer and self._hop.stop_reply is None:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 from relay.config import Upstream
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
-from relay.mail.outcome import Attempt, Delayed, SiteFailure
+from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.factory import QueuedClientFactory
@@ -87,7 +87,7 @@ class Delivery:
         if hop is None:
             return succeed(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
         if hop.stop_reply is not None:
-            return succeed(Attempt({r.id: Delayed(STOPPING, "") for r in envelope.recipients}))
+            return succeed(Attempt(is_withdrawn=True))
         done: Deferred[Attempt] = Deferred()
         self._running += 1
 

@@ -3,7 +3,7 @@
 Selecting many messages and reporting progress is the caller's; here ids are acted on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -18,8 +18,14 @@ class QueueControl:
     """The operators' side of a running queue."""
 
     def __init__(
-        self, store: IStore, manager: QueueManager, clock: IReactorTime, observe: Observer
+        self,
+        store: IStore,
+        manager: QueueManager,
+        clock: IReactorTime,
+        observe: Observer,
+        more_status: Callable[[], dict[str, object]] = dict,
     ) -> None:
+        self._more_status = more_status
         self._store = store
         self._manager = manager
         self._clock = clock
@@ -99,4 +105,5 @@ class QueueControl:
         self._observe(notice(f"lane {lane.name}", "operator"))
 
     def status(self) -> dict[str, object]:
-        return self._manager.status()
+        """The queue's own and what the rest of the relay adds."""
+        return {**self._more_status(), **self._manager.status()}
