@@ -13,9 +13,8 @@ from twisted.protocols.policies import ThrottlingFactory
 
 from relay.admin.guard import Guard, TokenUnusable, read_token
 from relay.admin.http import Door, DoorSite
-from relay.admin.operations import Operations
+from relay.admin.operations import SOCKET_NAME, Operations
 
-SOCKET_NAME = "control.sock"
 MAX_CONNECTIONS = 100
 MAX_SOCKET_PATH = 107
 """Octets of a socket's path (unix(7): sun_path)."""

@@ -16,6 +16,9 @@ from relay.observe.facts import rfc3339
 from relay.queue.ids import known_numbers
 from relay.queue.store import LaneState, Listed, ListedRecipient, Selection
 
+SOCKET_NAME = "control.sock"
+"""Where in the queue's directory the relay listens for operators."""
+
 PAGE = 500
 """Messages that one call acts on, or lists at most: some milliseconds of the store's time."""
 

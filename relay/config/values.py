@@ -77,7 +77,7 @@ def _duration_or_never(text: str) -> float | None:
     return None if text == "never" else _wait(text)
 
 
-def _size(text: str) -> int:
+def size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a size; write e.g. '64K', '50M' or '1G'")
@@ -223,7 +223,7 @@ def _read(reader: Callable[..., Any], *, numbers: bool = False, in_folder: bool 
 Duration = Annotated[float, _read(duration)]
 Wait = Annotated[float, _read(_wait)]
 DurationOrNever = Annotated[float | None, _read(_duration_or_never)]
-Size = Annotated[int, _read(_size, numbers=True)]
+Size = Annotated[int, _read(size, numbers=True)]
 IPNetwork = Annotated[Network, _read(_network)]
 Name = Annotated[str, _read(_name)]
 Domain = Annotated[str, _read(_domain)]

@@ -1,0 +1,103 @@
+"""relayctl check: is the configuration right, and what does it say?"""
+
+from pathlib import Path
+
+import click
+
+from relay.admin import tables
+from relay.admin.guard import TokenUnusable, read_token
+from relay.admin.operations import Json
+from relay.config import Config, ConfigError, load
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def check(config: Path, as_json: bool) -> None:
+    """Read the configuration; tell every mistake, every doubt, and where mail would go."""
+    try:
+        loaded = load(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            _tell("problem", problem, as_json)
+        raise SystemExit(2) from None
+    for warning in (*loaded.warnings(), *_token_trouble(loaded)):
+        _tell("warning", warning, as_json)
+    if as_json:
+        for fact in _facts(loaded):
+            tables.show_json(fact)
+    else:
+        _show(loaded)
+        click.echo(f"{config} is right")
+
+
+def _tell(kind: str, text: str, as_json: bool) -> None:
+    if as_json:
+        tables.show_json({kind: text})
+    else:
+        click.echo(f"{kind}: {text}" if kind == "warning" else text, err=True)
+
+
+def _token_trouble(config: Config) -> list[str]:
+    if config.admin is None:
+        return []
+    try:
+        read_token(config.admin.token_file)
+    except TokenUnusable as error:
+        return [str(error)]
+    return []
+
+
+def _facts(config: Config) -> list[Json]:
+    facts: list[Json] = [
+        {"listener": each.name, "address": str(each.address)} for each in config.listeners
+    ]
+    facts += [
+        {"upstream": each.name, "hosts": [str(host) for host in each.hosts]}
+        for each in config.upstreams
+    ]
+    facts += [
+        {
+            "route": number,
+            "recipients": list(each.recipients),
+            "senders": list(each.senders),
+            "listeners": list(each.listeners),
+            "upstream": each.upstream,
+            "delivery": each.delivery,
+        }
+        for number, each in enumerate(config.routes, 1)
+    ]
+    return facts
+
+
+def _show(config: Config) -> None:
+    tables.show_table(
+        ("LISTENER", "ADDRESS", "MAY SEND ANYWHERE", "ANYONE MAY SEND TO"),
+        [
+            (
+                each.name,
+                each.address,
+                ", ".join(map(str, each.relay_networks)) or "nobody",
+                ", ".join(each.accept_recipients) or "-",
+            )
+            for each in config.listeners
+        ],
+    )
+    click.echo()
+    tables.show_table(
+        ("UPSTREAM", "HOSTS, TRIED IN THIS ORDER"),
+        [(each.name, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+    )
+    click.echo()
+    tables.show_table(
+        (">ROUTE", "RECIPIENTS", "SENDERS", "LISTENERS", "UPSTREAM"),
+        [
+            (number, _any(each.recipients), _any(each.senders), _any(each.listeners), each.upstream)
+            for number, each in enumerate(config.routes, 1)
+        ],
+    )
+    click.echo()
+
+
+def _any(tests: tuple[str, ...]) -> str:
+    return ", ".join(tests) or "any"

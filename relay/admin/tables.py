@@ -1,0 +1,177 @@
+"""What operators see: tables on a terminal, aligned plain text elsewhere, JSON lines on demand."""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+
+from relay.admin.operations import Json
+
+_UNSAFE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_OCTETS = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
+
+
+def show_json(value: Json) -> None:
+    """One object, one line."""
+    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns that begin with ">" are aligned to the right."""
+    cells = [[safe(str(cell)) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _show_rich(columns, cells)
+    else:
+        _show_plain([name.removeprefix(">") for name in columns], cells)
+
+
+def _show_rich(columns: Sequence[str], rows: list[list[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        is_right = name.startswith(">")
+        table.add_column(name.removeprefix(">"), justify="right" if is_right else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))  # never markup: peers wrote some of it
+    Console().print(table)
+
+
+def _show_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def safe(text: str) -> str:
+    """Without what could command a terminal or hide text."""
+    return _UNSAFE.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", text)
+
+
+def span(seconds: float) -> str:
+    """ "2h13m": the two largest units."""
+    left = max(0, round(seconds))
+    for i, (unit, letter) in enumerate(_UNITS):
+        if left >= unit:
+            whole, rest = divmod(left, unit)
+            small, small_letter = _UNITS[min(i + 1, 3)]
+            part = rest // small if small < unit else 0
+            return f"{whole}{letter}{part}{small_letter}" if part else f"{whole}{letter}"
+    return "0s"
+
+
+def octets(number: int) -> str:
+    """ "1.5M"."""
+    for unit, letter in _OCTETS:
+        if number >= unit:
+            return f"{number / unit:.1f}".removesuffix(".0") + letter
+    return str(number)
+
+
+def moment(text: str) -> float:
+    """Unix seconds of a time from the relay."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def now() -> float:
+    return datetime.now(UTC).timestamp()
+
+
+# --- what the columns of each table are -------------------------------------------------------
+
+MESSAGE_COLUMNS = ("ID", ">AGE", ">SIZE", "FROM", "TO", "LANE", ">TRIES", "NEXT", "LAST REPLY")
+LANE_COLUMNS = ("LANE", ">WAITING", "STATE", "NEXT TRY", "LAST REPLY")
+
+
+def message_row(message: Json, at: float) -> Sequence[object]:
+    owed: list[Json] = [r for r in message["recipients"] if r["next_attempt_at"]]
+    first: Json = owed[0] if owed else {}
+    more = f" (+{len(owed) - 1})" if len(owed) > 1 else ""
+    lanes = sorted({recipient["lane"] or "(no route)" for recipient in owed})
+    return (
+        message["id"],
+        span(at - moment(message["accepted_at"])),
+        octets(message["size"]),
+        message["reverse_path"] or "<>",
+        f"{first.get('forward_path', '-')}{more}",
+        ",".join(lanes),
+        max((recipient["attempt"] for recipient in owed), default=0),
+        "held" if message["held"] else _next(owed, at),
+        next((recipient["last_reply"] for recipient in owed if recipient["last_reply"]), ""),
+    )
+
+
+def _next(owed: list[Json], at: float) -> str:
+    """When the message's next attempt is."""
+    if any(recipient["state"] == "in_hand" for recipient in owed):
+        return "in hand"
+    times = [moment(r["next_attempt_at"]) for r in owed if r["lane"]]
+    return _when(min(times), at) if times else "-"
+
+
+def _when(moment: float, at: float) -> str:
+    return f"in {span(moment - at)}" if moment > at else "due"
+
+
+def lane_row(lane: Json, at: float) -> Sequence[object]:
+    is_failing = lane["attempt"] > 0
+    mood = "held" if lane["held"] else f"failing ({lane['attempt']})" if is_failing else "well"
+    next_at = lane["next_attempt_at"]
+    return (
+        lane["name"] or "(no route)",
+        lane["waiting"],
+        mood if lane["name"] else "kept",
+        _when(moment(next_at), at) if next_at and not lane["held"] else "-",
+        lane["last_reply"],
+    )
+
+
+def show_message(message: Json, at: float) -> None:
+    """All there is to know of one message."""
+    lines: list[tuple[str, Any]] = [
+        ("id", message["id"]),
+        ("from", message["reverse_path"] or "<>"),
+        ("size", f"{message['size']} octets"),
+        ("accepted", f"{message['accepted_at']}, {span(at - moment(message['accepted_at']))} ago"),
+        ("expires", message["expires_at"]),
+    ]
+    if message["held"]:
+        lines.append(("held", "yes, until released"))
+    for name, value in lines:
+        click.echo(f"{name + ':':<10}{safe(str(value))}")
+    for recipient in message["recipients"]:
+        click.echo(safe(_recipient_line(recipient, message["held"], at)))
+        if recipient["last_reply"]:
+            click.echo(safe(f"              {recipient['last_reply']}"))
+
+
+def _recipient_line(recipient: Json, is_held: bool, at: float) -> str:
+    line = f"{'to:':<10}{recipient['forward_path']}: {recipient['state'].replace('_', ' ')}"
+    line += f", lane {recipient['lane'] or '(no route)'}, {recipient['attempt']} attempts"
+    if recipient["next_attempt_at"] and recipient["state"] == "waiting" and not is_held:
+        line += f", next {_when(moment(recipient['next_attempt_at']), at)}"
+    return line
+
+
+def show_status(told: Json, at: float) -> None:
+    """Whatever the relay tells: numbers and texts first, then the lanes, then other lists."""
+    for name, value in told.items():
+        if not isinstance(value, list | dict):
+            click.echo(f"{name.replace('_', ' ') + ':':<18}{safe(str(value))}")
+    click.echo()
+    show_table(LANE_COLUMNS, [lane_row(lane, at) for lane in told["lanes"]])
+    for name, value in told.items():
+        if name != "lanes" and isinstance(value, list) and value:
+            columns = list(value[0])
+            click.echo()
+            headings = [column.replace("_", " ").upper() for column in columns]
+            show_table(headings, [[row.get(column, "") for column in columns] for row in value])
