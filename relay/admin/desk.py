@@ -84,12 +84,21 @@ def _desk(config: Config, path: Path, must_run: bool) -> Desk:
     start = f"start it with: twistd -n relay --config {path}"
     if must_run:
         raise Failed(f"no relay is running on {place}; {start}")
-    if not (Path(place) / "0" / "queue.db").exists():
+    if not _is_there(Path(place) / "0" / "queue.db"):
         raise Failed(
             f"no relay is running on {place}, and there is no queue yet; {start};"
             " or pass --config of another one"
         )
     return _own_spool(config, Path(place), start)
+
+
+def _is_there(database: Path) -> bool:
+    try:
+        return database.exists()
+    except PermissionError:
+        raise Failed(
+            f"{database.parent} is not for you: run relayctl as root or as the relay's user"
+        ) from None
 
 
 def _own_spool(config: Config, place: Path, start: str) -> Desk:

@@ -45,34 +45,33 @@ def list_(config: Path, chosen: Chosen, limit: int | None, after: str, as_json: 
         pages = _pages(desk, chosen.selection, after.upper(), limit)
         if as_json:
             for page in pages:
-                for message in page:
+                for message in page["messages"]:
                     tables.show_json(message)
         else:
             _show_list(pages)
 
 
-def _show_list(pages: Iterator[list[Json]]) -> None:
+def _show_list(pages: Iterator[Json]) -> None:
     at = tables.now()
-    last, count = "", 0
+    page: Json | None = None
     for page in pages:
-        rows = [tables.message_row(message, at) for message in page]
+        rows = [tables.message_row(message, at) for message in page["messages"]]
         tables.show_table(tables.MESSAGE_COLUMNS, rows)
-        last, count = page[-1]["id"], count + len(page)
-    if not count:
-        click.echo("nothing waits" if sys.stdout.isatty() else "", nl=sys.stdout.isatty())
-    elif count % FIRST_MESSAGES == 0:
-        click.echo(f"more: --after {last}", err=True)
+    if page is None:
+        click.echo("no message waits that matches", err=True)
+    elif page["after"] is not None:
+        click.echo(f"more: --after {page['after']}", err=True)
 
 
-def _pages(desk: Desk, selection: Selection, after: str, limit: int | None) -> Iterator[list[Json]]:
-    """Full pages until the end, or until `limit` messages."""
+def _pages(desk: Desk, selection: Selection, after: str, limit: int | None) -> Iterator[Json]:
+    """Pages with messages, until the end or until `limit` messages."""
     at: str | None = after
     left = limit
     while at is not None and left != 0:
         wanted = PAGE if left is None else min(PAGE, left)
         page = desk.page(selection, at, wanted)
         if page["messages"]:
-            yield page["messages"]
+            yield page
         at = page["after"]
         left = None if left is None else left - len(page["messages"])
 
@@ -88,7 +87,7 @@ def show(config: Path, chosen: Chosen, as_json: bool) -> None:
     with open_desk(config) as desk:
         for part in _parts(chosen.selection):
             for page in _pages(desk, part, "", None):
-                for message in page:
+                for message in page["messages"]:
                     if as_json:
                         tables.show_json(message)
                     else:

@@ -1,5 +1,7 @@
 """relayctl trace: what the traffic log tells of a queue id, an address, a client, a session."""
 
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from relay.admin.desk import Failed, read_config
 from relay.admin.operations import Json
 
 _FIRST = ("time", "event")
+_QUEUE_ID = re.compile(rb'"queue_id":"([0-9A-Z]+)"')
 
 
 @click.command()
@@ -24,38 +27,35 @@ def trace(config: Path, text: str, as_json: bool) -> None:
     if log is None or log.file == "-":
         raise Failed("the configuration names no file for the traffic log")
     file = Path(log.file)
-    lines = list(_lines(file, text))
-    for line, fact in lines:
+    is_found = False
+    for line in _lines(file, text):
+        is_found = True
         if as_json:
             sys.stdout.buffer.write(line)
         else:
-            click.echo(_readable(fact))
-    if not lines:
+            click.echo(_readable(orjson.loads(line)))
+    if not is_found:
         raise Failed(f"nothing about {text!r} in {file}; older logs may have been rotated away")
 
 
-def _lines(file: Path, text: str) -> Iterator[tuple[bytes, Json]]:
+def _lines(file: Path, text: str) -> Iterator[bytes]:
     """Those that hold the text, and all others of the messages they are about."""
+    wanted = json.dumps(text.lower())[1:-1].encode()  # as in the log, which is ASCII
     try:
-        ids = {fact["queue_id"] for _, fact in _matching(file, [text]) if "queue_id" in fact}
-        yield from _matching(file, [text, *ids])
+        with file.open("rb") as log:
+            ids = {_queue_id(line) for line in log if wanted in line.lower()} - {b""}
+            log.seek(0)
+            for line in log:
+                is_whole = line.endswith(b"}\n")  # the last may be half written
+                if is_whole and (wanted in line.lower() or _queue_id(line) in ids):
+                    yield line
     except OSError as error:
         raise Failed(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _matching(file: Path, texts: list[str]) -> Iterator[tuple[bytes, Json]]:
-    """The log is ASCII JSON; a search as if case did not matter is what operators expect."""
-    wanted = [orjson.dumps(text.lower())[1:-1] for text in texts]
-    with file.open("rb") as lines:
-        for line in lines:
-            lower = line.lower()
-            if any(each in lower for each in wanted):
-                try:
-                    fact = orjson.loads(line)
-                except orjson.JSONDecodeError:  # the last line, half written
-                    continue
-                if isinstance(fact, dict):
-                    yield line, fact
+def _queue_id(line: bytes) -> bytes:
+    found = _QUEUE_ID.search(line)
+    return found[1] if found else b""
 
 
 def _readable(fact: Json) -> str:
