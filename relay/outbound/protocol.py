@@ -332,12 +332,14 @@ class UpstreamSession(protocol.Protocol):
             self._answers.note_content(reply)
 
     def _on_replied(self, event: Replied) -> None:
-        command, reply = event.command, event.reply
+        command, reply, answers = event.command, event.reply, self._answers
+        if self._last_word is not None and not answers.is_content_ended:
+            return  # whatever follows 421 was said in leaving
         if reply.code == 421:
             self._last_word = reply
             if command != "DOT":
                 return
-        step = self._answers.take(command, reply, event.recipient_id)
+        step = answers.take(command, reply, event.recipient_id)
         if step:
             self._step = step
 
