@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 
 from relay.admin.cli import relayctl
 from relay.admin.control import Control
@@ -132,6 +133,19 @@ class RunningRelayTests(CommandTestCase):
         again = await self.run_command("queue", "release", "--lane", "odd")
         self.assertEqual(again.exit_code, 1)
         self.assertIn("no message matches (or not held)", again.stderr)
+
+    async def test_mail_that_comes_meanwhile_is_not_chased(self) -> None:
+        await self.serve(1)
+        told: list[Selection] = []
+
+        def find(selection: Selection, after: str, limit: int) -> Any:
+            told.append(selection)
+            return succeed([])
+
+        self.queue.find = find
+        await self.run_command("queue", "hold", "--all")
+        assert told[0].accepted_before is not None
+        self.assertLess(told[0].accepted_before, time.time() + 1)
 
     async def test_more_ids_than_a_page_holds(self) -> None:
         await self.serve(PAGE + 3)
@@ -340,6 +354,18 @@ class NoRelayTests(CommandTestCase):
         (fact,) = map(json.loads, (self.folder / "traffic.jsonl").read_text().splitlines())
         told = (fact["event"], fact["queue_id"], fact["why"])
         self.assertEqual(told, ("removed", ids[0], "operator"))
+
+    async def test_root_leaves_the_spool_to_its_owner(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root could do it harm")
+        await self.fill_spool(1)
+        self.folder.chmod(0o755)
+        for path in (self.folder, *self.folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+        done = await self.relayctl("queue", "hold", "--all")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        owners = {str(path): path.stat().st_uid for path in self.folder.rglob("*")}
+        self.assertEqual(set(owners.values()), {65534}, owners)
 
     async def test_status_needs_a_running_relay(self) -> None:
         await self.fill_spool(1)

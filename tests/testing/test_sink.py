@@ -175,6 +175,18 @@ class LiveTests(TestCase):
         self.assertEqual(list(self.folder.glob(".*")), [])
         self.assertEqual((service.keeper.messages, service.keeper.discarded), (1, 1))
 
+    async def test_mail_refused_at_the_dot_is_gone_at_once(self) -> None:
+        service = self.sink("--dir", str(self.folder), "--fail", "dot=554")
+
+        def dialogue(client: smtplib.SMTP) -> list[str]:
+            client.ehlo()
+            client.mail("a@b.example")
+            client.rcpt("c@d.example")
+            self.assertEqual(client.data(b"x\r\n")[0], 554)
+            return [path.name for path in self.folder.iterdir()]
+
+        self.assertEqual(await self.talk(service, dialogue), ["envelopes.jsonl"])
+
     async def test_each_step_fails_as_told(self) -> None:
         for step, code in (("connect", 554), ("mail", 451), ("rcpt", 450), ("data", 451)):
             service = self.sink("--fail", f"{step}={code} told")
