@@ -164,6 +164,8 @@ class _Session:
             self._hello(argument)
         elif word == "DATA":
             self._data()
+        elif word == "RCPT" and not self._mail:
+            self._send("503 5.5.1 MAIL first")
         else:
             code = self._answer(word, argument)
             if word == "MAIL" and code < 300:

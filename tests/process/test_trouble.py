@@ -82,7 +82,6 @@ class TroubleTests(ThroughRelay):
             ("EHLO", "421 4.3.2 too busy"),
             ("MAIL", "451 4.3.0 not now"),
             ("RCPT", "451 4.3.0 not now"),
-            ("DOT", "451 4.3.0 not now"),
         ):
             with self.subTest(step):
                 first, second = self.collector(), self.collector()
