@@ -64,7 +64,13 @@ class ClientTests(_ThroughRelay, SynchronousTestCase):
         self.check(clients.by_swaks, adds=b"\r\n")
 
     def test_curl(self) -> None:
-        self.check(clients.by_curl, adds=b"\r\n")
+        """It ends lines by LF alone and stuffs no dot behind one: whoever counts LF as the end of a
+        line, as Postfix does too, takes such a dot for a stuffed one."""
+        understood = _CONTENT.replace(b"\n.", b"\n")
+        send = clients.by_curl
+        send(self.relay.port, _SENDER, _RECIPIENTS, _CONTENT, self.folder)
+        (kept,) = self.collector.wait_for(1)
+        self.assertEqual(without_received(kept.content), understood + b"\r\n")
 
     def test_curl_with_crlf(self) -> None:
         self.check(clients.by_curl_with_crlf)
