@@ -234,6 +234,7 @@ class TroubleTests(DoorTestCase):
             link.close()
 
         await deferToThread(talk)
+        await self.ask("GET", "/status")  # by now the other connection's end was seen
         waiting.callback(())
         status, _ = await self.ask("GET", "/status")
         self.assertEqual(status, 200)
