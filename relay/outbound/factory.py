@@ -236,10 +236,11 @@ class QueuedClientFactory:
         living = self._living()
         if living:
             self._window.turned_away(living)
-        elif not self._openings:
-            self._window.host_failed()
-            self._owner.host_failed(self)
-            self._fail(self._waiting, trouble, label)
+        else:
+            self._window.host_failed()  # at once, lest each opening that fails makes room for another
+            if not self._openings:
+                self._owner.host_failed(self)
+                self._fail(self._waiting, trouble, label)
         if not self._openings:
             self._fail(self._needing_fresh, trouble, label)
         self._pump()
@@ -247,7 +248,7 @@ class QueuedClientFactory:
 
     def session_free(self, session: UpstreamSession) -> None:
         self._window.transaction_done()
-        if self._is_worn(session) or self._must_make_room():
+        if self._must_make_room():
             session.leave()
         elif self._waiting:
             self._start(session, self._waiting.popleft())

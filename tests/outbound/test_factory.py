@@ -71,6 +71,16 @@ class SessionsTests(DeliveryCase):
         self.assertLessEqual(len(up.sessions), 2)
         self.assertEqual(delivery.status()[0]["window"], 1)
 
+    async def test_more_waiting_than_sessions_allowed_for_a_dead_host(self):
+        """Openings that fail make no room for further ones without end."""
+        upstream = self.upstream()
+        await upstream.stop()
+        delivery = self.delivery(upstream, max_connections=4)
+        attempts = [self.deliver(delivery, "one@x.test") for _ in range(50)]
+        for attempt in attempts:
+            attempt.addTimeout(10, self.reactor)
+            self.assertIsNotNone((await attempt).site)
+
     async def test_slow_start_after_trouble(self):
         up = self.upstream({"connect": ["421 4.3.2 away", "220 back"]})
         delivery = self.delivery(up, max_connections=8)
