@@ -248,7 +248,7 @@ class QueuedClientFactory:
 
     def session_free(self, session: UpstreamSession) -> None:
         self._window.transaction_done()
-        if self._must_make_room():
+        if self._is_worn(session) or self._must_make_room():
             session.leave()
         elif self._waiting:
             self._start(session, self._waiting.popleft())

@@ -200,6 +200,16 @@ class SessionTests(DeliveryCase):
         up.listen(self.reactor)
         self.assert_kinds(await self.deliver(delivery, "a@x.test"), Relayed)
 
+    async def test_not_on_another_stale_session(self):
+        """Two idle sessions: when one was stale, the other probably is too."""
+        up = self.upstream({"mail": [OK, OK, "421 4.4.2 stale", OK]})
+        delivery = self.delivery(up, max_connections=2)
+        for attempt in [self.deliver(delivery, "a@x.test") for _ in range(2)]:
+            self.assert_kinds(await attempt, Relayed)
+        self.assertEqual(len(up.open_sessions), 2)
+        self.assert_kinds(await self.deliver(delivery, "b@x.test"), Relayed)
+        self.assertEqual(up.accepted[-1].session, 2)
+
     async def test_there_again_is_the_sites(self):
         up = self.upstream({"mail": [OK, "421 4.3.2 away"]})
         delivery = self.delivery(up)
