@@ -237,7 +237,7 @@ class QueuedClientFactory:
         if living:
             self._window.turned_away(living)
         else:
-            self._window.host_failed()  # at once, lest each opening that fails makes room for another
+            self._window.host_failed()  # at once: else each opening that fails leads to another
             if not self._openings:
                 self._owner.host_failed(self)
                 self._fail(self._waiting, trouble, label)
@@ -248,7 +248,7 @@ class QueuedClientFactory:
 
     def session_free(self, session: UpstreamSession) -> None:
         self._window.transaction_done()
-        if self._is_worn(session) or self._must_make_room():
+        if self._is_worn(session):
             session.leave()
         elif self._waiting:
             self._start(session, self._waiting.popleft())
@@ -278,12 +278,6 @@ class QueuedClientFactory:
             if most and session.transactions >= most:
                 return True
         return bool(self._reactor.seconds() - session.opened_at >= MAX_SESSION_AGE)
-
-    def _must_make_room(self) -> bool:
-        """A fresh session is wanted, and there is no room for one."""
-        if not self._needing_fresh or self._openings:
-            return False
-        return self._connections() >= self._window.size
 
     def _fail(self, queue: deque[Pending], reply: Reply, label: str) -> None:
         failed = list(queue)

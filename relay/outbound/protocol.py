@@ -326,9 +326,12 @@ class UpstreamSession(protocol.Protocol):
             self._last_word = event.reply
 
     def _on_unsolicited(self, event: Unsolicited) -> None:
-        """In the midst of the content it is a refusal of that, if the host had any reason."""
-        reply = self._last_word = event.reply
-        if self.state is State.BUSY and reply.code >= 400 and reply.code != 421:
+        """In the midst of the content it is a refusal of that."""
+        reply = event.reply
+        if reply.code < 400:
+            raise RemoteProtocolError(f"a reply to nothing: {reply}")
+        self._last_word = reply
+        if self.state is State.BUSY and reply.code != 421:
             self._answers.note_content(reply)
 
     def _on_replied(self, event: Replied) -> None:

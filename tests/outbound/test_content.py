@@ -159,6 +159,12 @@ class ContentTests(DeliveryCase):
             self.assert_kinds(attempt, kind)
             self.assertEqual(attempt.outcomes[1].reply.code, int(early[:3]))
 
+    async def test_accepted_half_way(self):
+        """It cannot have accepted what it has not seen the end of."""
+        up = self.upstream({"content": b"250 2.0.0 fine\r\n"})
+        attempt = await self.deliver(self.delivery(up), "a@x.test", content=Lines(100))
+        self.assertIn("a reply to nothing", str(attempt.site.reply))
+
     async def test_421_half_way_is_the_sites(self):
         up, other = self.upstream({"content": b"421 4.3.2 away\r\n"}), self.upstream()
         attempt = await self.deliver(self.delivery(up, other), "a@x.test", content=Lines(100))
