@@ -259,17 +259,13 @@ class UpstreamSession(protocol.Protocol):
         if job is not None:
             job.answered(self, answers, None)
 
-    def _idle(self) -> None:
-        """Whatever is said to nobody, typically 421: the session has had its day."""
-        self.leave()
-
     def _closing(self) -> None:
         """The answer to QUIT."""
         cast(ITCPTransport, self.transport).loseConnection()
 
     _CONTINUE: ClassVar[Mapping[State, Callable[["UpstreamSession"], None]]] = {
         State.OPENING: _opening,
-        State.IDLE: _idle,
+        State.IDLE: leave,  # whatever was said to nobody, it is typically 421
         State.BUSY: _busy,
         State.CLOSING: _closing,
     }
