@@ -7,13 +7,15 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from relay.deadline import Deadline
 from relay.inbound.intake import Intake, Receiving, Transaction
 from relay.inbound.policy import Policy
+from relay.inbound.reading import Brake, Reading
 from relay.mail.envelope import Origin
 from relay.mail.reply import Reply, reply
 from relay.notices import Connected, Disconnected, Observer, Rejected
@@ -36,6 +38,12 @@ from relay.smtp.wire import reply_octets
 MAX_BUFFERED = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
 
+MAX_REPLIES_AT_ONCE = 256
+"""Replies gathered for one write; then it is seen whether the client takes them at all."""
+
+LAST_WORD_TIMEOUT = 30.0
+"""Seconds a client has to take what was said last; then the connection is aborted."""
+
 OK = reply(250, "2.0.0", "OK")
 SENDER_OK = reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
@@ -46,8 +54,9 @@ SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 
 
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class InboundProtocol(Protocol):
-    """Made by the listener for each connection."""
+    """Made by the listener for each connection. A producer of replies: paused while unread."""
 
     transport: Any
 
@@ -79,7 +88,7 @@ class InboundProtocol(Protocol):
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
-        self._is_paused = False
+        self._is_unread = False  # the client does not take our replies
         self._transactions = 0
         self._reason = ""
         self._out: list[bytes] = []
@@ -91,6 +100,8 @@ class InboundProtocol(Protocol):
     def connectionMade(self) -> None:
         client = client_of(self.transport.getPeer())
         self._origin = Origin(self._listener, client, session=self._session)
+        self._reading = Reading(self.transport)
+        self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
         self._observe(Connected(self._session, client, self._listener))
         self._deadline.set(self._idle_timeout)
@@ -105,6 +116,22 @@ class InboundProtocol(Protocol):
         """Half-closed by the client: nothing more is coming, what was sent is still answered."""
         self._engine.receive(b"")
         self._run()
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for: this end closes both ways at once."""
+
+    def pauseProducing(self) -> None:
+        """The client leaves replies unread: no more of them are made, nor commands taken."""
+        self._is_unread = True
+        self._reading.stop(self)
+
+    def resumeProducing(self) -> None:
+        self._is_unread = False
+        self._reading.go_on(self)
+        self._run()
+
+    def stopProducing(self) -> None:
+        """`connectionLost` follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deadline.cancel()
@@ -154,26 +181,32 @@ class InboundProtocol(Protocol):
                 answer = handlers[type(event)](self, event)
                 if answer is not None:
                     out.append(engine.reply(answer))
+                    if len(out) == MAX_REPLIES_AT_ONCE:
+                        self._flush()
+                        if self._is_unread:
+                            break
         except RemoteProtocolError as error:
             self._is_closing, self._reason = True, str(error)
         self._is_running = False
         if out:
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
-            out.clear()
+            self._flush()
         if self._is_closing:
-            self.transport.loseConnection()
+            self._lose_connection()
         else:
             self._balance()
 
+    def _flush(self) -> None:
+        out = self._out
+        self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
     def _balance(self) -> None:
         """Stop reading while too much waits for an answer that is not there yet."""
-        is_full = self._engine.buffered > MAX_BUFFERED and self._is_waiting
-        if is_full != self._is_paused:
-            self._is_paused = is_full
-            if is_full:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
+        engine = self._engine
+        if self._is_waiting and engine.buffered > MAX_BUFFERED:
+            self._reading.stop(engine)
+        else:
+            self._reading.go_on(engine)
 
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
@@ -211,7 +244,8 @@ class InboundProtocol(Protocol):
         protocol = self._protocol
         if transaction.smtputf8:
             protocol = "UTF8SMTP"  # RFC 6531 4.3
-        self._receiving = self._intake.begin(transaction, self._origin, protocol, self.transport)
+        brake = Brake(self._reading)
+        self._receiving = self._intake.begin(transaction, self._origin, protocol, brake)
         return GO_ON
 
     def _content_chunk(self, event: ContentChunk) -> None:
@@ -325,6 +359,12 @@ class InboundProtocol(Protocol):
             return
         self._is_closing, self._reason = True, reason
         self.transport.write(reply_octets(last_word))
+        self._lose_connection()
+
+    def _lose_connection(self) -> None:
+        """Once the client has taken everything, or had the time to."""
+        self._deadline.set(LAST_WORD_TIMEOUT)
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def __repr__(self) -> str:
