@@ -88,7 +88,7 @@ class RelayService(Service):
         self._ids: QueueIds | None = None
         self._sessions = count(1)
         self._routes = Routes(config.routes)
-        self._store = open_store(config.queue.store, reactor)
+        self._store = open_store(config.queue.store, reactor, config.queue.max_content_memory)
         self._delivery = Delivery(
             {upstream.name: upstream for upstream in config.upstreams}, config.hostname, reactor
         )
@@ -191,7 +191,7 @@ class RelayService(Service):
         if self._log is not None:
             self._log.start()
             on_signal(signal.SIGHUP, self._reactor, self._log.reopen)
-        self._store.open().addCallback(self._opened).addErrback(self._not_opened)
+        self._opening = self._store.open().addCallback(self._opened).addErrback(self._not_opened)
 
     def _opened(self, opened: Opened) -> None:
         self._ids = QueueIds(opened.start_number, 0, self._clock)
@@ -241,6 +241,7 @@ class RelayService(Service):
 
     async def _stop(self) -> None:
         """New sessions first, then what is under way within `stop_within`, the store last."""
+        await self._opening  # a stop can come while the queue is being opened
         for listener in self._listeners:
             await listener.close()
         if not self._is_open:
