@@ -89,7 +89,7 @@ def _desk(config: Config, path: Path, must_run: bool) -> Desk:
             f"no relay is running on {place}, and there is no queue yet; {start};"
             " or pass --config of another one"
         )
-    return _own_spool(config, Path(place), start)
+    return _own_spool(config, Path(place))
 
 
 def _is_there(database: Path) -> bool:
@@ -101,7 +101,7 @@ def _is_there(database: Path) -> bool:
         ) from None
 
 
-def _own_spool(config: Config, place: Path, start: str) -> Desk:
+def _own_spool(config: Config, place: Path) -> Desk:
     from relay.admin.own_spool import OwnSpool  # a reactor, a store: only where needed
     from relay.queue.store import StoreFailed
 
@@ -109,7 +109,7 @@ def _own_spool(config: Config, place: Path, start: str) -> Desk:
         desk = OwnSpool(config, place)
     except (StoreFailed, OSError) as error:
         raise Failed(
-            f"no relay answers on {place}, and the spool cannot be opened: {error}; {start}"
+            f"no relay answers on {place}, and the spool cannot be opened: {error}"
         ) from None
     click.echo(f"relayctl: no relay is running on {place}; working on its spool", err=True)
     return desk

@@ -48,14 +48,18 @@ def list_(config: Path, chosen: Chosen, limit: int | None, after: str, as_json: 
                 for message in page["messages"]:
                     tables.show_json(message)
         else:
-            _show_list(pages)
+            _show_list(pages, _lanes(desk))
 
 
-def _show_list(pages: Iterator[Json]) -> None:
+def _lanes(desk: Desk) -> tables.Lanes:
+    return {lane["name"]: lane for lane in desk.lanes()}
+
+
+def _show_list(pages: Iterator[Json], lanes: tables.Lanes) -> None:
     at = tables.now()
     page: Json | None = None
     for page in pages:
-        rows = [tables.message_row(message, at) for message in page["messages"]]
+        rows = [tables.message_row(message, lanes, at) for message in page["messages"]]
         tables.show_table(tables.MESSAGE_COLUMNS, rows)
     if page is None:
         click.echo("no message waits that matches", err=True)
@@ -85,6 +89,7 @@ def show(config: Path, chosen: Chosen, as_json: bool) -> None:
     _check_given(chosen, "show")
     found: list[str] = []
     with open_desk(config) as desk:
+        lanes = {} if as_json else _lanes(desk)
         for part in _parts(chosen.selection):
             for page in _pages(desk, part, "", None):
                 for message in page["messages"]:
@@ -93,7 +98,7 @@ def show(config: Path, chosen: Chosen, as_json: bool) -> None:
                     else:
                         if found:
                             click.echo()
-                        tables.show_message(message, tables.now())
+                        tables.show_message(message, lanes, tables.now())
                     found.append(message["id"])
     _check_found(chosen.selection, found, len(found))
 

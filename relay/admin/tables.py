@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +10,9 @@ import click
 import orjson
 
 from relay.admin.operations import Json
+
+Lanes = Mapping[str, Json]
+"""Lanes by name, as the relay tells of them."""
 
 _UNSAFE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -92,30 +95,44 @@ MESSAGE_COLUMNS = ("ID", ">AGE", ">SIZE", "FROM", "TO", "LANE", ">TRIES", "NEXT"
 LANE_COLUMNS = ("LANE", ">WAITING", "STATE", "NEXT TRY", "LAST REPLY")
 
 
-def message_row(message: Json, at: float) -> Sequence[object]:
+def message_row(message: Json, lanes: Lanes, at: float) -> Sequence[object]:
     owed: list[Json] = [r for r in message["recipients"] if r["next_attempt_at"]]
     first: Json = owed[0] if owed else {}
     more = f" (+{len(owed) - 1})" if len(owed) > 1 else ""
-    lanes = sorted({recipient["lane"] or "(no route)" for recipient in owed})
+    names = sorted({recipient["lane"] or "(no route)" for recipient in owed})
     return (
         message["id"],
         span(at - moment(message["accepted_at"])),
         octets(message["size"]),
         message["reverse_path"] or "<>",
         f"{first.get('forward_path', '-')}{more}",
-        ",".join(lanes),
+        ",".join(names),
         max((recipient["attempt"] for recipient in owed), default=0),
-        "held" if message["held"] else _next(owed, at),
+        "held" if message["held"] else _next(owed, lanes, at),
         next((recipient["last_reply"] for recipient in owed if recipient["last_reply"]), ""),
     )
 
 
-def _next(owed: list[Json], at: float) -> str:
-    """When the message's next attempt is."""
+def _next(owed: list[Json], lanes: Lanes, at: float) -> str:
+    """When the message's next attempt is: not before its lane's."""
     if any(recipient["state"] == "in_hand" for recipient in owed):
         return "in hand"
-    times = [moment(r["next_attempt_at"]) for r in owed if r["lane"]]
-    return _when(min(times), at) if times else "-"
+    is_routed = [recipient for recipient in owed if recipient["lane"]]
+    free = [recipient for recipient in is_routed if not _lane_of(recipient, lanes).get("held")]
+    if not free:
+        return "lane held" if is_routed else "-"
+    return _when(min(_next_time(recipient, lanes) for recipient in free), at)
+
+
+def _lane_of(recipient: Json, lanes: Lanes) -> Json:
+    return lanes.get(recipient["lane"], {})
+
+
+def _next_time(recipient: Json, lanes: Lanes) -> float:
+    """A failing lane is tried as a whole, whenever its messages are due."""
+    due_at = moment(recipient["next_attempt_at"])
+    lane_at = _lane_of(recipient, lanes).get("next_attempt_at")
+    return max(due_at, moment(lane_at)) if lane_at else due_at
 
 
 def _when(moment: float, at: float) -> str:
@@ -135,7 +152,7 @@ def lane_row(lane: Json, at: float) -> Sequence[object]:
     )
 
 
-def show_message(message: Json, at: float) -> None:
+def show_message(message: Json, lanes: Lanes, at: float) -> None:
     """All there is to know of one message."""
     lines: list[tuple[str, Any]] = [
         ("id", message["id"]),
@@ -149,16 +166,18 @@ def show_message(message: Json, at: float) -> None:
     for name, value in lines:
         click.echo(f"{name + ':':<10}{safe(str(value))}")
     for recipient in message["recipients"]:
-        click.echo(safe(_recipient_line(recipient, message["held"], at)))
+        click.echo(safe(_recipient_line(recipient, message["held"], lanes, at)))
         if recipient["last_reply"]:
             click.echo(safe(f"              {recipient['last_reply']}"))
 
 
-def _recipient_line(recipient: Json, is_held: bool, at: float) -> str:
+def _recipient_line(recipient: Json, is_held: bool, lanes: Lanes, at: float) -> str:
     line = f"{'to:':<10}{recipient['forward_path']}: {recipient['state'].replace('_', ' ')}"
-    line += f", lane {recipient['lane'] or '(no route)'}, {recipient['attempt']} attempts"
+    count = recipient["attempt"]
+    line += f", lane {recipient['lane'] or '(no route)'}, {count} attempt{'s' * (count != 1)}"
     if recipient["next_attempt_at"] and recipient["state"] == "waiting" and not is_held:
-        line += f", next {_when(moment(recipient['next_attempt_at']), at)}"
+        when = _next([recipient], lanes, at)
+        line += f", {when}" if when == "lane held" else f", next {when}"
     return line
 
 
@@ -166,7 +185,7 @@ def show_status(told: Json, at: float) -> None:
     """Whatever the relay tells: numbers and texts first, then the lanes, then other lists."""
     for name, value in told.items():
         if not isinstance(value, list | dict):
-            click.echo(f"{name.replace('_', ' ') + ':':<18}{safe(str(value))}")
+            click.echo(f"{name.replace('_', ' ') + ':':<18}{safe(str(_plain(value)))}")
     click.echo()
     show_table(LANE_COLUMNS, [lane_row(lane, at) for lane in told["lanes"]])
     for name, value in told.items():
@@ -174,4 +193,9 @@ def show_status(told: Json, at: float) -> None:
             columns = list(value[0])
             click.echo()
             headings = [column.replace("_", " ").upper() for column in columns]
-            show_table(headings, [[row.get(column, "") for column in columns] for row in value])
+            rows = [[_plain(row.get(column, "")) for column in columns] for row in value]
+            show_table(headings, rows)
+
+
+def _plain(value: object) -> object:
+    return ("no", "yes")[value] if isinstance(value, bool) else value

@@ -44,9 +44,10 @@ allowed but probably not meant. ``etc/relay.toml`` shows every key in its place.
 Times are written ``"30s"``, ``"5m"``, ``"4h"`` or ``"5d"``; sizes ``"64K"``, ``"50M"`` or
 ``"1G"`` (powers of 1024), or a plain number of octets. Relative paths start at the file's folder.
 
-In address patterns ``*`` stands for any text, none too. It does not go across the ``@``, the
-domain's case does not matter, the local part's does. ``*`` alone matches every address and the
-null reverse-path.
+In address patterns ``*`` stands for any text, none too. It does not go across an ``@`` that the
+pattern has; the domain's case does not matter, the local part's does. A pattern without ``@`` is
+for the whole address: ``*.example.net`` takes every subdomain. ``*`` alone matches every address
+and the null reverse-path.
 """
 
 

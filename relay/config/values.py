@@ -121,9 +121,11 @@ def _pattern(text: str) -> str:
     """A glob over the whole address: one that can match no address at all is a mistake."""
     if not text or _UNSAFE.search(text):
         raise ValueError(f"{text!r} is not an address pattern; write e.g. '*@example.org'")
-    if "@" not in text and "*" not in text and text.lower() != "postmaster":
+    local, at, host = text.rpartition("@")
+    is_bare = not at and "*" not in text and text.lower() != "postmaster"
+    if is_bare or (at and not (local and host)):
         raise ValueError(
-            f"{text!r} can match no address; write e.g. '*@{text.strip('<>') or 'example.org'}'"
+            f"{text!r} can match no address; write e.g. '*@{host.strip('<>') or 'example.org'}'"
         )
     return text
 

@@ -22,7 +22,7 @@ from relay.admin.cli import relayctl
 from relay.admin.control import Control
 from relay.admin.operations import PAGE, Operations
 from relay.queue.open_store import open_store
-from relay.queue.store import Selection
+from relay.queue.store import LaneState, Selection
 from relay.testing.sink import Options, makeService
 from tests.admin.queue_in_memory import fill, filled_queue
 
@@ -195,6 +195,25 @@ class RunningRelayTests(CommandTestCase):
         (status,) = await self.objects("status")
         self.assertEqual([lane["name"] for lane in status["lanes"]], ["even", "odd"])
         self.assertIn("even", (await self.run_command("status")).stdout)
+
+    async def test_the_next_attempt_is_not_before_the_lanes(self) -> None:
+        await self.serve(3)
+        failing = LaneState("even", 2, time.time() + 7230.0, last_reply="451 no")
+        await self.queue.store.save_lane(failing)
+        await self.queue.hold_lane("odd")
+        first, second, third = (await self.run_command("queue", "list")).stdout.splitlines()[1:]
+        for line, expected in ((first, "in 2h"), (second, "lane held"), (third, "in 2h")):
+            self.assertRegex(line, rf"  0 +{expected}$")
+        shown = (await self.run_command("queue", "show", *self.queue.ids)).stdout
+        self.assertIn("lane even, 0 attempts, next in 2h\n", shown)
+        self.assertIn("lane odd, 0 attempts, lane held\n", shown)
+
+    async def test_yes_and_no_are_words(self) -> None:
+        await self.serve(0)
+        self.queue.status = lambda: {"has_space": True, "hosts": [{"is_skipped": False}]}
+        told = (await self.run_command("status")).stdout
+        self.assertRegex(told, r"has space: +yes\n")
+        self.assertIn("IS SKIPPED\nno\n", told)
 
     async def test_what_peers_wrote_cannot_command_the_terminal(self) -> None:
         await self.serve(1)
@@ -382,6 +401,7 @@ class NoRelayTests(CommandTestCase):
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("no relay answers on", done.stderr)
         self.assertIn("in use", done.stderr)
+        self.assertNotIn("start it", done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 1)
 
     async def test_no_queue_is_made_where_there_is_none(self) -> None:
