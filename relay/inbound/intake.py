@@ -71,22 +71,23 @@ class Transaction:
 class Receiving:
     """One message on its way in: `write`, then `finish` or `discard`, each once."""
 
-    __slots__ = ("_header", "_header_size", "_intake", "_writer", "queue_id")
+    __slots__ = ("_header", "_intake", "_is_in_header", "_writer", "queue_id")
 
     def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
         self._intake = intake
         self._writer = writer
-        self._header: list[bytes] = []
-        self._header_size = 0
+        self._header = bytearray()
+        self._is_in_header = True
         self.queue_id = queue_id
 
     def write(self, octets: bytes) -> None:
         self._writer.write(octets)
-        if self._header_size < MAX_HEADER_LOOKED_AT:
-            self._header.append(octets)
-            self._header_size += len(octets)
-            if b"\r\n\r\n" in octets:
-                self._header_size = MAX_HEADER_LOOKED_AT
+        if self._is_in_header:
+            header = self._header
+            before = max(0, len(header) - 3)  # the empty line may come in pieces
+            header += octets
+            is_over = header.find(b"\r\n\r\n", before) >= 0
+            self._is_in_header = not is_over and len(header) < MAX_HEADER_LOOKED_AT
 
     def discard(self) -> None:
         self._writer.discard()
@@ -95,7 +96,7 @@ class Receiving:
         self, transaction: Transaction, origin: Origin, answer: Callable[[Reply], None]
     ) -> None:
         """Commit, then answer 250; or answer why not. `answer` is called exactly once."""
-        header = b"".join(self._header)
+        header = bytes(self._header)
         intake = self._intake
         if received_count(header) > intake.max_received:
             self._writer.discard()

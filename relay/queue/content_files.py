@@ -29,7 +29,8 @@ MAX_UNWRITTEN = 2 * 2**20
 """Octets of one message that may wait for the disk before its sender is paused."""
 
 MAX_BUFFERED = 64 * 2**20
-"""Octets of content in memory over all messages coming in; above it all of it goes to files."""
+"""Octets of content in memory over all messages coming in; above it all of it goes to files. The
+config's queue.max_content_memory."""
 
 THREADS = 4
 """Enough to keep a disk busy; more would only queue in the kernel."""
@@ -43,19 +44,19 @@ class ContentFile:
         self.failed: OSError | None = None
         self.synced: Deferred[None] = Deferred()
         self.is_kept = False
-        self._batches: deque[list[bytes]] = deque()
+        self._batches: deque[bytearray] = deque()
         self._lock = Lock()
         self._descriptor = -1
         self._is_removed = False
 
-    def add(self, batch: list[bytes]) -> None:
+    def add(self, batch: bytearray) -> None:
         self._batches.append(batch)
 
     def write(self) -> None:
         """Write what was added so far; trouble is kept in `failed`."""
         with self._lock:
             while self._batches:
-                octets = memoryview(b"".join(self._batches.popleft()))
+                octets = memoryview(self._batches.popleft())
                 if self.failed is None and not self._is_removed:
                     self._append(octets)
 
@@ -170,7 +171,6 @@ class ContentWriter:
         "_buffers",
         "_file",
         "_held",
-        "_held_octets",
         "_is_paused",
         "_path",
         "_producer",
@@ -183,8 +183,7 @@ class ContentWriter:
         self._buffers = buffers
         self._path = path
         self._file: ContentFile | None = None
-        self._held: list[bytes] = []
-        self._held_octets = 0
+        self._held = bytearray()  # a list of pieces would cost a trickling sender nothing, us much
         self._unwritten = 0
         self._producer: IPushProducer | None = None
         self._is_paused = False
@@ -195,17 +194,16 @@ class ContentWriter:
     def write(self, chunk: bytes) -> None:
         octets = len(chunk)
         self.size += octets
-        self._held.append(chunk)
-        self._held_octets += octets
+        self._held += chunk
         buffers = self._buffers
         buffers.buffered += octets
         most = INLINE_MAX if self._file is None else BATCH
-        if self._held_octets > most or buffers.is_full:
+        if len(self._held) > most or buffers.is_full:
             self._spill()
 
     def finish(self) -> Content:
         if self._file is None:
-            octets = b"".join(self._held)
+            octets = bytes(self._held)
             self._let_go()
             return InlineContent(octets)
         file = self._file
@@ -224,9 +222,9 @@ class ContentWriter:
         """Hand what is held to the disk; pause the sender while that is behind."""
         if self._file is None:
             self._file = ContentFile(self._path)
-        octets = self._held_octets
+        octets = len(self._held)
         self._file.add(self._held)
-        self._held, self._held_octets = [], 0
+        self._held = bytearray()
         self._unwritten += octets
         self._buffers.run(self._file.write, lambda: self._written(octets))
         if self._unwritten > MAX_UNWRITTEN or self._buffers.is_full:
@@ -251,8 +249,8 @@ class ContentWriter:
             self._producer.pauseProducing()
 
     def _let_go(self) -> None:
-        self._buffers.buffered -= self._held_octets
-        self._held, self._held_octets = [], 0
+        self._buffers.buffered -= len(self._held)
+        self._held = bytearray()
 
     def __repr__(self) -> str:
         place = "memory" if self._file is None else repr(self._file)

@@ -2,16 +2,22 @@
 
 from pathlib import Path
 
+from relay.queue.content_files import MAX_BUFFERED
 from relay.queue.group_commit import Reactor
 from relay.queue.memory import MemoryStore
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import IStore
 
 
-def open_store(url: str, reactor: Reactor) -> IStore:
-    """The store, not opened yet: "sqlite:DIR" or "memory:". Raises ValueError for anything else."""
+def open_store(url: str, reactor: Reactor, max_content_memory: int = MAX_BUFFERED) -> IStore:
+    """The store, not opened yet: "sqlite:DIR" or "memory:". Raises ValueError for anything else.
+
+    `max_content_memory`: octets of content coming in; a store in memory has no such limit.
+    """
     spool = spool_of(url)
-    return MemoryStore() if spool is None else SqliteStore(spool, reactor)
+    if spool is None:
+        return MemoryStore()
+    return SqliteStore(spool, reactor, max_content_memory=max_content_memory)
 
 
 def spool_of(url: str) -> Path | None:

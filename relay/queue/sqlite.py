@@ -12,7 +12,13 @@ import apsw
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from relay.queue.content_files import ContentBuffers, ContentFile, ContentWriter, FileContent
+from relay.queue.content_files import (
+    MAX_BUFFERED,
+    ContentBuffers,
+    ContentFile,
+    ContentWriter,
+    FileContent,
+)
 from relay.queue.group_commit import Call, GroupCommit, Reactor
 from relay.queue.ids import from_int
 from relay.queue.in_hand import InHand
@@ -105,9 +111,15 @@ class SqliteLedger:
 class SqliteStore:
     """`directory` is the spool's; nothing is touched before `open`. `vfs` names one of apsw's."""
 
-    def __init__(self, directory: Path, reactor: Reactor, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        reactor: Reactor,
+        vfs: str | None = None,
+        max_content_memory: int = MAX_BUFFERED,
+    ) -> None:
         self._spool = Spool(directory)
-        self.buffers = ContentBuffers(reactor, self._spool.path)
+        self.buffers = ContentBuffers(reactor, self._spool.path, max_content_memory)
         self._calls = GroupCommit(reactor, SqliteLedger(self._spool, self.buffers, vfs))
 
     def open(self) -> Deferred[Opened]:

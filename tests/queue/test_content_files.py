@@ -1,5 +1,6 @@
 """Content on its way in: memory bounded, the disk's trouble told, nothing left behind."""
 
+import tracemalloc
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -90,6 +91,16 @@ class WriterTests(TestCase):
         self.assertIsInstance(content, InlineContent)
         self.assertEqual(octets(content), b"x" * (INLINE_MAX - 1) + b"y")
         self.assertEqual((buffers.buffered, self.files()), (0, []))
+
+    def test_content_that_comes_in_crumbs_costs_no_more_than_its_octets(self) -> None:
+        writer = self.buffers().writer("A")
+        crumbs = [b"%02d" % (n % 100) for n in range(30_000)]
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for crumb in crumbs:
+            writer.write(crumb[:1] + crumb[1:])  # each a new object, as from a socket
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2 * 60_000)
+        self.assertEqual(octets(writer.finish()), b"".join(crumbs))
 
     async def test_memory_is_bounded_while_100_mib_stream_in(self) -> None:
         buffers = self.buffers()
