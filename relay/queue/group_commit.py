@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -78,11 +78,14 @@ class GroupCommit:
         self._groups: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._reads: deque[tuple[Call, Generator[None, None, Any]]] = deque()
         self._is_closing = False
+        self._is_running = False
+        self._closed: Deferred[None] = Deferred()
 
     # --- in the reactor's thread ----------------------------------------------------------------
 
     def open(self) -> Deferred[Any]:
         call = Call("open", (), is_write=False)
+        self._is_running = True
         Thread(target=self._run, args=(call,), name="queue store", daemon=True).start()
         return call.deferred
 
@@ -93,7 +96,8 @@ class GroupCommit:
         return self._gather(Call(name, arguments, is_write=False))
 
     def close(self) -> Deferred[None]:
-        self._closed: Deferred[None] = Deferred()
+        if not self._is_running:
+            return succeed(None)
         self._send()
         self._groups.put(None)
         return self._closed
@@ -110,6 +114,10 @@ class GroupCommit:
             self._groups.put(self._gathered)
             self._gathered = []
 
+    def _ended(self) -> None:
+        self._is_running = False
+        self._closed.callback(None)
+
     def _deliver(self, results: Sequence[Result]) -> None:
         for call, result in results:
             if isinstance(result, Exception):
@@ -122,12 +130,11 @@ class GroupCommit:
     def _run(self, opening: Call) -> None:
         result = self._attempt(self._ledger.open)
         self._reactor.callFromThread(self._deliver, [(opening, result)])
-        if isinstance(result, Exception):
-            return
-        while not self._is_closing or self._reads:
-            self._turn(self._waiting())
-        self._attempt(self._ledger.close)
-        self._reactor.callFromThread(self._closed.callback, None)
+        if not isinstance(result, Exception):
+            while not self._is_closing or self._reads:
+                self._turn(self._waiting())
+            self._attempt(self._ledger.close)
+        self._reactor.callFromThread(self._ended)
 
     def _waiting(self) -> list[Call]:
         """The next group: waits for one unless there are reads to go on with."""

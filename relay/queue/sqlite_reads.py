@@ -150,7 +150,7 @@ class SqliteReads:
         return self._load(places)
 
     def works(self, queue_ids: Sequence[str]) -> tuple[Work, ...]:
-        numbers = numbers_text([to_int(queue_id) for queue_id in queue_ids])
+        numbers = numbers_text(known_numbers(queue_ids))
         places = self._execute(
             "SELECT message, lane FROM work WHERE message IN (SELECT value FROM json_each(?))"
             " ORDER BY message, lane",

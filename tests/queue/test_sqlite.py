@@ -161,6 +161,15 @@ class SpoolTests(StoreTestCase):
         other.close()
         await store.close()
 
+    async def test_what_could_not_be_opened_can_be_closed(self) -> None:
+        await SqliteStore(self.directory, reactor).close()
+        self.directory.write_text("")
+        store = SqliteStore(self.directory, reactor)
+        opening, closing = store.open(), store.close()
+        await self.assertFailure(opening, StoreUnusable)
+        await closing
+        await store.close()
+
     async def test_what_is_no_directory_cannot_be_the_spool(self) -> None:
         self.directory.write_text("")
         self.assertIn(f"spool {self.directory} cannot be written", await self.unusable())
