@@ -26,7 +26,7 @@ class Routes:
         self._remembered: dict[_Key, Route | None] = {}
 
     def find(self, forward_path: str, reverse_path: str, listener: str | None) -> Route | None:
-        """`listener` None: whatever the listener (reports made here have none)."""
+        """`listener` None or "": whatever the listener (mail made here has none)."""
         key = (forward_path, reverse_path, listener)
         remembered = self._remembered
         try:
@@ -41,7 +41,7 @@ class Routes:
 
     def _first(self, forward_path: str, reverse_path: str, listener: str | None) -> Route | None:
         for recipients, senders, listeners, route in self._tests:
-            if listeners and listener is not None and listener not in listeners:
+            if listeners and listener and listener not in listeners:
                 continue
             if _match(senders, reverse_path) and _match(recipients, forward_path):
                 return route

@@ -221,6 +221,8 @@ class QueueManager:
             self._lanes[name].in_hand -= 1
         self._octets_in_hand -= len(in_hand) * _held_octets(message.content)
         self._works_in_hand -= len(in_hand)
+        for name in in_hand:
+            self._pump(self._lanes[name])
         self._check_idle()
         return reason
 
@@ -280,11 +282,13 @@ class QueueManager:
             self._save_lane(lane)
         return lane.next_attempt_at
 
-    def expire(self, work: Work) -> None:
+    def expire(self, work: Work, last_replies: Mapping[int, str]) -> None:
         """A work that was claimed because its time ran out: all it still owes has failed."""
         lane = self._lanes.get(work.lane) or Lane(LaneState(work.lane), 0)
         in_hand = InHand(work, lane, 0, is_attempt=False)
-        in_hand.plan = expire(work)
+        if lane.attempt:  # what keeps the whole lane waiting was not said to each of its works
+            last_replies = {r.id: lane.last_reply for r in work.recipients}
+        in_hand.plan = expire(work, last_replies)
         in_hand.owed = self._reports.of_settlement(
             work, in_hand.plan.outcomes, self._clock.seconds()
         )
@@ -437,6 +441,8 @@ class QueueManager:
 
     def _claimed(self, claim: Claim, lane: Lane) -> None:
         lane.is_claiming = False
+        if self._is_stopping:  # nobody may wait for their outcomes: the next start has them
+            return
         if claim.next_due_at is not None:
             lane.note_due(claim.next_due_at)
         lane.in_hand += len(claim.works)

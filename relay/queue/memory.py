@@ -212,6 +212,10 @@ class MemoryStore:
     # --- lanes ----------------------------------------------------------------------------------
 
     def save_lane(self, state: LaneState) -> Deferred[None]:
+        if self._is_held(state.name) and not state.is_held:
+            for kept in self._kept.values():
+                if state.name in kept.works:
+                    kept.works[state.name].is_graced = True
         self._lanes[state.name] = state
         return succeed(None)
 

@@ -58,11 +58,15 @@ def plan(
     return Plan(outcomes, charged, next_attempt_at, "failed" if has_failed else "done")
 
 
-def expire(work: Work) -> Plan:
-    """The plan for a work whose time ran out while it waited."""
-    reply = Reply(451, "4.4.7", ("delivery time expired, the next hop could not be reached",))
-    outcomes = {r.id: Failed(reply, "") for r in work.recipients}
+def expire(work: Work, last_replies: Mapping[int, str]) -> Plan:
+    """The plan for a work whose time ran out while it waited; last replies by recipient id."""
+    outcomes = {r.id: Failed(_expired_after(last_replies.get(r.id)), "") for r in work.recipients}
     return Plan(outcomes, work.attempt, work.message.accepted_at, "expired")
+
+
+def _expired_after(last: object) -> Reply:
+    text = f"delivery time expired, last reply: {last}" if last else "delivery time expired"
+    return Reply(451, "4.4.7", (text,))
 
 
 def expired(outcome: Outcome) -> Outcome:
@@ -70,8 +74,7 @@ def expired(outcome: Outcome) -> Outcome:
     if not isinstance(outcome, Delayed):
         return outcome
     last = outcome.reply
-    reply = replace(last, status="4.4.7", lines=(f"delivery time expired, last reply: {last}",))
-    return Failed(reply, outcome.host)
+    return Failed(replace(_expired_after(last), code=last.code), outcome.host)
 
 
 def _is_all_relayed(work: Work, outcomes: Mapping[int, Outcome]) -> bool:

@@ -266,6 +266,12 @@ class SqliteWrites:
         return True
 
     def _save_lane(self, state: LaneState) -> None:
+        if not state.is_held:
+            self._execute(
+                "UPDATE work SET is_graced = 1 WHERE lane = ?1"
+                " AND EXISTS (SELECT 1 FROM lane WHERE name = ?1 AND lane.is_held)",
+                (state.name,),
+            )
         self._execute(
             "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
             " VALUES (?, ?, ?, ?, ?)",

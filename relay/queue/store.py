@@ -210,7 +210,7 @@ class IStore(Interface):
         """Take in hand works of messages accepted before then, oldest first.
 
         Skips what is in hand, held messages, held lanes, and work released or retried by an
-        operator that has had no attempt since.
+        operator, itself or its lane, that has had no attempt since.
         """
 
     def overdue(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
@@ -223,7 +223,10 @@ class IStore(Interface):
         """Note the delay warning and insert its DSN in one transaction. False: message is gone."""
 
     def save_lane(state: LaneState) -> Deferred[None]:
-        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored)."""
+        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored).
+
+        Where this ends a hold, each of its works gets one attempt before it may expire.
+        """
 
     def lanes() -> Deferred[Sequence[LaneState]]:
         """Every lane that has work or stored state, by name."""

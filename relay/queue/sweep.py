@@ -3,7 +3,7 @@
 Works in bounded batches; what is held by an operator is passed over by the store.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from relay.queue.manager import QueueManager
 from relay.queue.reports import ReportMaker
 from relay.queue.schedule import Terms
-from relay.queue.store import IStore, StoreFailed, Work
+from relay.queue.store import IStore, Selection, StoreFailed, Work
 
 BATCH = 200
 """Messages judged in one go: bounds memory and the time other operations wait."""
@@ -75,10 +75,22 @@ class Sweep:
         accepted_before = now - self._terms.expire_after
         while self._loop.running:
             works = await self._store.claim_expired(accepted_before, BATCH)
-            for work in works:
-                self._manager.expire(work)
+            last_replies = await self._last_replies(works)
+            for work in works if self._loop.running else ():
+                self._manager.expire(work, last_replies.get(work.message.queue_id, {}))
             if len(works) < BATCH:
                 return
+
+    async def _last_replies(self, works: Sequence[Work]) -> Mapping[str, Mapping[int, str]]:
+        """By queue id and recipient id. What is in hand by now expires without them, too."""
+        queue_ids = tuple({work.message.queue_id for work in works})
+        if not queue_ids:
+            return {}
+        try:
+            found = await self._store.find(Selection(queue_ids), "", len(queue_ids))
+        except StoreFailed:
+            return {}
+        return {m.queue_id: {r.id: r.last_reply for r in m.recipients} for m in found}
 
     async def _warn(self, now: float) -> None:
         accepted_before = now - (self._terms.warn_after or 0.0)

@@ -280,8 +280,17 @@ class SweepContract(Contract):
         await self.store.hold([held.message.queue_id])
         await self.store.save_lane(LaneState("west", is_held=True))
         self.assertEqual(await self.expired(), ids([due]))
+
+    async def test_one_attempt_comes_between_the_release_of_a_lane_and_expiry(self) -> None:
+        await self.insert(new(0), new(1, {"west": ["x@b.example"]}))
+        await self.store.save_lane(LaneState("east", is_held=True))
+        await self.store.save_lane(LaneState("east"))
+        await self.store.save_lane(LaneState("west", 1))
         await self.store.save_lane(LaneState("west"))
-        self.assertEqual(await self.expired(), ids([on_held_lane]))
+        self.assertEqual(await self.expired(), [new(1).message.queue_id])
+        [work] = (await self.claim()).works
+        await self.store.settle(settlement(work, {1: DELAYED}))
+        self.assertEqual(await self.expired(), ids([work]))
 
     async def test_one_attempt_comes_between_an_operators_wish_and_expiry(self) -> None:
         released, retried = new(0), new(1)

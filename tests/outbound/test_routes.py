@@ -46,6 +46,7 @@ class RoutesTests(SynchronousTestCase):
     def test_mail_made_here_goes_whatever_the_listener(self):
         routes = Routes([route("lan", listeners=("lan",))])
         self.assertEqual(self.found(routes, "x@y", "", None), "lan")
+        self.assertEqual(self.found(routes, "x@y", "", ""), "lan")
 
     def test_nothing_left_out_matches_everything(self):
         self.assertEqual(self.found(Routes([route("all")]), "x@y", ""), "all")

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm, AlarmOver, Attempted
-from relay.queue.store import NewMessage, Settlement, StoreFailed
+from relay.queue.store import Claim, NewMessage, Selection, Settlement, StoreFailed
 from tests.queue.scripted import Bench, delayed, failed
 
 
@@ -23,6 +23,25 @@ class SickStore(MemoryStore):
 
     def save_lane(self, state) -> Deferred[None]:
         return fail(StoreFailed("disk full")) if self.is_sick else super().save_lane(state)
+
+
+class SlowStore(MemoryStore):
+    """Leaves to the test what stands in `claims` and `inserts`, once they are lists."""
+
+    claims: list[tuple[Deferred[Claim], tuple[str, float, int]]] | None = None
+    inserts: list[Deferred[None]] | None = None
+
+    def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:
+        if self.claims is None:
+            return super().claim(lane, now, limit)
+        self.claims.append((Deferred(), (lane, now, limit)))
+        return self.claims[-1][0]
+
+    def insert(self, new: NewMessage) -> Deferred[None]:
+        if self.inserts is None:
+            return super().insert(new)
+        self.inserts.append(Deferred())
+        return self.inserts[-1]
 
 
 class HappyTests(SynchronousTestCase):
@@ -192,6 +211,32 @@ class StopTests(SynchronousTestCase):
 
 
 class SweepTests(SynchronousTestCase):
+    def test_what_was_still_being_claimed_at_the_stop_is_not_begun(self) -> None:
+        """Nobody could record its outcome: it would be delivered again."""
+        store = SlowStore()
+        bench = Bench(store, max_in_hand=1)
+        bench.accept("x@a.example")
+        bench.accept("y@a.example")
+        store.claims = []
+        bench.deliverer.end()
+        [(claiming, arguments)] = store.claims
+        self.successResultOf(bench.manager.stop())
+        MemoryStore.claim(store, *arguments).chainDeferred(claiming)
+        self.assertEqual([], bench.deliverer.running)
+
+    def test_room_that_was_kept_for_what_was_not_committed_is_used(self) -> None:
+        store = SlowStore()
+        bench = Bench(store, max_in_hand=1)
+        bench.accept("x@a.example")
+        bench.deliverer.end(x=delayed())
+        store.inserts = []
+        refused = bench.accept("y@a.example")
+        bench.clock.advance(70.0)
+        self.assertEqual([], bench.deliverer.running)
+        store.inserts[0].errback(StoreFailed("disk full"))
+        self.failureResultOf(refused, StoreFailed)
+        self.assertEqual(1, len(bench.deliverer.running))
+
     def test_a_late_message_is_warned_about_once(self) -> None:
         bench = Bench()
         bench.sweep.start()
@@ -219,6 +264,22 @@ class SweepTests(SynchronousTestCase):
         bench.sweep.stop()
         self.assertIn("Removed expired", bench.told())
         self.assertEqual(["b"], [lane for lane, *_ in bench.deliverer.running])
+
+    def test_a_report_of_expiry_tells_the_last_reply(self) -> None:
+        bench = Bench(warn_after=None)
+        bench.sweep.start()
+        bench.accept("x@a.example")
+        while bench.clock.seconds() < 1_900_000_000.0 + 3700.0:
+            while bench.deliverer.running and bench.deliverer.running[0][0] == "a":
+                bench.deliverer.end(x=delayed())
+            bench.clock.advance(30.0)
+        bench.sweep.stop()
+        [report] = self.successResultOf(bench.store.find(Selection(), "", 10))
+        bench.deliverer.fail_site()
+        [work] = self.successResultOf(bench.store.works([report.queue_id]))
+        content = b"".join(work.message.content.chunks())
+        self.assertIn(b"greylisted", content)
+        self.assertNotIn(b"could not be reached", content)
 
 
 class OperatorTests(SynchronousTestCase):

@@ -60,6 +60,8 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual("expired", made.why)
 
     def test_expiry_while_waiting_fails_all_that_is_owed(self) -> None:
-        made = expire(work())
+        made = expire(work(), {1: "450 4.2.1 busy"})
         self.assertEqual({1, 2}, set(made.outcomes))
         self.assertEqual("4.4.7", made.outcomes[1].reply.status)
+        self.assertIn("450 4.2.1 busy", str(made.outcomes[1].reply))
+        self.assertEqual("451 4.4.7 delivery time expired", str(made.outcomes[2].reply))
