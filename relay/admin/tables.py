@@ -4,7 +4,8 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from shutil import get_terminal_size
+from typing import Any, Literal
 
 import click
 import orjson
@@ -13,6 +14,9 @@ from relay.admin.operations import Json
 
 Lanes = Mapping[str, Json]
 """Lanes by name, as the relay tells of them."""
+
+LEAST_FOLDED = 20
+"""Characters that a last column needs to be folded; on a narrower terminal lines just run on."""
 
 _UNSAFE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -27,10 +31,21 @@ def show_json(value: Json) -> None:
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns that begin with ">" are aligned to the right."""
     cells = [[safe(str(cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    names = [name.removeprefix(">") for name in columns]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    if sys.stdout.isatty() and _is_wide_enough(widths):
         _show_rich(columns, cells)
     else:
-        _show_plain([name.removeprefix(">") for name in columns], cells)
+        _show_plain(names, cells, widths)
+
+
+def _is_wide_enough(widths: list[int]) -> bool:
+    """For all columns, the last one folded: an id that is cut short is of no use to anybody."""
+    return sum(widths[:-1]) + 3 * len(widths) + min(widths[-1], LEAST_FOLDED) <= _terminal_width()
+
+
+def _terminal_width() -> int:
+    return get_terminal_size().columns
 
 
 def _show_rich(columns: Sequence[str], rows: list[list[str]]) -> None:
@@ -40,16 +55,18 @@ def _show_rich(columns: Sequence[str], rows: list[list[str]]) -> None:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        is_right = name.startswith(">")
-        table.add_column(name.removeprefix(">"), justify="right" if is_right else "left")
+    for i, name in enumerate(columns, 1):
+        justify: Literal["left", "right"] = "right" if name.startswith(">") else "left"
+        is_last = i == len(columns)
+        table.add_column(
+            name.removeprefix(">"), justify=justify, no_wrap=not is_last, overflow="fold"
+        )
     for row in rows:
         table.add_row(*map(Text, row))  # never markup: peers wrote some of it
-    Console().print(table)
+    Console(width=_terminal_width()).print(table)
 
 
-def _show_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+def _show_plain(columns: Sequence[str], rows: list[list[str]], widths: list[int]) -> None:
     for row in (columns, *rows):
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo(line.rstrip())

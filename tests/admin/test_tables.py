@@ -1,0 +1,39 @@
+"""Tables on a terminal: whatever its width, nothing is cut short."""
+
+import io
+import re
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.admin import tables
+
+REPLY = "451 4.4.1 " + "words " * 20
+ROW = ("0PU8KJ000000G", "1s", "517", "root@relay.example.net", "a@example.org", REPLY)
+COLUMNS = ("ID", ">AGE", ">SIZE", "FROM", "TO", "LAST REPLY")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class TerminalTests(SynchronousTestCase):
+    def shown(self, width: int) -> list[str]:
+        terminal = Terminal()
+        self.patch(sys, "stdout", terminal)
+        self.patch(tables, "_terminal_width", lambda: width)
+        tables.show_table(COLUMNS, [ROW])
+        return re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+
+    def test_the_last_column_is_folded_and_the_others_are_whole(self) -> None:
+        lines = self.shown(120)
+        self.assertLessEqual(max(map(len, lines)), 120)
+        (row,) = [line for line in lines if "0PU8KJ000000G" in line]
+        self.assertIn("root@relay.example.net   a@example.org", row)
+        self.assertEqual("".join(lines).count("words"), 20)
+
+    def test_a_narrow_terminal_gets_lines_that_run_on(self) -> None:
+        heading, row = self.shown(80)
+        self.assertEqual(heading.split(), ["ID", "AGE", "SIZE", "FROM", "TO", "LAST", "REPLY"])
+        self.assertEqual("".join(row.split()), "".join(ROW).replace(" ", ""))
