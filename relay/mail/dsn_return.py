@@ -6,9 +6,10 @@ Always a body part that fits every path: clean lines, none too long (RFC 6522 3,
 import re
 from dataclasses import dataclass
 
-from relay.mail.content import Content
+from relay.mail.content import Content, InlineContent
 from relay.mail.encoding import base64, has_clean_lines, has_long_line, quoted_printable
 from relay.mail.header import end_of_header
+from relay.mail.transcode import to_7bit
 
 MAX_RETURNED = 50_000
 """Octets of a message that go back whole, as Postfix's bounce_size_limit; above: its header."""
@@ -42,7 +43,11 @@ def returned(
         return Returned(_header_part(octets), "the header of your message (the whole is too large)")
     if not has_clean_lines(octets) or has_long_line(octets):
         return Returned(_header_part(octets), "the header of your message (its lines are too long)")
-    return Returned(_whole_part(octets, smtputf8, has_utf8_path), "your message")
+    part = _whole_part(octets, smtputf8, has_utf8_path)
+    if not has_utf8_path and to_7bit(InlineContent(part)) is None:
+        # a host without 8BITMIME would refuse the report, and nobody be told
+        return Returned(_header_part(octets), "the header of your message")
+    return Returned(part, "your message")
 
 
 def _read(original: Content, enough: int) -> bytes:

@@ -237,6 +237,19 @@ class ReturnedTests(SynchronousTestCase):
         last = parts_of(b"".join(content.chunks()))[2].get_payload()[0]
         self.assertEqual(last.get_payload(decode=True), "café\r\n".encode())
 
+    def test_8bit_that_would_go_nowhere_else_stays_behind(self) -> None:
+        """Else a host without 8BITMIME would refuse the report, and nobody be told."""
+        signed = b"Content-Type: multipart/signed; boundary=b\r\n\r\n"
+        part = b"Content-Type: text/plain; charset=utf-8\r\n\r\ngr\xc3\xbc\xc3\x9fe\r\n"
+        originals = (
+            HEADER + signed + b"--b\r\n" + part + b"--b--\r\n",
+            b"Subject: gr\xfc\xdfe\r\n\r\nthe text\r\n",
+        )
+        for original in originals:
+            content = compose(replace(FAILED, original=InlineContent(original)))
+            self.assertTrue(content.isascii())
+            self.assertEqual(parts_of(content)[2].get_content_type(), "text/rfc822-headers")
+
     def test_utf8_header(self) -> None:
         original = "Subject: café\r\n\r\nx\r\n".encode()
         plain = parts_of(compose(replace(FAILED, original=InlineContent(original), smtputf8=True)))[

@@ -280,6 +280,7 @@ class SweepTests(SynchronousTestCase):
         content = b"".join(work.message.content.chunks())
         self.assertIn(b"greylisted", content)
         self.assertNotIn(b"could not be reached", content)
+        self.assertNotIn(b"Last-Attempt-Date", content)  # it was not now
 
 
 class OperatorTests(SynchronousTestCase):
