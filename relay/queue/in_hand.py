@@ -7,7 +7,9 @@ once it is committed.
 from collections import Counter
 from collections.abc import Container
 
-NOT_WHOLE = 0
+Recipients = tuple[int, ...]
+
+NOT_WHOLE: Recipients = ()
 """In hand, but not all that its message owes: its settlement needs a look at the rows."""
 
 
@@ -18,10 +20,10 @@ class InHand:
 
     def __init__(self, waiting: dict[str, int] | None = None) -> None:
         self.waiting: Counter[str] = Counter(waiting or {})
-        self._lanes: dict[str, dict[int, int]] = {}
+        self._lanes: dict[str, dict[int, Recipients]] = {}
 
-    def take(self, lane: str, number: int, whole: int) -> None:
-        """`whole`: how many recipients, where the work is all the message has; else NOT_WHOLE."""
+    def take(self, lane: str, number: int, whole: Recipients) -> None:
+        """`whole`: the recipients, where the work is all the message has; else NOT_WHOLE."""
         self._lanes.setdefault(lane, {})[number] = whole
 
     def drop(self, lane: str, number: int) -> None:
@@ -29,7 +31,7 @@ class InHand:
         if works is not None:
             works.pop(number, None)
 
-    def whole(self, lane: str, number: int) -> int:
+    def whole(self, lane: str, number: int) -> Recipients:
         works = self._lanes.get(lane)
         return NOT_WHOLE if works is None else works.get(number, NOT_WHOLE)
 
@@ -52,7 +54,7 @@ class Changes:
     __slots__ = ("dropped", "files_gone", "files_made", "has_new_files", "taken", "waiting")
 
     def __init__(self) -> None:
-        self.taken: list[tuple[str, int, int]] = []
+        self.taken: list[tuple[str, int, Recipients]] = []
         self.dropped: list[tuple[str, int]] = []
         self.waiting: list[tuple[str, int]] = []
         self.files_gone: list[str] = []

@@ -179,8 +179,8 @@ class SqliteReads:
         for (number, lane), work in zip(places, works, strict=True):
             is_whole = len(work.recipients) == len(work.message.envelope.recipients)
             is_inline = isinstance(work.message.content, InlineContent)
-            whole = len(work.recipients) if is_whole and is_inline else NOT_WHOLE
-            self._in_hand.take(lane, number, whole)
+            ids = tuple([r.id for r in work.recipients]) if is_whole and is_inline else NOT_WHOLE
+            self._in_hand.take(lane, number, ids)
         return works
 
     def _load(self, places: list[Place]) -> tuple[Work, ...]:

@@ -170,9 +170,8 @@ class SqliteWrites:
     def _note_new(self, number: int, new: NewMessage, in_file: bool) -> None:
         changes, lanes = self._changes, new.lanes
         is_whole = len(lanes) == 1 and not in_file
-        whole = len(new.message.envelope.recipients) if is_whole else NOT_WHOLE
         for lane in new.in_hand:
-            changes.taken.append((lane, number, whole))
+            changes.taken.append((lane, number, lanes[lane] if is_whole else NOT_WHOLE))
         for lane in lanes:
             changes.waiting.append((lane, 1))
 
@@ -188,10 +187,11 @@ class SqliteWrites:
         outcomes = settlement.outcomes
         number = to_int(settlement.queue_id)
         whole = self._in_hand.whole(settlement.lane, number)
-        if whole != len(outcomes) or whole == NOT_WHOLE or settlement.reports:
+        if whole == NOT_WHOLE or settlement.reports or len(whole) != len(outcomes):
             return 0
-        for outcome in outcomes.values():
-            if type(outcome) is Delayed:
+        for recipient in whole:
+            outcome = outcomes.get(recipient)
+            if outcome is None or type(outcome) is Delayed:
                 return 0
         return number
 

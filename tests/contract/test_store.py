@@ -201,6 +201,12 @@ class SettleContract(Contract):
         self.assertEqual(await self.store.settle(settlement(work, {})), KEPT)
         self.assertEqual(await self.states(one), {1: "relayed", 2: "waiting"})
 
+    async def test_an_outcome_of_another_recipient_changes_nothing(self) -> None:
+        one = new(0, in_hand=("east",))
+        await self.insert(one)
+        self.assertEqual(await self.store.settle(settlement(one, {7: RELAYED})), KEPT)
+        self.assertEqual(await self.states(one), {1: "waiting"})
+
     async def test_a_message_goes_with_its_last_lane(self) -> None:
         one = new(0, {"east": ["x@b.example"], "west": ["y@b.example"]}, in_hand=("east", "west"))
         await self.insert(one)
@@ -369,6 +375,18 @@ class LaneContract(Contract):
         self.assertEqual(await self.store.settle(settlement(one, {1: RELAYED}, "west")), KEPT)
         done = settlement(one, {2: RELAYED, 3: FAILED}, "north")
         self.assertEqual(await self.store.settle(done), GONE)
+
+    async def test_what_was_moved_keeps_its_hold_its_grace_and_its_warning(self) -> None:
+        one, held = new(0), new(1)
+        await self.insert(one, held)
+        await self.store.retry(ids([one]), NOW)
+        await self.store.hold(ids([held]))
+        await self.store.warned(one.message.queue_id, ())
+        for each in (one, held):
+            self.assertTrue(await self.store.move(each.message.queue_id, "east", {1: "west"}))
+        self.assertEqual(await self.store.claim_expired(NOW, 9), ())
+        self.assertEqual(list(await self.store.overdue(NOW, 9)), [])
+        self.assertEqual(ids((await self.claim("west")).works), ids([one]))
 
     async def test_what_is_in_hand_or_gone_is_not_moved(self) -> None:
         one = new(0, in_hand=("east",))
