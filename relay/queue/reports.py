@@ -162,7 +162,6 @@ def _described(
         action=action,
         reply=outcome.reply,
         host=outcome.host,
-        last_attempt_at=now,
         last_attempt_at=now if outcome.host else None,  # else time alone decided
         will_retry_until=gives_up_at,
     )
