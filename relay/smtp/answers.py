@@ -14,6 +14,7 @@ BARE_LINE = reply(500, "5.5.2", "Command lines end in CR LF")
 LINE_TOO_LONG = reply(500, "5.5.6", "Command line too long")
 NOT_SMTP = reply(521, "5.5.1", "This is an SMTP server")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
+TOO_MANY_COMMANDS = reply(421, "4.7.0", "Too many commands without a message, closing")
 NO_ARGUMENT = reply(501, "5.5.4", "This command takes no argument")
 NEEDS_ARGUMENT = reply(501, "5.5.4", "This command needs an argument")
 

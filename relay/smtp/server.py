@@ -36,6 +36,12 @@ from relay.smtp.incoming import Incoming
 from relay.smtp.lines import InputBuffer, LineBare, LineEndless, LineFault, command_text
 from relay.smtp.wire import reply_octets
 
+COMMANDS_PER_RECIPIENT = 10
+"""Times `max_recipients`, commands without a message: then the session ends (RFC 5321 7.8)."""
+
+MIN_COMMANDS = 1000
+"""However few recipients are allowed."""
+
 _OVER = frozenset({State.GREETED, State.READY, State.REFUSED})
 _TAKE_OR_REFUSE: Moves = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
 
@@ -60,11 +66,17 @@ class ServerSettings:
     max_errors: int = 20  # judged by the engine in one session; one more ends it (RFC 5321 7.8)
     max_swallowed: int = 64 * 1024 * 1024  # of refused content, read so that its reply arrives
 
+    @property
+    def max_barren_commands(self) -> int:
+        """Not all that is refused is an error, and NOOP never is; yet each costs time and lines."""
+        return max(MIN_COMMANDS, COMMANDS_PER_RECIPIENT * self.max_recipients)
+
 
 class ServerEngine:
     """One session. It begins with `reply(greeting())`, or with a refusal of the shell's own."""
 
     __slots__ = (
+        "_barren_left",
         "_chunk_left",
         "_chunk_size",
         "_incoming",
@@ -92,6 +104,7 @@ class ServerEngine:
         self._moves: Moves | None = TABLE[State.CONNECTED][GREETING]
         self._read = ServerEngine._read_command  # what the next octets are
         self._is_eof = False
+        self._barren_left = settings.max_barren_commands  # till a message comes, or a chunk
         self._recipients = 0  # accepted in this transaction
         self._smtputf8 = False  # said in this transaction's MAIL
         self._incoming: Incoming  # this transaction's content
@@ -201,6 +214,9 @@ class ServerEngine:
             return self._refuse("?", answer, must_close=type(fault) is LineEndless)
         if line is None:
             return None
+        self._barren_left -= 1
+        if self._barren_left < 0:
+            return self._answer("?", answers.TOO_MANY_COMMANDS, must_close=True)
         text = command_text(line)
         if text is None:
             # a session that begins like this is no SMTP: TLS on a plain port, a scanner
@@ -323,6 +339,7 @@ class ServerEngine:
         self._chunk_left -= len(data)
         octets = self._incoming.take_chunked(data) if data else b""
         if octets:
+            self._barren_left = self._settings.max_barren_commands
             return ContentChunk(octets)
         if self._chunk_left == 0 or self._incoming.is_exhausted:
             return self._end_chunk()
@@ -398,6 +415,11 @@ class ServerEngine:
         self._read = ServerEngine._read_chunk
         return b""
 
+    def _settle_end(self, end: ContentEnd, code: int) -> None:
+        if code < 300:
+            self._barren_left = self._settings.max_barren_commands
+        self._settle_judged(end, code)
+
     def _settle_judged(self, event: ContentEnd | Answered, code: int) -> None:
         if event.must_close:
             self._close()
@@ -424,6 +446,6 @@ _SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,
     ContentBegin: ServerEngine._settle_begin,
-    ContentEnd: ServerEngine._settle_judged,
+    ContentEnd: ServerEngine._settle_end,
     Answered: ServerEngine._settle_judged,
 }

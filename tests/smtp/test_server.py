@@ -279,6 +279,25 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(codes(shell.say(b"X\r\n" * 5)), ["500 5.5.1"] * 3 + ["421 4.7.0"])
         self.assertTrue(shell.is_closed)
 
+    def test_commands_that_lead_to_no_message_are_too_many_some_time(self):
+        for command in (
+            b"NOOP\r\n",
+            b"DATA\r\n",
+            b"EHLO c\r\n",
+            b"MAIL FROM:<a@b> SIZE=99999999\r\n",
+        ):
+            shell = Shell(settings(max_recipients=100))
+            shell.say(b"EHLO c\r\n", command * 900)
+            self.assertFalse(shell.is_closed)
+            self.assertEqual("421 4.7.0", codes(shell.say(command * 200))[-1])
+            self.assertTrue(shell.is_closed)
+
+    def test_a_message_makes_up_for_them_and_so_does_a_chunk(self):
+        shell = Shell(settings(max_recipients=100))
+        shell.say(b"NOOP\r\n" * 900, OPENING, b"DATA\r\nx\r\n.\r\n", b"NOOP\r\n" * 900)
+        shell.say(OPENING, b"BDAT 1\r\nx", b"NOOP\r\n" * 900)
+        self.assertFalse(shell.is_closed)
+
     def test_an_endless_line_closes(self):
         for pieces in ([b"x" * 1000] * 100, [b"x" * (MAX_SWALLOWED_LINE + 1) + b"\r\n"]):
             shell = Shell(settings())
