@@ -3,6 +3,7 @@
 An address counts as tried when a session there got as far as a hello, or did not.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -77,7 +78,8 @@ class Opening(ClientFactory[Any]):
         return self.session
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        why = reason.getErrorMessage().rstrip(".").lower()
+        number = getattr(reason.value, "osError", None)
+        why = os.strerror(number).lower() if number else "no answer in time"
         self.try_next(Reply(451, "4.4.1", (f"cannot connect: {why}",)))
 
     def give_up(self) -> None:

@@ -99,7 +99,11 @@ class Lane:
         return True
 
     def forget_trouble(self) -> None:
-        """An operator asked for an attempt now: the next one is a probe, due at once."""
+        """An operator asked for an attempt now: the next one is a probe, due at once.
+
+        Asking again and again must not make the lane wait the longer: its backoff begins anew.
+        """
+        self.attempt = min(self.attempt, 1)
         self.next_attempt_at = 0.0
 
     def state(self) -> LaneState:

@@ -53,7 +53,9 @@ def plan(
         return Plan({i: expired(o) for i, o in outcomes.items()}, charged, now, "expired")
     next_attempt_at = now + delay_after(charged, terms.retry, random)
     if attempt.site is not None and lane_retry_at is not None:
-        next_attempt_at = lane_retry_at
+        # The lane keeps it back as long as that fails. Once it has recovered, what had been tried
+        # must not wait out the lane's old hours; behind what was not tried it stands all the same.
+        next_attempt_at = min(lane_retry_at, now + delay_after(1, terms.retry, random))
     has_failed = any(isinstance(outcome, Failed) for outcome in outcomes.values())
     return Plan(outcomes, charged, next_attempt_at, "failed" if has_failed else "done")
 

@@ -53,13 +53,21 @@ class SpaceWatch:
         self._is_short = is_short
         what = f"free space of {self._directory}"
         if is_short:
-            why = f"{free} octets free, min_free is {self._min_free}: new mail is answered 452"
+            why = (
+                f"{megabytes(free)} free, less than queue.min_free ({megabytes(self._min_free)}): new"
+                " mail is answered 452 4.3.1, delivery goes on; make room on that disk"
+            )
             self._observe(Alarm(what, why))
         else:
-            self._observe(AlarmOver(what, f"{free} octets free: mail is taken again"))
+            self._observe(AlarmOver(what, f"{megabytes(free)} free: mail is taken again"))
 
 
 def free_octets_of(directory: Path) -> int:
     """What an unprivileged writer may still use. Raises OSError."""
     disk = os.statvfs(directory)
     return disk.f_bavail * disk.f_frsize
+
+
+def megabytes(octets: int) -> str:
+    """As an operator reads it."""
+    return f"{octets / 2**20:,.0f} MB"

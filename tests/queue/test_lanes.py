@@ -66,3 +66,12 @@ class LaneTests(SynchronousTestCase):
         self.assertFalse(busy.is_worth_claiming(1.0))
         busy.in_hand = 4
         self.assertTrue(busy.is_worth_claiming(1.0))
+
+
+class OperatorTests(SynchronousTestCase):
+    def test_asking_again_and_again_makes_no_longer_wait(self) -> None:
+        failed = lane()
+        for generation in range(8):
+            failed.site_failed(generation, 60.0, "refused")
+            failed.forget_trouble()
+        self.assertEqual(1, failed.attempt)

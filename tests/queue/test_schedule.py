@@ -44,10 +44,15 @@ class PlanTests(SynchronousTestCase):
 
     def test_a_site_failure_delays_whoever_was_not_decided_until_the_lane_is_tried(self) -> None:
         site = SiteFailure(reply(451, "4.4.1", "refused"), "h")
-        made = planned(Attempt({1: Failed(NO, "h")}, site), lane=1500.0)
+        made = planned(Attempt({1: Failed(NO, "h")}, site), lane=1031.0)
         self.assertIsInstance(made.outcomes[1], Failed)
         self.assertEqual(Delayed(site.reply, "h"), made.outcomes[2])
-        self.assertEqual(1500.0, made.next_attempt_at)
+        self.assertEqual(1031.0, made.next_attempt_at)
+
+    def test_a_lane_that_recovers_early_finds_what_was_tried_due_soon(self) -> None:
+        site = SiteFailure(reply(451, "4.4.1", "refused"), "h")
+        made = planned(Attempt({}, site), charged=1, lane=99000.0)
+        self.assertEqual(1061.0, made.next_attempt_at)
 
     def test_a_delay_that_comes_too_late_is_a_failure(self) -> None:
         at = ACCEPTED_AT + TERMS.expire_after
