@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope
-from relay.mail.outcome import Attempt, Delayed, Outcome, SiteFailure
+from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.mail.trace import message_id_of
 from relay.notices import Accepted, Alarm, AlarmOver, Attempted, Observer, Removed, Reported
@@ -254,12 +254,18 @@ class QueueManager:
     def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
         """A defect of ours is local trouble: the mail waits, the defect is told."""
         _log.failure("delivery of {queue_id} broke", reason, queue_id=in_hand.work.message.queue_id)
-        if in_hand.plan is None:
-            reply = Reply(451, "4.3.0", ("local trouble while delivering",))
-            outcomes: dict[int, Outcome] = {
-                r.id: Delayed(reply, "") for r in in_hand.work.recipients
-            }
+        waits = Delayed(Reply(451, "4.3.0", ("local trouble while delivering",)), "")
+        made = in_hand.plan
+        outcomes: dict[int, Outcome] = {r.id: waits for r in in_hand.work.recipients}
+        if made is None:
             self._attempted(Attempt(outcomes), in_hand)
+        elif in_hand.owed is None:  # the report broke: what would be told has not happened yet
+            outcomes |= {i: o for i, o in made.outcomes.items() if type(o) is Relayed}
+            at = self._clock.seconds() + delay_after(
+                made.attempt, self._terms.retry, self._random.random
+            )
+            in_hand.plan = Plan(outcomes, made.attempt, at, "done")
+            self._record(in_hand)
 
     def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
         if attempt.is_withdrawn:
@@ -278,7 +284,7 @@ class QueueManager:
 
     def _site_failed(self, lane: Lane, generation: int, site: SiteFailure, now: float) -> float:
         retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
-        if lane.site_failed(generation, retry_at, f"{site.host} said: {site.reply}"):
+        if lane.site_failed(generation, retry_at, f"{site.host}: {site.reply}"):
             self._save_lane(lane)
         return lane.next_attempt_at
 
@@ -346,6 +352,10 @@ class QueueManager:
         message = work.message
         queue_id = message.queue_id
         delay = self._clock.seconds() - message.accepted_at
+        lane = in_hand.lane
+        due_at = planned.next_attempt_at
+        if lane.attempt:
+            due_at = max(due_at, lane.next_attempt_at)
         for recipient in work.recipients:
             self._observe(
                 Attempted(
@@ -356,7 +366,7 @@ class QueueManager:
                     planned.attempt,
                     delay,
                     message.content.size,
-                    planned.next_attempt_at,
+                    due_at,
                 )
             )
         if in_hand.owed is not None:

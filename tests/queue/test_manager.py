@@ -165,6 +165,21 @@ class TroubleTests(SynchronousTestCase):
 
 
 class SickStoreTests(SynchronousTestCase):
+    def test_a_defect_in_reporting_delays_what_failed_and_repeats_nothing(self) -> None:
+        class Broken(Bench):
+            @staticmethod
+            def lane_for(forward_path: str, reverse_path: str = "", listener: str = "") -> str:
+                return {"a.example": "a"}[forward_path.partition("@")[2]]
+
+        bench = Broken()
+        bench.accept("x@a.example", "y@a.example")
+        bench.deliverer.end(x=failed())
+        self.assertEqual(["Accepted", "Attempted delayed", "Attempted relayed"], bench.told())
+        self.assertEqual(1, len(self.flushLoggedErrors(KeyError)))
+        bench.clock.advance(70.0)
+        [(_, _, envelope, _)] = bench.deliverer.running
+        self.assertEqual(["x@a.example"], [r.forward_path for r in envelope.recipients])
+
     def test_what_cannot_be_committed_is_not_accepted(self) -> None:
         store = SickStore()
         bench = Bench(store)
