@@ -182,7 +182,8 @@ class RelayService(Service):
                 why = error.socketError.strerror or str(error.socketError)
                 sys.stderr.write(
                     f"relay: listener {listener.config.name}: cannot listen on"
-                    f" {listener.config.address}: {why}; end what listens there or change its address\n"
+                    f" {listener.config.address}: {why};"
+                    " end what listens there, or change its address\n"
                 )
                 raise SystemExit(1) from None
 

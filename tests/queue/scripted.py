@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from random import Random
 
-from relay.queue.memory import MemoryStore
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -15,6 +14,7 @@ from relay.notices import Notice
 from relay.queue.control import QueueControl
 from relay.queue.ids import QueueIds
 from relay.queue.manager import QueueManager
+from relay.queue.memory import MemoryStore
 from relay.queue.reports import ReportMaker
 from relay.queue.schedule import Terms
 from relay.queue.store import IStore, Message, Opened
