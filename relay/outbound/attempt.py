@@ -102,7 +102,8 @@ class RunningAttempt:
                 session.run(self, fitting.envelope, fitting.content, is_chunked=is_chunked)
                 return True
         except (OSError, LocalProtocolError) as error:
-            reply = Reply(451, "4.3.0", (f"message cannot be sent: {error}",))
+            why = getattr(error, "strerror", None) or error  # no path of ours in what senders read
+            reply = Reply(451, "4.3.0", (f"message cannot be sent: {why}",))
             self._settle(envelope.recipients, Delayed(reply, session.label))
         self._go_on()
         return False

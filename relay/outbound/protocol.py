@@ -303,7 +303,7 @@ class UpstreamSession(protocol.Protocol):
 
     def content_unread(self, error: OSError) -> None:
         """The content cannot be had, so it must not be ended."""
-        self.abort(Reply(451, "4.3.0", (f"content cannot be read: {error}",)))
+        self.abort(Reply(451, "4.3.0", (f"content cannot be read: {error.strerror or error}",)))
 
     def _drop_sender(self) -> None:
         sender, self._sender = self._sender, None

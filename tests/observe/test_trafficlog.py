@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.envelope import Origin
 from relay.mail.outcome import Delayed, Failed, Relayed
-from relay.mail.reply import reply
+from relay.mail.reply import Reply, reply
 from relay.notices import (
     Accepted,
     Alarm,
@@ -213,6 +213,12 @@ class LineTests(WritesTheLog):
         self.assertTrue(line.isascii())
         self.assertEqual([octet for octet in line if octet < 32], [10])
         self.assertEqual(json.loads(line), {"helo": "\x1b[2J\x9b\r\nü\u2028\u202e"})
+
+    def test_a_host_that_talks_without_end_is_cut_short(self) -> None:
+        said = Reply(550, "5.1.1", ("x" * 60_000,))
+        _, fields = FACTS[Attempted](attempted(Failed(said, HOST)))
+        self.assertEqual("550 5.1.1 xxx", fields["reply"][:13])
+        self.assertLess(len(as_line(fields)), 2000)
 
     def test_lone_surrogates_are_shown(self) -> None:
         line = as_line({"helo": "a\udc80", "recipients": ("\ud800",)})

@@ -1,10 +1,12 @@
 """Content on its way: large, slow, unreadable, refused half-way."""
 
 from hashlib import sha256
+from pathlib import Path
 
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from relay.mail.outcome import Delayed, Failed, Relayed
+from relay.queue.content_files import FileContent
 from relay.testing.upstream import KEYWORDS
 from tests.outbound.case import DeliveryCase
 
@@ -145,6 +147,14 @@ class ContentTests(DeliveryCase):
         await self.check_unreadable(Lines(40, fails_at=0), "the disk is ill")
         await self.check_unreadable(Lines(40, fails_at=30), "the disk is ill")
         await self.check_unreadable(Lines(1, fails_at=0), "the disk is ill")
+
+    async def test_where_it_lies_is_not_told(self):
+        up = self.upstream()
+        missing = FileContent(Path("/nowhere/spool/0/content/Q1"), 9)
+        for content in (missing, FileContent(missing.path, 300_000)):
+            attempt = await self.deliver(self.delivery(up), "a@x.test", content=content)
+            self.assertIn("No such file", str(attempt.outcomes[1].reply))
+            self.assertNotIn("nowhere", str(attempt.outcomes[1].reply))
 
     async def test_less_than_was_stored(self):
         """A content that lost its end must not arrive as if it were whole."""
