@@ -103,6 +103,8 @@ class Door(Resource):
             act, wish = _understood(request)
             result = await act(self._operations, wish)
         except Refused as refusal:
+            if refusal.status in (401, 421) and not request.is_gone:
+                request.channel.persistent = False  # strangers get one answer, not a row of them
             _send(request, refusal.status, {"error": str(refusal)})
         except BadWish as fault:
             _send(request, 400, {"error": str(fault)})

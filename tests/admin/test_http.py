@@ -303,6 +303,23 @@ class TcpTests(DoorTestCase):
                 self.assertEqual(await self.status_of({**token, "Host": host}), 421)
 
 
+class StrangerTests(DoorTestCase):
+    async def test_a_stranger_is_answered_once(self) -> None:
+        await self.open_door()
+        token = self.folder / "token"
+        token.touch(mode=0o600)
+        token.write_text("t" * 32)
+        self.control.listen_tcp("127.0.0.1", 0, token)
+        port = self.control.addresses[-1].port
+
+        def talk() -> bytes:
+            with socket.create_connection(("127.0.0.1", port), 20) as link:
+                link.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+                return b"".join(iter(lambda: link.recv(65536), b""))
+
+        self.assertEqual(1, (await deferToThread(talk)).count(b" 401 "))
+
+
 class GuardTests(SynchronousTestCase):
     def token_file(self, content: str, mode: int) -> Path:
         path = Path(tempfile.mkdtemp(prefix="token")) / "token"
