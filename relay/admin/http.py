@@ -28,7 +28,6 @@ MAX_BODY = 64 << 10
 MAX_DRAINED = 1 << 20
 """Octets of an oversize body that are read and thrown away, so that its refusal arrives."""
 
-MAX_URI = 16 << 10
 REQUEST_TIMEOUT = 30.0
 """Seconds of silence after which a connection is closed."""
 

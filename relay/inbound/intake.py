@@ -18,8 +18,8 @@ from relay.mail.reply import Reply, reply
 from relay.mail.trace import message_id_of, received_count, received_field
 from relay.queue.store import IContentWriter, Message, StoreFailed
 
-MAX_HEADER_LOOKED_AT = 256 * 1024
-"""Octets of a header in which Received fields are counted; what is longer has no business there."""
+MAX_HEADER_LOOKED_AT = 64 * 1024
+"""Octets of content kept to count Received fields in: trace fields stand first (RFC 5321 4.4)."""
 
 LOOPS = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
 STORE_TROUBLE = reply(451, "4.3.0", "Local trouble, try again later")

@@ -53,8 +53,11 @@ class SpaceWatch:
         self._is_short = is_short
         what = f"free space of {self._directory}"
         if is_short:
-            why = f"{megabytes(free)} free, queue.min_free is {megabytes(self._min_free)}: new mail is answered 452 4.3.1, delivery goes on; make room on that disk"
-            self._observe(Alarm(what, why))
+            least = megabytes(self._min_free)
+            why = (
+                f"{megabytes(free)} free, queue.min_free is {least}: new mail is answered 452 4.3.1"
+            )
+            self._observe(Alarm(what, f"{why}, delivery goes on; make room on that disk"))
         else:
             self._observe(AlarmOver(what, f"{megabytes(free)} free: mail is taken again"))
 

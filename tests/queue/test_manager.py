@@ -1,11 +1,11 @@
 """The queue at work on a store in memory, its deliverer and its clock in the test's hands."""
 
-from relay.queue.memory import MemoryStore
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm, AlarmOver, Attempted
+from relay.queue.memory import MemoryStore
 from relay.queue.store import Claim, NewMessage, Selection, Settlement, StoreFailed
 from tests.queue.scripted import Bench, delayed, failed
 
