@@ -1,16 +1,16 @@
 """The queue at work: commits what intake accepts, hands works to the deliverer, records what came.
 
-Owns the order "record -> commit -> say so" on both ends, and the lanes' memory. Decides nothing
-itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs, the store stores.
+Keeps the order "record -> commit -> say so" on both ends, and the lanes' memory. Decides nothing
+itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs, `recorder` records.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -18,10 +18,10 @@ from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
-from relay.mail.trace import message_id_of
-from relay.notices import Accepted, Alarm, AlarmOver, Attempted, Observer, Removed, Reported
+from relay.notices import Observer
 from relay.queue.backoff import delay_after
 from relay.queue.lanes import Lane
+from relay.queue.recorder import InHand, Recorder
 from relay.queue.reports import Owed, ReportMaker
 from relay.queue.schedule import Plan, Terms, expire, plan
 from relay.queue.store import (
@@ -32,16 +32,16 @@ from relay.queue.store import (
     NewMessage,
     Opened,
     Settled,
-    Settlement,
     StoreFailed,
     Work,
 )
+from relay.queue.story import tell_accepted, tell_attempted, tell_removed, tell_reported
 
 MAX_OCTETS_IN_HAND = 64 * 2**20
 """Content held in memory by works in hand, over all lanes; beyond it mail waits in the store."""
 
-RECORD_RETRY = 1.0
-"""Seconds between tries to record outcomes while the store fails."""
+CLAIM_RETRY = 1.0
+"""Seconds until a lane is looked at again whose work could not be read."""
 
 _log = Logger()
 
@@ -56,23 +56,6 @@ class Deliverer(Protocol):
 
     def forget_trouble(self, lane: str) -> None:
         """An operator wants the lane tried now: hosts that failed are tried again."""
-
-
-@dataclass(slots=True)
-class InHand:
-    """A work in hand, from claim to record. `octets`: what it holds of memory.
-
-    `is_attempt` False: taken only to be expired, outside of the lane's room. `plan` and `owed`
-    stand once the attempt is over, for the record and for what is said after it.
-    """
-
-    work: Work
-    lane: Lane
-    octets: int
-    is_attempt: bool = True
-    generation: int = 0
-    plan: Plan | None = None
-    owed: Owed | None = None
 
 
 class QueueManager:
@@ -100,8 +83,7 @@ class QueueManager:
         self._max_in_hand = max_in_hand
         self._lanes = {name: Lane(LaneState(name), max_in_hand) for name in lane_names}
         self._octets_in_hand = 0
-        self._unrecorded: list[InHand] = []
-        self._record_call: IDelayedCall | None = None
+        self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
         self._is_stopping = False
         self._works_in_hand = 0
         self._when_idle: Deferred[None] | None = None
@@ -129,7 +111,7 @@ class QueueManager:
     @property
     def is_recording(self) -> bool:
         """False while the store cannot record outcomes: nothing is accepted nor delivered then."""
-        return not self._unrecorded or self._record_call is None
+        return self._recorder.is_recording
 
     # --- operators ----------------------------------------------------------------------------
 
@@ -206,7 +188,7 @@ class QueueManager:
         in_hand: list[str],
         message_id: str,
     ) -> None:
-        self._say_accepted(message, message_id)
+        tell_accepted(self._observe, message, message_id)
         for name, ids in lanes.items():
             if name in in_hand:
                 recipients = message.envelope.recipients
@@ -225,19 +207,6 @@ class QueueManager:
             self._pump(self._lanes[name])
         self._check_idle()
         return reason
-
-    def _say_accepted(self, message: Message, message_id: str) -> None:
-        self._observe(
-            Accepted(
-                message.queue_id,
-                message.origin,
-                message.envelope.reverse_path,
-                tuple([r.forward_path for r in message.envelope.recipients]),
-                message.content.size,
-                message_id,
-                "store",
-            )
-        )
 
     # --- attempts -----------------------------------------------------------------------------
 
@@ -265,7 +234,7 @@ class QueueManager:
                 made.attempt, self._terms.retry, self._random.random
             )
             in_hand.plan = Plan(outcomes, made.attempt, at, "done")
-            self._record(in_hand)
+            self._recorder.record(in_hand)
 
     def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
         if attempt.is_withdrawn:
@@ -280,7 +249,7 @@ class QueueManager:
             self._save_lane(lane)
         in_hand.plan = plan(work, attempt, now, self._terms, self._random.random, lane_retry_at)
         in_hand.owed = self._reports.of_settlement(work, in_hand.plan.outcomes, now)
-        self._record(in_hand)
+        self._recorder.record(in_hand)
 
     def _site_failed(self, lane: Lane, generation: int, site: SiteFailure, now: float) -> float:
         retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
@@ -299,7 +268,7 @@ class QueueManager:
             work, in_hand.plan.outcomes, self._clock.seconds()
         )
         self._works_in_hand += 1
-        self._record(in_hand)
+        self._recorder.record(in_hand)
 
     def _save_lane(self, lane: Lane) -> None:
         self._store.save_lane(lane.state()).addErrback(self._lane_not_saved, lane.name)
@@ -311,31 +280,16 @@ class QueueManager:
 
     # --- settlements --------------------------------------------------------------------------
 
-    def _record(self, in_hand: InHand) -> None:
-        """Record the outcomes with the DSN they cause, commit, then say so."""
-        planned = in_hand.plan
-        assert planned is not None
-        work = in_hand.work
-        settlement = Settlement(
-            work.message.queue_id,
-            work.lane,
-            planned.outcomes,
-            planned.attempt,
-            planned.next_attempt_at,
-            () if in_hand.owed is None else (in_hand.owed.new,),
-        )
-        self._store.settle(settlement).addCallbacks(
-            self._recorded,
-            self._not_recorded,
-            callbackArgs=(in_hand, planned),
-            errbackArgs=(in_hand,),
-        )
-
     def _recorded(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
         if settled.is_known:
-            self._say_settled(settled, in_hand, planned)
-            if not settled.is_removed:
-                in_hand.lane.note_due(planned.next_attempt_at)
+            work, lane = in_hand.work, in_hand.lane
+            tell_attempted(self._observe, work, planned, lane, self._clock.seconds())
+            if in_hand.owed is not None:
+                self.say_reported(work.message.queue_id, in_hand.owed)
+            if settled.is_removed:
+                tell_removed(self._observe, work.message, planned)
+            else:
+                lane.note_due(planned.next_attempt_at)
         self._let_go(in_hand)
 
     def _let_go(self, in_hand: InHand) -> None:
@@ -347,77 +301,18 @@ class QueueManager:
         if self._when_idle is not None:
             self._check_idle()
 
-    def _say_settled(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
-        work = in_hand.work
-        message = work.message
-        queue_id = message.queue_id
-        delay = self._clock.seconds() - message.accepted_at
-        lane = in_hand.lane
-        due_at = planned.next_attempt_at
-        if lane.attempt:
-            due_at = max(due_at, lane.next_attempt_at)
-        for recipient in work.recipients:
-            self._observe(
-                Attempted(
-                    queue_id,
-                    recipient.forward_path,
-                    work.lane,
-                    planned.outcomes[recipient.id],
-                    planned.attempt,
-                    delay,
-                    message.content.size,
-                    due_at,
-                )
-            )
-        if in_hand.owed is not None:
-            self.say_reported(queue_id, in_hand.owed)
-        if settled.is_removed:
-            is_lost = planned.why != "done" and not message.envelope.reverse_path
-            self._observe(Removed(queue_id, "undeliverable" if is_lost else planned.why))
-
     def say_reported(self, queue_id: str, owed: Owed) -> None:
         """A DSN was committed: tell of it, and let its lane know."""
-        new = owed.new
-        self._observe(Reported(queue_id, new.message.queue_id, owed.recipients, owed.kind))
-        first = next(iter(new.message.content.chunks()), b"")
-        self._say_accepted(new.message, message_id_of(first))
-        if not owed.is_routed:
-            addressee = new.message.envelope.recipients[0].forward_path
-            self._observe(
-                Alarm(
-                    "no route for a DSN",
-                    f"{new.message.queue_id} to <{addressee}> is kept in the queue: add a route"
-                    " that leads there, or set postmaster to an address that has one",
-                )
-            )
-        for name in new.lanes:
+        tell_reported(self._observe, queue_id, owed)
+        for name in owed.new.lanes:
             self.note_due(name)
 
-    def _not_recorded(self, reason: Failure, in_hand: InHand) -> None:
-        """Delivering on without a record would make duplicates: stop until the store is well."""
-        self._unrecorded.append(in_hand)
-        if self._record_call is None:
-            _log.error("outcomes cannot be recorded: {why}", why=reason.getErrorMessage())
-            self._observe(Alarm("queue store", reason.getErrorMessage()))
-            self._record_call = self._clock.callLater(RECORD_RETRY, self._record_again)
-
-    def _record_again(self) -> None:
-        """Try a small record; what waits follows once that is through."""
-        probe = self._store.save_lane(self._unrecorded[0].lane.state())
-        probe.addCallbacks(self._store_is_well, self._store_is_ill)
-
-    def _store_is_ill(self, reason: Failure) -> None:
-        self._record_call = self._clock.callLater(RECORD_RETRY, self._record_again)
+    def _store_changed(self) -> None:
+        """The store recovered, or is still ill."""
+        if self.is_recording:
+            for lane in self._lanes.values():
+                self._pump(lane)
         self._check_idle()
-
-    def _store_is_well(self, _: None) -> None:
-        self._record_call = None
-        waiting, self._unrecorded = self._unrecorded, []
-        self._observe(AlarmOver("queue store", f"{len(waiting)} outcomes are being recorded"))
-        for in_hand in waiting:
-            self._record(in_hand)
-        for lane in self._lanes.values():
-            self._pump(lane)
 
     # --- claims -------------------------------------------------------------------------------
 
@@ -466,11 +361,14 @@ class QueueManager:
         reason.trap(StoreFailed)
         _log.error("lane {name}: {why}", name=lane.name, why=reason.getErrorMessage())
         lane.is_claiming = False
-        lane.note_due(self._clock.seconds() + RECORD_RETRY)
+        lane.note_due(self._clock.seconds() + CLAIM_RETRY)
         self._pump(lane)
 
     def _arm_wake(self, lane: Lane, now: float) -> None:
         at = lane.wake_at()
+        armed = lane.wake_call
+        if armed is not None and at is not None and now < armed.getTime() <= at:
+            return  # it looks again then
         self._cancel_wake(lane)
         if at is not None and at > now:
             lane.wake_call = self._clock.callLater(at - now, self._woken, lane)
@@ -488,7 +386,7 @@ class QueueManager:
         """Nothing is under way, or nothing that can be recorded: the stop need not wait."""
         if self._when_idle is None:
             return
-        if self._works_in_hand == len(self._unrecorded):
+        if self._works_in_hand == self._recorder.waiting:
             done, self._when_idle = self._when_idle, None
             done.callback(None)
 
