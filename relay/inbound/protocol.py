@@ -79,7 +79,7 @@ class InboundProtocol(Protocol):
         self._session = session
         self._listener = listener
         self._idle_timeout = idle_timeout
-        self._errors_left = max_errors
+        self._max_errors = self._errors_left = max_errors
         self._ended = ended
         self._origin = Origin(listener, "")
         self._protocol = "SMTP"
@@ -274,6 +274,7 @@ class InboundProtocol(Protocol):
         self._is_waiting = False
         if answer.code == 250:
             self._transactions += 1
+            self._errors_left = self._max_errors
         else:
             self._rejected("DATA", answer, queue_id=receiving.queue_id)
         if self._is_closing:

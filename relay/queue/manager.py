@@ -35,7 +35,13 @@ from relay.queue.store import (
     StoreFailed,
     Work,
 )
-from relay.queue.story import tell_accepted, tell_attempted, tell_removed, tell_reported
+from relay.queue.story import (
+    tell_accepted,
+    tell_attempted,
+    tell_relayed_after_removal,
+    tell_removed,
+    tell_reported,
+)
 
 MAX_OCTETS_IN_HAND = 64 * 2**20
 """Content held in memory by works in hand, over all lanes; beyond it mail waits in the store."""
@@ -290,6 +296,8 @@ class QueueManager:
                 tell_removed(self._observe, work.message, planned)
             else:
                 lane.note_due(planned.next_attempt_at)
+        else:
+            tell_relayed_after_removal(self._observe, in_hand.work, planned, self._clock.seconds())
         self._let_go(in_hand)
 
     def _let_go(self, in_hand: InHand) -> None:

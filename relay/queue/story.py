@@ -3,6 +3,8 @@
 Called after commits only. Knows the lanes' times, for they say when a delayed message is due.
 """
 
+from relay.mail.envelope import Recipient
+from relay.mail.outcome import Relayed
 from relay.mail.trace import message_id_of
 from relay.notices import Accepted, Alarm, Attempted, Observer, Removed, Reported
 from relay.queue.lanes import Lane
@@ -28,23 +30,36 @@ def tell_accepted(observe: Observer, message: Message, message_id: str) -> None:
 
 def tell_attempted(observe: Observer, work: Work, planned: Plan, lane: Lane, now: float) -> None:
     """What became of each recipient. A failing lane keeps mail back beyond its own time."""
-    message = work.message
     due_at = planned.next_attempt_at
     if lane.attempt:
         due_at = max(due_at, lane.next_attempt_at)
     for recipient in work.recipients:
-        observe(
-            Attempted(
-                message.queue_id,
-                recipient.forward_path,
-                work.lane,
-                planned.outcomes[recipient.id],
-                planned.attempt,
-                now - message.accepted_at,
-                message.content.size,
-                due_at,
-            )
+        _tell_outcome(observe, work, recipient, planned, due_at, now)
+
+
+def tell_relayed_after_removal(observe: Observer, work: Work, planned: Plan, now: float) -> None:
+    """An operator removed it during the attempt: whom it reached all the same must be known."""
+    for recipient in work.recipients:
+        if isinstance(planned.outcomes[recipient.id], Relayed):
+            _tell_outcome(observe, work, recipient, planned, now, now)
+
+
+def _tell_outcome(
+    observe: Observer, work: Work, recipient: Recipient, planned: Plan, due_at: float, now: float
+) -> None:
+    message = work.message
+    observe(
+        Attempted(
+            message.queue_id,
+            recipient.forward_path,
+            work.lane,
+            planned.outcomes[recipient.id],
+            planned.attempt,
+            now - message.accepted_at,
+            message.content.size,
+            due_at,
         )
+    )
 
 
 def tell_reported(observe: Observer, queue_id: str, owed: Owed) -> None:

@@ -46,8 +46,10 @@ class Sweep:
         self._loop.clock = clock
 
     def start(self) -> None:
+        """The first look comes after an interval: what grew too old while the relay was down is
+        due, and gets its attempt."""
         shortest = min(self._terms.expire_after, self._terms.warn_after or MAX_INTERVAL)
-        self._loop.start(min(MAX_INTERVAL, max(MIN_INTERVAL, shortest / 20)), now=True)
+        self._loop.start(min(MAX_INTERVAL, max(MIN_INTERVAL, shortest / 20)), now=False)
 
     def stop(self) -> None:
         if self._loop.running:

@@ -328,6 +328,14 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(["Accepted", "Removed operator"], bench.told())
         self.assertEqual({}, bench.listed())
 
+    def test_removed_while_in_hand_what_was_relayed_is_told(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", "y@a.example")
+        [queue_id] = bench.listed()
+        self.successResultOf(bench.control.remove([queue_id]))
+        bench.deliverer.end(x=failed())
+        self.assertEqual(["Accepted", "Removed operator", "Attempted relayed"], bench.told())
+
     def test_a_held_lane_takes_mail_and_sends_none(self) -> None:
         bench = Bench()
         self.assertTrue(self.successResultOf(bench.control.hold_lane("a")))
