@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from random import SystemRandom
 from typing import Any, cast
 
@@ -37,7 +36,7 @@ from relay.outbound.routes import Routes
 from relay.queue.control import QueueControl
 from relay.queue.ids import QueueIds
 from relay.queue.manager import QueueManager
-from relay.queue.open_store import open_store
+from relay.queue.open_store import open_store, spool_of
 from relay.queue.reports import ReportMaker
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
@@ -270,12 +269,6 @@ class RelayService(Service):
     def _abort_sessions(self) -> None:
         for listener in self._listeners:
             listener.factory.abort()
-
-
-def spool_of(store: str) -> Path | None:
-    """The directory of a store that has one."""
-    kind, _, place = store.partition(":")
-    return Path(place) if kind == "sqlite" else None
 
 
 def on_signal(number: signal.Signals, reactor: Any, act: Callable[[], None]) -> None:
