@@ -1,11 +1,11 @@
 """What one attempt at a work comes to: a pure function from (work, attempt, time) to a plan.
 
-The manager carries the plan out. Whatever is still owed gets a time; whatever waited longer than
-`expire_after` has failed (RFC 5321 4.5.4.1).
+The manager carries the plan out. Whatever is still owed gets a time; what grew too old meanwhile is
+the sweep's to find (RFC 5321 4.5.4.1), for that knows what an operator holds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
@@ -49,8 +49,6 @@ def plan(
         return Plan(outcomes, work.attempt + 1, now, "done")
     outcomes = _complete(work, attempt)
     charged = work.attempt + 1
-    if now >= work.message.accepted_at + terms.expire_after:
-        return Plan({i: expired(o) for i, o in outcomes.items()}, charged, now, "expired")
     next_attempt_at = now + delay_after(charged, terms.retry, random)
     if attempt.site is not None and lane_retry_at is not None:
         # The lane keeps it back as long as that fails. Once it has recovered, what had been tried
@@ -69,14 +67,6 @@ def expire(work: Work, last_replies: Mapping[int, str]) -> Plan:
 def _expired_after(last: object) -> Reply:
     text = f"delivery time expired, last reply: {last}" if last else "delivery time expired"
     return Reply(451, "4.4.7", (text,))
-
-
-def expired(outcome: Outcome) -> Outcome:
-    """A delay that comes too late is a failure; 4.4.7 tells why (RFC 3463 3.5)."""
-    if not isinstance(outcome, Delayed):
-        return outcome
-    last = outcome.reply
-    return Failed(replace(_expired_after(last), code=last.code), outcome.host)
 
 
 def _is_all_relayed(work: Work, outcomes: Mapping[int, Outcome]) -> bool:

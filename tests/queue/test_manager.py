@@ -297,6 +297,19 @@ class SweepTests(SynchronousTestCase):
         self.assertNotIn(b"could not be reached", content)
         self.assertNotIn(b"Last-Attempt-Date", content)  # it was not now
 
+    def test_held_during_its_last_attempt_it_does_not_expire(self) -> None:
+        bench = Bench(warn_after=None)
+        bench.accept("x@a.example")
+        bench.clock.advance(3590.0)
+        [queue_id] = bench.listed()
+        self.successResultOf(bench.control.hold([queue_id]))
+        bench.clock.advance(20.0)
+        bench.deliverer.end(x=delayed())
+        bench.sweep.start()
+        bench.clock.advance(1000.0)
+        bench.sweep.stop()
+        self.assertEqual([queue_id], list(bench.listed()))
+
 
 class OperatorTests(SynchronousTestCase):
     def test_held_mail_waits_and_goes_on_when_released(self) -> None:
