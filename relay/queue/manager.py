@@ -293,7 +293,7 @@ class QueueManager:
             if in_hand.owed is not None:
                 self.say_reported(work.message.queue_id, in_hand.owed)
             if settled.is_removed:
-                tell_removed(self._observe, work.message, planned)
+                tell_removed(self._observe, work.message, planned, settled.had_failed)
             else:
                 lane.note_due(planned.next_attempt_at)
         else:

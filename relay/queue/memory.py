@@ -145,6 +145,7 @@ class MemoryStore:
         self._insert(settlement.reports)
         self._in_hand.drop(lane, kept.number)
         work = kept.works[lane]
+        had_failed = any(state == "failed" for _, state, _ in kept.done.values())
         self._note_outcomes(kept, work, settlement)
         if not work.owed:
             self._drop_work(kept, lane)
@@ -153,7 +154,8 @@ class MemoryStore:
         work.is_graced = False
         if not kept.works:
             del self._kept[settlement.queue_id]
-        return Settled(is_removed=not kept.works)
+        is_removed = not kept.works
+        return Settled(is_removed, had_failed=is_removed and had_failed)
 
     def _note_outcomes(self, kept: _Kept, work: _Owed, settlement: Settlement) -> None:
         for recipient, outcome in settlement.outcomes.items():

@@ -214,6 +214,7 @@ class SqliteWrites:
         owed, in_file = found
         done = _divide(owed, settlement)
         is_removed = not owed and not self._has_other_work(number, lane)
+        had_failed = is_removed and self._has_failed(number)
         if is_removed:
             self._drop_message(number, lane, in_file)
         else:
@@ -225,7 +226,12 @@ class SqliteWrites:
             )
         if settlement.reports:
             self._insert(settlement.reports)
-        return _REMOVED if is_removed else _KEPT
+        return Settled(True, had_failed=had_failed) if is_removed else _KEPT
+
+    def _has_failed(self, number: int) -> bool:
+        """A recipient has, as recorded until now."""
+        failed = "SELECT 1 FROM done WHERE message = ? AND state = 'failed' LIMIT 1"
+        return self._execute(failed, (number,)).fetchone() is not None
 
     def _has_other_work(self, number: int, lane: str) -> bool:
         return (

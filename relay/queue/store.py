@@ -93,10 +93,12 @@ class Settled:
     """`is_removed`: nothing is owed on any lane any more; message and content are gone.
 
     `is_known` is False where the message was removed before: nothing was recorded, no report made.
+    `had_failed`: a recipient of the removed message had failed before, in an earlier settlement.
     """
 
     is_removed: bool
     is_known: bool = True
+    had_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

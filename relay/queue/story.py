@@ -77,7 +77,8 @@ def tell_reported(observe: Observer, queue_id: str, owed: Owed) -> None:
         observe(Alarm("no route for a DSN", why))
 
 
-def tell_removed(observe: Observer, message: Message, planned: Plan) -> None:
+def tell_removed(observe: Observer, message: Message, planned: Plan, had_failed: bool) -> None:
     """Nothing is owed any more. What failed and has nobody to be returned to is undeliverable."""
-    is_lost = planned.why != "done" and not message.envelope.reverse_path
-    observe(Removed(message.queue_id, "undeliverable" if is_lost else planned.why))
+    why = "failed" if planned.why == "done" and had_failed else planned.why
+    is_lost = why != "done" and not message.envelope.reverse_path
+    observe(Removed(message.queue_id, "undeliverable" if is_lost else why))

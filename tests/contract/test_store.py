@@ -31,6 +31,7 @@ from tests.contract.messages import (
 )
 
 GONE = Settled(is_removed=True)
+GONE_AFTER_FAILURE = Settled(is_removed=True, had_failed=True)
 KEPT = Settled(is_removed=False)
 UNKNOWN = Settled(is_removed=False, is_known=False)
 
@@ -190,7 +191,9 @@ class SettleContract(Contract):
         (work,) = (await self.claim(now=NOW + 9)).works
         self.assertEqual(([r.id for r in work.recipients], work.attempt), ([2], 4))
         self.assertEqual(work.message.envelope, one.message.envelope)
-        self.assertEqual(await self.store.settle(settlement(work, {2: RELAYED})), GONE)
+        self.assertEqual(
+            await self.store.settle(settlement(work, {2: RELAYED})), GONE_AFTER_FAILURE
+        )
 
     async def test_recipients_that_are_not_named_stay_owed(self) -> None:
         one = new(0, {"east": ["x@b.example", "y@b.example"]}, in_hand=("east",))

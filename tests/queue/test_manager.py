@@ -65,6 +65,13 @@ class HappyTests(SynchronousTestCase):
         bench.deliverer.end()
         self.assertEqual("Removed done", bench.told()[-1])
 
+    def test_removed_tells_of_a_failure_on_any_lane(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example", "y@b.example", notify="NEVER")
+        bench.deliverer.end(x=failed())
+        bench.deliverer.end()
+        self.assertEqual("Removed failed", bench.told()[-1])
+
     def test_what_is_beyond_the_window_waits_in_the_store_and_follows(self) -> None:
         bench = Bench(max_in_hand=4)
         for _ in range(10):
