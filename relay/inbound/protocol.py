@@ -82,7 +82,6 @@ class InboundProtocol(Protocol):
         self._max_errors = self._errors_left = max_errors
         self._ended = ended
         self._origin = Origin(listener, "")
-        self._protocol = "SMTP"
         self._transaction: Transaction | None = None
         self._receiving: Receiving | None = None
         self._is_closing = False
@@ -212,7 +211,6 @@ class InboundProtocol(Protocol):
         self._end_transaction()
         origin = self._origin
         self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
-        self._protocol = "ESMTP" if event.verb == "EHLO" else "SMTP"
         return self._engine.hello_reply()
 
     def _mail(self, event: Mail) -> Reply:
@@ -241,7 +239,7 @@ class InboundProtocol(Protocol):
         if trouble is not None:
             return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
         transaction = cast(Transaction, self._transaction)
-        protocol = self._protocol
+        protocol = "ESMTP" if self._engine.is_extended else "SMTP"
         if transaction.smtputf8:
             protocol = "UTF8SMTP"  # RFC 6531 4.3
         brake = Brake(self._reading)

@@ -4,16 +4,6 @@ Knows nothing of the wire; `relay.smtp.wire` writes and reads it.
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
-
-
-class Severity(IntEnum):
-    """The first digit of a reply code, by which a peer's reply is judged (RFC 5321 4.2.1)."""
-
-    POSITIVE = 2
-    INTERMEDIATE = 3
-    TRANSIENT = 4
-    PERMANENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +13,6 @@ class Reply:
     code: int
     status: str
     lines: tuple[str, ...]
-
-    @property
-    def severity(self) -> Severity:
-        """Raises ValueError for a code outside 2xx-5xx (the readers never let one through)."""
-        return Severity(self.code // 100)
 
     def __str__(self) -> str:
         """One line for people and logs: "550 5.1.1 No such user"."""

@@ -28,11 +28,6 @@ class HostMemory:
             return self._all
         return [n for n in self._all if self.is_due(n, now)] or self._all
 
-    def skipped(self, now: float) -> Sequence[int]:
-        """Those that `order` leaves out: what is left when the others turn out to be away."""
-        order = self.order(now)
-        return [n for n in self._all if n not in order]
-
     def is_due(self, host: int, now: float) -> bool:
         """It has not failed lately."""
         return self._retry_at.get(host, 0.0) <= now

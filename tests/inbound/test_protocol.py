@@ -119,6 +119,13 @@ class RefuseTests(SessionCase):
         self.assertEqual("421", lines[5][:3])
         await client.gone
 
+    async def test_refused_recipients_are_forgiven_by_a_message(self) -> None:
+        client = await self._begin(max_errors=3)
+        wrong = ("RCPT TO:<a@nowhere.example>",) * 2
+        for round_ in range(1, 4):
+            client.say(MAIL[0], *wrong, *MAIL[1:], "x", ".")
+            self.assertEqual("250", (await client.heard(2 + 6 * round_))[-1][:3])
+
 
 class LimitTests(SessionCase):
     async def test_connections_of_one_client(self) -> None:

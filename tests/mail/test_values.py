@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.content import InlineContent
 from relay.mail.envelope import Recipient
-from relay.mail.reply import Severity, reply
+from relay.mail.reply import reply
 
 
 class ContentTests(SynchronousTestCase):
@@ -40,9 +40,3 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(str(reply(550, "5.1.1", "No", "such user")), "550 5.1.1 No such user")
         self.assertEqual(str(reply(250, "", "ok")), "250 ok")
         self.assertEqual(str(reply(250, "2.0.0")), "250 2.0.0")
-
-    def test_severity(self) -> None:
-        self.assertIs(reply(452, "").severity, Severity.TRANSIENT)
-        self.assertIs(reply(554, "").severity, Severity.PERMANENT)
-        with self.assertRaises(ValueError):
-            _ = reply(199, "").severity

@@ -304,6 +304,14 @@ class SweepTests(SynchronousTestCase):
         self.assertNotIn(b"could not be reached", content)
         self.assertNotIn(b"Last-Attempt-Date", content)  # it was not now
 
+    def test_what_grew_old_while_the_relay_was_down_gets_its_attempt(self) -> None:
+        bench = Bench(warn_after=None, max_in_hand=0)
+        bench.accept("x@a.example")
+        bench.clock.advance(5000.0)
+        bench.sweep.start()
+        bench.sweep.stop()
+        self.assertNotIn("Removed expired", bench.told())
+
     def test_held_during_its_last_attempt_it_does_not_expire(self) -> None:
         bench = Bench(warn_after=None)
         bench.accept("x@a.example")
