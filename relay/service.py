@@ -34,6 +34,7 @@ from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
 from relay.outbound.routes import Routes
 from relay.queue.control import QueueControl
+from relay.queue.hybrid import Hybrid
 from relay.queue.ids import QueueIds
 from relay.queue.manager import QueueManager
 from relay.queue.open_store import open_store, spool_of
@@ -111,6 +112,7 @@ class RelayService(Service):
             SystemRandom(),
             queue.max_in_hand,
         )
+        self._hybrid = Hybrid(self._manager, self._store, reports, self._clock, self._observe)
         self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
         self._reroute = Reroute(self._store, self._manager, self._lane_for, lanes, self._observe)
         self._spool = spool_of(queue.store)
@@ -124,11 +126,12 @@ class RelayService(Service):
 
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
-        policy = Policy(listener, self._lane_for, config.postmaster)
+        policy = Policy(listener, self._routes.find, config.postmaster)
         intake = Intake(
             config.hostname,
             listener.max_received,
             self._manager,
+            self._hybrid,
             self._store.new_content,
             self._next_id,
             self._has_space,

@@ -208,8 +208,21 @@ class Route(Table):
     listeners: tuple[Name, ...] = _key((), "Names of the listeners it came in by.", ["lan"])
     upstream: Name = _key(..., "Name of the upstream it goes to.", "smarthost")
     delivery: Delivery = _key(
-        "store", '"store": the message is on disk before the client gets its 250.'
+        "store",
+        'What the client\'s 250 means. "store": the message is on disk. "hybrid": it is tried '
+        "upstream while the client waits; 250 where it was accepted there, and nothing is written; "
+        "a refusal of all recipients goes to the client; else it is on disk.",
     )
+    hybrid_wait: Wait = _key(
+        "30s",
+        "How long a client waits for the upstream in hybrid delivery; then the message is stored, "
+        "and the attempt goes on.",
+    )
+
+    @property
+    def client_waits(self) -> float | None:
+        """Seconds for which a client waits for the upstream; None: not at all."""
+        return self.hybrid_wait if self.delivery == "hybrid" else None
 
 
 class TrafficLog(Table):

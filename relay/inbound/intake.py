@@ -36,7 +36,29 @@ class Acceptor(Protocol):
 
     def accept(
         self, message: Message, lanes: dict[str, tuple[int, ...]], message_id: str
-    ) -> Deferred[None]: ...
+    ) -> Deferred[Reply | None]: ...
+
+
+class Trial(Protocol):
+    """A message that is tried upstream while its client waits."""
+
+    answer: Deferred[Reply | None]
+    """None: 250; a reply: the upstream's refusal of all recipients. Fails with StoreFailed."""
+
+    def client_left(self) -> None: ...
+
+
+class Trier(Protocol):
+    """Where messages of hybrid routes go."""
+
+    def accept(
+        self,
+        message: Message,
+        lanes: dict[str, tuple[int, ...]],
+        message_id: str,
+        wait: float,
+        discard: Callable[[], None],
+    ) -> Trial: ...
 
 
 @dataclass(slots=True)
@@ -50,9 +72,16 @@ class Transaction:
     envid: str = ""
     recipients: list[Recipient] = field(default_factory=list)
     lanes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    client_waits: float | None = None  # hybrid: seconds; None: its 250 waits for the store alone
 
-    def add(self, forward_path: str, notify: str, orcpt: str, lane: str) -> None:
-        """One more accepted recipient."""
+    def add(
+        self, forward_path: str, notify: str, orcpt: str, lane: str, client_waits: float | None
+    ) -> None:
+        """One more accepted recipient. Hybrid beside store is store."""
+        if self.recipients and self.client_waits is not None and client_waits is not None:
+            self.client_waits = min(self.client_waits, client_waits)
+        else:
+            self.client_waits = None if self.recipients else client_waits
         recipient = Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
         self.recipients.append(recipient)
         self.lanes[lane] = (*self.lanes.get(lane, ()), recipient.id)
@@ -71,13 +100,14 @@ class Transaction:
 class Receiving:
     """One message on its way in: `write`, then `finish` or `discard`, each once."""
 
-    __slots__ = ("_header", "_intake", "_is_in_header", "_writer", "queue_id")
+    __slots__ = ("_header", "_intake", "_is_in_header", "_trial", "_writer", "queue_id")
 
     def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
         self._intake = intake
         self._writer = writer
         self._header = bytearray()
         self._is_in_header = True
+        self._trial: Trial | None = None
         self.queue_id = queue_id
 
     def write(self, octets: bytes) -> None:
@@ -109,15 +139,27 @@ class Receiving:
             self._writer.finish(),
             intake.clock.seconds(),
         )
-        intake.acceptor.accept(message, transaction.lanes, message_id_of(header)).addCallbacks(
-            self._committed, self._not_committed, (answer,), errbackArgs=(answer,)
-        )
+        message_id, lanes = message_id_of(header), transaction.lanes
+        if transaction.client_waits is not None:
+            self._trial = intake.trier.accept(
+                message, lanes, message_id, transaction.client_waits, self._writer.discard
+            )
+            done = self._trial.answer
+        else:
+            done = intake.acceptor.accept(message, lanes, message_id)
+        done.addCallbacks(self._committed, self._not_committed, (answer,), errbackArgs=(answer,))
 
-    def _committed(self, _: None, answer: Callable[[Reply], None]) -> None:
-        answer(Reply(250, "2.0.0", (f"queued as {self.queue_id}",)))
+    def client_left(self) -> None:
+        """What it waited for is nobody's answer any more; a commit under way goes on."""
+        if self._trial is not None:
+            self._trial.client_left()
+
+    def _committed(self, refusal: Reply | None, answer: Callable[[Reply], None]) -> None:
+        answer(refusal or Reply(250, "2.0.0", (f"queued as {self.queue_id}",)))
 
     def _not_committed(self, reason: Failure, answer: Callable[[Reply], None]) -> None:
-        self._writer.discard()
+        if self._trial is None:
+            self._writer.discard()
         if reason.check(StoreFailed):
             _log.error("{queue_id}: {why}", queue_id=self.queue_id, why=reason.getErrorMessage())
         else:
@@ -133,6 +175,7 @@ class Intake:
         hostname: str,
         max_received: int,
         acceptor: Acceptor,
+        trier: Trier,
         new_content: Callable[[str], IContentWriter],
         next_id: Callable[[], str],
         has_space: Callable[[], bool],
@@ -141,6 +184,7 @@ class Intake:
         self.hostname = hostname
         self.max_received = max_received
         self.acceptor = acceptor
+        self.trier = trier
         self.clock = clock
         self._new_content = new_content
         self._next_id = next_id

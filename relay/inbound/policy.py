@@ -1,4 +1,4 @@
-"""Who may send what to whom: judges clients and recipients, answers with a reply or a lane.
+"""Who may send what to whom: judges clients and recipients, answers with a reply or a route.
 
 Denies by default: a recipient is taken from a trusted network, or because anyone may send to him.
 Holds no session; everything it judges is passed in.
@@ -7,7 +7,7 @@ Holds no session; everything it judges is passed in.
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from relay.config.schema import Listener
+from relay.config.schema import Listener, Route
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
@@ -18,18 +18,18 @@ SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here"
 ROUTING_CHARACTERS = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
 
-LaneFor = Callable[[str, str, str], str | None]
-"""(forward_path, reverse_path, listener) -> the lane, or None where no route leads."""
+RouteFor = Callable[[str, str, str], Route | None]
+"""(forward_path, reverse_path, listener) -> the route, or None where none leads."""
 
 
 class Policy:
     """The judgements of one listener."""
 
-    def __init__(self, listener: Listener, lane_for: LaneFor, postmaster: str | None) -> None:
+    def __init__(self, listener: Listener, route_for: RouteFor, postmaster: str | None) -> None:
         self._listener = listener.name
         self._networks = listener.relay_networks
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
-        self._lane_for = lane_for
+        self._route_for = route_for
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
@@ -39,17 +39,17 @@ class Policy:
 
     def judge(
         self, is_trusted: bool, reverse_path: str, forward_path: str
-    ) -> tuple[Reply | None, str, str]:
-        """(refusal or None, forward-path to relay to, its lane)."""
+    ) -> tuple[Reply, str, None] | tuple[None, str, Route]:
+        """(refusal or None, forward-path to relay to, its route)."""
         if forward_path == "postmaster" and self._postmaster:
             # RFC 5321 4.5.1: <postmaster> without a domain is taken from anyone
             forward_path, is_trusted = self._postmaster, True
         if not is_trusted and (refusal := self._refusal_to_strangers(forward_path)):
-            return refusal, forward_path, ""
-        lane = self._lane_for(forward_path, reverse_path, self._listener)
-        if lane is None:
-            return NO_ROUTE if is_trusted else RELAYING_DENIED, forward_path, ""
-        return None, forward_path, lane
+            return refusal, forward_path, None
+        route = self._route_for(forward_path, reverse_path, self._listener)
+        if route is None:
+            return NO_ROUTE if is_trusted else RELAYING_DENIED, forward_path, None
+        return None, forward_path, route
 
     def _refusal_to_strangers(self, forward_path: str) -> Reply | None:
         if not any(glob.matches(forward_path) for glob in self._accepted):

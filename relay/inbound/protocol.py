@@ -135,6 +135,8 @@ class InboundProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deadline.cancel()
         self._drop_content()
+        if self._receiving is not None:
+            self._receiving.client_left()
         why = self._reason or reason.getErrorMessage()
         self._observe(
             Disconnected(
@@ -226,12 +228,12 @@ class InboundProtocol(Protocol):
 
     def _rcpt(self, event: Rcpt) -> Reply:
         transaction = cast(Transaction, self._transaction)
-        refusal, forward_path, lane = self._policy.judge(
+        refusal, forward_path, route = self._policy.judge(
             self._is_trusted, transaction.reverse_path, event.forward_path
         )
-        if refusal is not None:
-            return self._rejected("RCPT", refusal, event.forward_path)
-        transaction.add(forward_path, event.notify, event.orcpt, lane)
+        if route is None:
+            return self._rejected("RCPT", cast(Reply, refusal), event.forward_path)
+        transaction.add(forward_path, event.notify, event.orcpt, route.upstream, route.client_waits)
         return RECIPIENT_OK
 
     def _content_begin(self, event: ContentBegin) -> Reply:

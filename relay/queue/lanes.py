@@ -53,6 +53,10 @@ class Lane:
             return 1 if self.in_hand == 0 and now >= self.next_attempt_at else 0
         return self.window - self.in_hand
 
+    def has_due(self, now: float) -> bool:
+        """Stored work is due, or being claimed: what comes now stands behind it."""
+        return self.is_claiming or (self.next_due_at is not None and self.next_due_at <= now)
+
     def is_worth_claiming(self, now: float) -> bool:
         """Due work is known, and there is room for a batch of it rather than for one at a time."""
         if self.is_claiming or self.next_due_at is None or self.next_due_at > now:

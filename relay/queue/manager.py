@@ -38,7 +38,7 @@ from relay.queue.store import (
 from relay.queue.story import (
     tell_accepted,
     tell_attempted,
-    tell_relayed_after_removal,
+    tell_relayed,
     tell_removed,
     tell_reported,
 )
@@ -155,7 +155,7 @@ class QueueManager:
 
     def accept(
         self, message: Message, lanes: Mapping[str, tuple[int, ...]], message_id: str
-    ) -> Deferred[None]:
+    ) -> Deferred[Reply | None]:
         """Record and commit; only then say so (the Deferred), and start what has room.
 
         Fails with StoreFailed: nothing was accepted.
@@ -214,26 +214,57 @@ class QueueManager:
         self._check_idle()
         return reason
 
+    # --- hybrid -------------------------------------------------------------------------------
+
+    def take(self, message: Message, lanes: Mapping[str, tuple[int, ...]]) -> list[InHand]:
+        """Take a message that is not stored in hand, on all its lanes; [] where one of them is
+        down, held, full, or has older mail waiting."""
+        now = self._clock.seconds()
+        if not all(self._is_free(self._lanes.get(name), now) for name in lanes):
+            return []
+        if len(self._reserve(message, lanes)) < len(lanes):
+            return []
+        recipients = message.envelope.recipients
+        octets = _held_octets(message.content)
+        taken = []
+        for name, ids in lanes.items():
+            lane = self._lanes[name]
+            work = Work(message, name, tuple(r for r in recipients if r.id in ids))
+            taken.append(InHand(work, lane, octets, True, lane.generation))
+        return taken
+
+    @staticmethod
+    def _is_free(lane: Lane | None, now: float) -> bool:
+        if lane is None or lane.attempt:
+            return False
+        return lane.room(now) > 0 and not lane.has_due(now)
+
+    def deliver(self, in_hand: InHand) -> Deferred[Attempt]:
+        """Make the attempt. Never fails: a defect of ours delays all its recipients."""
+        return self._deliver(in_hand).addErrback(_broken, in_hand)
+
     # --- attempts -----------------------------------------------------------------------------
 
     def _attempt(self, lane: Lane, work: Work) -> None:
+        in_hand = InHand(work, lane, _held_octets(work.message.content), True, lane.generation)
+        self._deliver(in_hand).addCallback(self.attempted, in_hand).addErrback(
+            self._attempt_broke, in_hand
+        )
+
+    def _deliver(self, in_hand: InHand) -> Deferred[Attempt]:
+        work = in_hand.work
         message = work.message
         envelope = message.envelope
         if len(work.recipients) != len(envelope.recipients):
             envelope = replace(envelope, recipients=work.recipients)
-        in_hand = InHand(work, lane, _held_octets(message.content), True, lane.generation)
-        self._deliverer.deliver(lane.name, message.queue_id, envelope, message.content).addCallback(
-            self._attempted, in_hand
-        ).addErrback(self._attempt_broke, in_hand)
+        return self._deliverer.deliver(work.lane, message.queue_id, envelope, message.content)
 
     def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
         """A defect of ours is local trouble: the mail waits, the defect is told."""
-        _log.failure("delivery of {queue_id} broke", reason, queue_id=in_hand.work.message.queue_id)
-        waits = Delayed(Reply(451, "4.3.0", ("local trouble while delivering",)), "")
-        made = in_hand.plan
-        outcomes: dict[int, Outcome] = {r.id: waits for r in in_hand.work.recipients}
+        broken = _broken(reason, in_hand)
+        made, outcomes = in_hand.plan, broken.outcomes
         if made is None:
-            self._attempted(Attempt(outcomes), in_hand)
+            self.attempted(broken, in_hand)
         elif in_hand.owed is None:  # the report broke: what would be told has not happened yet
             outcomes |= {i: o for i, o in made.outcomes.items() if type(o) is Relayed}
             at = self._clock.seconds() + delay_after(
@@ -242,10 +273,24 @@ class QueueManager:
             in_hand.plan = Plan(outcomes, made.attempt, at, "done")
             self._recorder.record(in_hand)
 
-    def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
-        if attempt.is_withdrawn:
-            self._let_go(in_hand)
+    def attempted(self, attempt: Attempt, in_hand: InHand) -> None:
+        """Record what an attempt at a stored message came to."""
+        if not attempt.is_withdrawn:
+            self.judge(attempt, in_hand)
+        self.settle(in_hand)
+
+    def settle(self, in_hand: InHand) -> None:
+        """Record the plan and what it owes; without a plan the attempt was withdrawn."""
+        made = in_hand.plan
+        if made is None:
+            self.let_go(in_hand)
             return
+        now = self._clock.seconds()
+        in_hand.owed = self._reports.of_settlement(in_hand.work, made.outcomes, now)
+        self._recorder.record(in_hand)
+
+    def judge(self, attempt: Attempt, in_hand: InHand) -> Plan:
+        """What the attempt means for its lane, and the plan for what it leaves owed."""
         work, lane = in_hand.work, in_hand.lane
         now = self._clock.seconds()
         lane_retry_at = None
@@ -254,8 +299,7 @@ class QueueManager:
         elif lane.site_answered(in_hand.generation):
             self._save_lane(lane)
         in_hand.plan = plan(work, attempt, now, self._terms, self._random.random, lane_retry_at)
-        in_hand.owed = self._reports.of_settlement(work, in_hand.plan.outcomes, now)
-        self._recorder.record(in_hand)
+        return in_hand.plan
 
     def _site_failed(self, lane: Lane, generation: int, site: SiteFailure, now: float) -> float:
         retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
@@ -297,10 +341,11 @@ class QueueManager:
             else:
                 lane.note_due(planned.next_attempt_at)
         else:
-            tell_relayed_after_removal(self._observe, in_hand.work, planned, self._clock.seconds())
-        self._let_go(in_hand)
+            tell_relayed(self._observe, in_hand.work, planned, self._clock.seconds())
+        self.let_go(in_hand)
 
-    def _let_go(self, in_hand: InHand) -> None:
+    def let_go(self, in_hand: InHand) -> None:
+        """It is no longer in hand."""
         lane = in_hand.lane
         lane.in_hand -= in_hand.is_attempt
         self._octets_in_hand -= in_hand.octets
@@ -397,6 +442,13 @@ class QueueManager:
         if self._works_in_hand == self._recorder.waiting:
             done, self._when_idle = self._when_idle, None
             done.callback(None)
+
+
+def _broken(reason: Failure, in_hand: InHand) -> Attempt:
+    _log.failure("delivery of {queue_id} broke", reason, queue_id=in_hand.work.message.queue_id)
+    waits = Delayed(Reply(451, "4.3.0", ("local trouble while delivering",)), "")
+    outcomes: dict[int, Outcome] = {r.id: waits for r in in_hand.work.recipients}
+    return Attempt(outcomes)
 
 
 def _held_octets(content: Content) -> int:

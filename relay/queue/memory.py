@@ -121,6 +121,9 @@ class MemoryStore:
                 self._in_hand.waiting[lane] += 1
             for lane in new.in_hand:
                 self._in_hand.take(lane, kept.number, NOT_WHOLE)
+        for new in news:
+            for settlement in new.settlements:
+                self._settle(settlement)
 
     def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:
         waiting = sorted(

@@ -16,7 +16,7 @@ from relay.notices import Alarm, AlarmOver, Observer
 from relay.queue.lanes import Lane
 from relay.queue.reports import Owed
 from relay.queue.schedule import Plan
-from relay.queue.store import IStore, Settled, Settlement, Work
+from relay.queue.store import IStore, NewMessage, Settled, Settlement, Work
 
 RETRY = 1.0
 """Seconds between tries while the store fails."""
@@ -39,6 +39,19 @@ class InHand:
     generation: int = 0
     plan: Plan | None = None
     owed: Owed | None = None
+
+    def settlement(self, reports: tuple[NewMessage, ...]) -> Settlement:
+        """The record of its plan, with the DSNs that go with it."""
+        planned = self.plan
+        assert planned is not None
+        return Settlement(
+            self.work.message.queue_id,
+            self.work.lane,
+            planned.outcomes,
+            planned.attempt,
+            planned.next_attempt_at,
+            reports,
+        )
 
 
 class Recorder:
@@ -73,15 +86,7 @@ class Recorder:
         """Record the outcomes with the DSN they cause, commit, then say so."""
         planned = in_hand.plan
         assert planned is not None
-        work = in_hand.work
-        settlement = Settlement(
-            work.message.queue_id,
-            work.lane,
-            planned.outcomes,
-            planned.attempt,
-            planned.next_attempt_at,
-            () if in_hand.owed is None else (in_hand.owed.new,),
-        )
+        settlement = in_hand.settlement(() if in_hand.owed is None else (in_hand.owed.new,))
         self._store.settle(settlement).addCallbacks(
             self._recorded,
             self._not_recorded,

@@ -156,6 +156,9 @@ class SqliteWrites:
         self._insert_rows("message", MESSAGE_COLUMNS, messages)
         self._insert_rows("content", "message, octets", contents)
         self._insert_rows("work", "message, lane, next_attempt_at, owed", works)
+        for new in news:
+            for settlement in new.settlements:
+                self._settle(settlement)
 
     def _inline(self, queue_id: str, content: Content) -> bytes | None:
         """The octets to be kept in the database, or None: they are in a file, synced."""

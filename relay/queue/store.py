@@ -45,12 +45,14 @@ class NewMessage:
     """A message to insert. Each recipient id stands in exactly one lane.
 
     `in_hand`: the lanes whose work the caller takes in hand with this very insertion, so that no
-    claim yields it; it stays in hand until it is settled or the process ends.
+    claim yields it; it stays in hand until it is settled or the process ends. `settlements`: what
+    attempts made before the insertion came to, recorded in its very transaction.
     """
 
     message: Message
     lanes: Mapping[str, tuple[int, ...]]
     in_hand: tuple[str, ...] = ()
+    settlements: tuple["Settlement", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from relay.queue.schedule import Plan
 from relay.queue.store import Message, Work
 
 
-def tell_accepted(observe: Observer, message: Message, message_id: str) -> None:
+def tell_accepted(
+    observe: Observer, message: Message, message_id: str, delivery: str = "store"
+) -> None:
     """The client is about to be told 250; mail made here has nobody to tell."""
     observe(
         Accepted(
@@ -23,7 +25,7 @@ def tell_accepted(observe: Observer, message: Message, message_id: str) -> None:
             tuple([r.forward_path for r in message.envelope.recipients]),
             message.content.size,
             message_id,
-            "store",
+            delivery,
         )
     )
 
@@ -37,8 +39,8 @@ def tell_attempted(observe: Observer, work: Work, planned: Plan, lane: Lane, now
         _tell_outcome(observe, work, recipient, planned, due_at, now)
 
 
-def tell_relayed_after_removal(observe: Observer, work: Work, planned: Plan, now: float) -> None:
-    """An operator removed it during the attempt: whom it reached all the same must be known."""
+def tell_relayed(observe: Observer, work: Work, planned: Plan, now: float) -> None:
+    """The message is not in the queue (any more): whom it reached all the same must be known."""
     for recipient in work.recipients:
         if isinstance(planned.outcomes[recipient.id], Relayed):
             _tell_outcome(observe, work, recipient, planned, now, now)

@@ -6,7 +6,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 
-from relay.config.schema import Listener
+from relay.config.schema import Listener, Route
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
@@ -31,11 +31,12 @@ class Front:
             relay_networks=networks,
             **keys,
         )
-        policy = Policy(self.config, self._lane_for, postmaster)
+        policy = Policy(self.config, self._route_for, postmaster)
         intake = Intake(
             "relay.example",
             self.config.max_received,
             self.bench.manager,
+            self.bench.hybrid,
             self.bench.store.new_content,
             self.bench.ids.next,
             lambda: self.has_space,
@@ -55,8 +56,8 @@ class Front:
         self.listener.serve()
 
     @staticmethod
-    def _lane_for(forward_path: str, reverse_path: str, listener: str) -> str | None:
-        return "a" if AddressGlob("*@example.org").matches(forward_path) else None
+    def _route_for(forward_path: str, reverse_path: str, listener: str) -> Route | None:
+        return Route(upstream="a") if AddressGlob("*@example.org").matches(forward_path) else None
 
     @property
     def port(self) -> int:

@@ -2,13 +2,14 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Listener
+from relay.config.schema import Listener, Route
 from relay.inbound.policy import NO_ROUTE, RELAYING_DENIED, SOURCE_ROUTED, Policy
 
 
 def policy(postmaster: str | None = None, **keys: object) -> Policy:
     listener = Listener.model_validate({"name": "lan", "address": "127.0.0.1:0", **keys})
-    return Policy(listener, lambda to, by, at: None if "nowhere" in to else "lane", postmaster)
+    route = Route(upstream="lane")
+    return Policy(listener, lambda to, by, at: None if "nowhere" in to else route, postmaster)
 
 
 class TrustTests(SynchronousTestCase):
@@ -29,8 +30,8 @@ class TrustTests(SynchronousTestCase):
 
 class JudgeTests(SynchronousTestCase):
     def judge(self, asked: Policy, is_trusted: bool, path: str) -> object:
-        refusal, _, lane = asked.judge(is_trusted, "s@x.example", path)
-        return refusal or lane
+        refusal, _, route = asked.judge(is_trusted, "s@x.example", path)
+        return refusal or (route and route.upstream)
 
     def test_the_trusted_may_send_wherever_a_route_leads(self) -> None:
         self.assertEqual("lane", self.judge(policy(), True, "a@anywhere.example"))
@@ -53,5 +54,5 @@ class JudgeTests(SynchronousTestCase):
             self.assertEqual("lane", self.judge(gateway, True, path), path)
 
     def test_postmaster_is_always_reached_where_there_is_one(self) -> None:
-        refusal, path, lane = policy("pm@example.net").judge(False, "", "postmaster")
-        self.assertEqual((None, "pm@example.net", "lane"), (refusal, path, lane))
+        refusal, path, route = policy("pm@example.net").judge(False, "", "postmaster")
+        self.assertEqual((None, "pm@example.net", True), (refusal, path, route is not None))

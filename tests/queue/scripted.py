@@ -12,6 +12,7 @@ from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed, SiteF
 from relay.mail.reply import Reply, reply
 from relay.notices import Notice
 from relay.queue.control import QueueControl
+from relay.queue.hybrid import Hybrid, Trial
 from relay.queue.ids import QueueIds
 from relay.queue.manager import QueueManager
 from relay.queue.memory import MemoryStore
@@ -82,6 +83,7 @@ class Bench:
         self.clock = Clock()
         self.clock.advance(1_900_000_000.0)
         self.notices: list[Notice] = []
+        self.discarded: list[str] = []
         self.deliverer = ScriptedDeliverer()
         self.store: IStore = MemoryStore() if store is None else store
         self.ids = QueueIds(1, 0, self.clock)
@@ -98,6 +100,7 @@ class Bench:
             Random(1),
             max_in_hand,
         )
+        self.hybrid = Hybrid(self.manager, self.store, reports, self.clock, self.notices.append)
         self.sweep = Sweep(self.store, self.manager, reports, terms, self.clock)
         self.control = QueueControl(self.store, self.manager, self.clock, self.notices.append)
         opened: list[Opened] = []
@@ -110,7 +113,21 @@ class Bench:
 
     def accept(
         self, *paths: str, reverse_path: str = "from@b.example", notify: str = ""
-    ) -> "Deferred[None]":
+    ) -> "Deferred[Reply | None]":
+        message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify)
+        return self.manager.accept(message, lanes, "<1@x>")
+
+    def attempt(
+        self, *paths: str, reverse_path: str = "from@b.example", notify: str = ""
+    ) -> "Trial":
+        """In hybrid delivery, with a client that waits for 30 seconds."""
+        message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify)
+        discard = lambda: self.discarded.append(message.queue_id)  # noqa: E731
+        return self.hybrid.accept(message, lanes, "<1@x>", 30.0, discard)
+
+    def message(
+        self, *paths: str, reverse_path: str, notify: str
+    ) -> tuple[Message, dict[str, tuple[int, ...]]]:
         recipients = tuple(Recipient(n, path, notify) for n, path in enumerate(paths, 1))
         lanes: dict[str, tuple[int, ...]] = {}
         for recipient in recipients:
@@ -120,7 +137,7 @@ class Bench:
         message = Message(
             self.ids.next(), envelope, Origin("lan", "c"), CONTENT, self.clock.seconds()
         )
-        return self.manager.accept(message, lanes, "<1@x>")
+        return message, lanes
 
     def told(self) -> list[str]:
         """The names of what was told, in order."""

@@ -1,0 +1,278 @@
+"""Hybrid delivery: a message is tried upstream while its client waits, and stored only when needed.
+
+Accepted upstream: 250, nothing is written. Every recipient refused for good: the client is told,
+no DSN. Else what is still owed is committed, with what was decided and its DSN, then 250. Client
+gone: no 250 was given, nothing is stored. Room, lanes and failure policy are the manager's.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from relay.mail.outcome import Attempt, Delayed, Failed, Outcome
+from relay.mail.reply import Reply
+from relay.notices import Observer, Removed
+from relay.queue.manager import QueueManager
+from relay.queue.recorder import InHand
+from relay.queue.reports import Owed, ReportMaker
+from relay.queue.store import IStore, Message, NewMessage, StoreFailed, Work
+from relay.queue.story import tell_accepted, tell_attempted, tell_relayed
+
+Lanes = Mapping[str, tuple[int, ...]]
+
+
+class _State(Enum):
+    TRYING = "the client waits for the upstream"
+    STORING = "the client waits for the store"
+    STORED = "in the queue; attempts that still run settle it"
+    OVER = "nobody waits, nothing is stored"
+
+
+class Hybrid:
+    """Takes messages of hybrid routes with `accept`."""
+
+    def __init__(
+        self,
+        manager: QueueManager,
+        store: IStore,
+        reports: ReportMaker,
+        clock: IReactorTime,
+        observe: Observer,
+    ) -> None:
+        self.manager = manager
+        self.store = store
+        self.reports = reports
+        self.clock = clock
+        self.observe = observe
+
+    def accept(
+        self,
+        message: Message,
+        lanes: Lanes,
+        message_id: str,
+        wait: float,
+        discard: Callable[[], None],
+    ) -> "Trial":
+        """`wait` in seconds. `discard` is called where the content is not needed any more and was
+        not stored. A lane that is down, held or full: stored untried."""
+        trial = Trial(self, message, lanes, message_id, discard)
+        trial.begin(wait)
+        return trial
+
+
+class Trial:
+    """One such message. `answer` fires once: None for 250, or the upstream's refusal; it fails with
+    StoreFailed where what was owed could not be stored."""
+
+    __slots__ = (
+        "_discard",
+        "_ended",
+        "_hybrid",
+        "_lanes",
+        "_message",
+        "_message_id",
+        "_running",
+        "_state",
+        "_timer",
+        "answer",
+    )
+
+    def __init__(
+        self,
+        hybrid: Hybrid,
+        message: Message,
+        lanes: Lanes,
+        message_id: str,
+        discard: Callable[[], None],
+    ) -> None:
+        self._hybrid = hybrid
+        self._message = message
+        self._lanes = lanes
+        self._message_id = message_id
+        self._discard = discard
+        self._running: list[InHand] = []
+        self._ended: list[InHand] = []  # `plan` is None where the attempt was withdrawn
+        self._state = _State.TRYING
+        self._timer: IDelayedCall | None = None
+        self.answer: Deferred[Reply | None] = Deferred()
+
+    def begin(self, wait: float) -> None:
+        hybrid = self._hybrid
+        if not hybrid.manager.is_recording:
+            self._give_up(Failure(StoreFailed("outcomes cannot be recorded")))
+            return
+        taken = hybrid.manager.take(self._message, self._lanes)
+        if not taken:
+            self._state = _State.STORING
+            stored = hybrid.manager.accept(self._message, self._lanes, self._message_id)
+            stored.addCallbacks(self.answer.callback, self._give_up)
+            return
+        self._running = list(taken)
+        self._timer = hybrid.clock.callLater(wait, self._rang)
+        for in_hand in taken:
+            hybrid.manager.deliver(in_hand).addCallback(self._attempted, in_hand)
+
+    def client_left(self) -> None:
+        """Attempts under way end by themselves; whom they reach is told."""
+        if self._state is _State.TRYING:
+            self._cancel_timer()
+            self._end()
+
+    def _rang(self) -> None:
+        self._timer = None
+        self._store()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    # --- attempts end -------------------------------------------------------------------------
+
+    def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
+        manager = self._hybrid.manager
+        self._running.remove(in_hand)
+        if self._state is _State.STORED:
+            manager.attempted(attempt, in_hand)
+            return
+        if not attempt.is_withdrawn:
+            manager.judge(attempt, in_hand)
+        self._ended.append(in_hand)
+        if self._state is _State.OVER:
+            self._end()
+        elif self._state is _State.TRYING and not self._running:
+            self._cancel_timer()
+            self._decide()
+
+    def _decide(self) -> None:
+        """All have ended while the client waited."""
+        outcomes = self._outcomes()
+        recipients = self._message.envelope.recipients
+        if len(outcomes) < len(recipients) or any(type(o) is Delayed for o in outcomes.values()):
+            self._store()
+        elif all(type(outcome) is Failed for outcome in outcomes.values()):
+            self._refuse(outcomes[recipients[0].id].reply)
+        else:
+            owed = self._owed(outcomes)
+            if owed is None:
+                self._done(None)
+                return
+            self._state = _State.STORING
+            self._hybrid.store.insert(owed.new).addCallbacks(
+                lambda _: self._done(owed), self._not_stored
+            )
+
+    def _outcomes(self) -> dict[int, Outcome]:
+        return {
+            recipient: outcome
+            for in_hand in self._ended
+            if in_hand.plan is not None
+            for recipient, outcome in in_hand.plan.outcomes.items()
+        }
+
+    def _owed(self, outcomes: Mapping[int, Outcome]) -> Owed | None:
+        """One DSN for all that is decided, whatever the lane."""
+        whole = Work(self._message, "", self._message.envelope.recipients)
+        return self._hybrid.reports.of_settlement(whole, outcomes, self._hybrid.clock.seconds())
+
+    # --- nothing is owed any more -------------------------------------------------------------
+
+    def _done(self, owed: Owed | None) -> None:
+        """Accepted upstream, at least for some; who was refused has his DSN in the queue."""
+        hybrid, queue_id = self._hybrid, self._message.queue_id
+        has_failed = any(type(outcome) is Failed for outcome in self._outcomes().values())
+        tell_accepted(hybrid.observe, self._message, self._message_id, "hybrid")
+        self._tell_ended()
+        if owed is not None:
+            hybrid.manager.say_reported(queue_id, owed)
+        hybrid.observe(Removed(queue_id, "failed" if has_failed else "done"))
+        self._end()
+        self.answer.callback(None)
+
+    def _refuse(self, refusal: Reply) -> None:
+        """Nobody was reached, and the client still holds the message: its own to report."""
+        self._tell_ended()
+        self._end()
+        self.answer.callback(refusal)
+
+    def _tell_ended(self) -> None:
+        hybrid = self._hybrid
+        now = hybrid.clock.seconds()
+        for in_hand in self._ended:
+            if in_hand.plan is not None:
+                tell_attempted(hybrid.observe, in_hand.work, in_hand.plan, in_hand.lane, now)
+                in_hand.plan = None
+
+    def _end(self) -> None:
+        """Nothing of it is stored. Tells whom it reached all the same, if that was not told."""
+        self._state = _State.OVER
+        hybrid = self._hybrid
+        ended, self._ended = self._ended, []
+        for in_hand in ended:
+            if in_hand.plan is not None:
+                now = hybrid.clock.seconds()
+                tell_relayed(hybrid.observe, in_hand.work, in_hand.plan, now)
+            hybrid.manager.let_go(in_hand)
+        if not self._running:
+            self._discard()
+
+    # --- something is owed --------------------------------------------------------------------
+
+    def _store(self) -> None:
+        """Commit what is owed and what is decided; attempts that run on keep it in hand."""
+        self._state = _State.STORING
+        owed = self._owed(self._outcomes())
+        reports = () if owed is None else (owed.new,)
+        settlements = []
+        for in_hand in self._ended:
+            if in_hand.plan is not None:
+                settlements.append(in_hand.settlement(reports))
+                reports = ()
+        new = NewMessage(
+            self._message,
+            self._lanes,
+            tuple(in_hand.lane.name for in_hand in self._running),
+            tuple(settlements),
+        )
+        self._hybrid.store.insert(new).addCallbacks(
+            self._stored, self._not_stored, (len(self._ended), owed)
+        )
+
+    def _stored(self, _: None, decided: int, owed: Owed | None) -> None:
+        """`decided`: so many attempts stand in the commit; those that ended since do not."""
+        hybrid = self._hybrid
+        manager = hybrid.manager
+        self._state = _State.STORED
+        since = self._ended[decided:]
+        del self._ended[decided:]
+        due = [
+            (ended.lane.name, ended.plan.next_attempt_at if ended.plan else 0.0)
+            for ended in self._ended
+        ]
+        tell_accepted(hybrid.observe, self._message, self._message_id)
+        self._tell_ended()
+        if owed is not None:
+            manager.say_reported(self._message.queue_id, owed)
+        for in_hand in self._ended:
+            manager.let_go(in_hand)
+        for name, at in due:
+            manager.note_due(name, at)
+        for in_hand in since:
+            manager.settle(in_hand)
+        self.answer.callback(None)
+
+    def _not_stored(self, reason: Failure) -> None:
+        self._end()
+        self.answer.errback(reason)
+
+    def _give_up(self, reason: Failure) -> None:
+        """It was never tried."""
+        self._state = _State.OVER
+        self._discard()
+        self.answer.errback(reason)
+
+    def __repr__(self) -> str:
+        return f"<Trial {self._message.queue_id} {self._state.name.lower()}>"
