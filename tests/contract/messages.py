@@ -30,6 +30,7 @@ def new(
     reverse_path: str = "sender@a.example",
     content: Content | None = None,
     id: str = "",
+    settlements: tuple[Settlement, ...] = (),
 ) -> NewMessage:
     """`lanes`: the forward-paths of each; recipients are numbered from 1 in that order."""
     lanes = {"east": ["x@b.example"]} if lanes is None else lanes
@@ -48,7 +49,7 @@ def new(
         InlineContent(b"Subject: x\r\n\r\n\x00\xff.\r\n") if content is None else content,
         NOW - age + 0.123456,
     )
-    return NewMessage(message, by_lane, in_hand)
+    return NewMessage(message, by_lane, in_hand, settlements)
 
 
 def settlement(

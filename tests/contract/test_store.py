@@ -107,6 +107,24 @@ class InsertContract(Contract):
         self.assertEqual(len((await self.claim("east")).works), 1)
         self.assertEqual(await self.states(one), {1: "in_hand", 2: "in_hand"})
 
+    async def test_what_was_decided_before_is_settled_with_the_insertion(self) -> None:
+        lanes = {"east": ["x@b.example", "y@b.example"], "west": ["z@b.example"]}
+        report = new(1, {"north": ["sender@a.example"]}, reverse_path="")
+        decided = settlement(new(0, lanes), {1: RELAYED, 2: DELAYED}, at=NOW, reports=(report,))
+        one = new(0, lanes, in_hand=("west",), settlements=(decided,))
+        await self.insert(one)
+        self.assertEqual(await self.states(one), {1: "relayed", 2: "waiting", 3: "in_hand"})
+        self.assertEqual(await self.waiting(), {"east": 1, "north": 1, "west": 1})
+        (work,) = (await self.claim()).works
+        self.assertEqual([r.id for r in work.recipients], [2])
+
+    async def test_insertion_and_what_was_decided_are_all_or_nothing(self) -> None:
+        await self.insert(new(1))
+        decided = settlement(new(0), {1: DELAYED}, reports=(new(1),))
+        one = new(0, settlements=(decided,))
+        await self.assertFailure(self.store.insert(one), StoreFailed)
+        self.assertIsNone(await self.listed(one))
+
     async def test_each_lane_has_its_own_recipients(self) -> None:
         await self.insert(new(0, {"east": ["x@b.example", "y@b.example"], "west": ["z@b.example"]}))
         (east,) = (await self.claim("east")).works

@@ -37,8 +37,8 @@ def upstream(name: str, *ports: int, **settings: object) -> Fact:
     return {"name": name, "hosts": hosts, **settings}
 
 
-def route(to: str, *recipients: str) -> Fact:
-    return {"upstream": to, **({"recipients": list(recipients)} if recipients else {})}
+def route(to: str, *recipients: str, **settings: object) -> Fact:
+    return {"upstream": to, **({"recipients": list(recipients)} if recipients else {}), **settings}
 
 
 class RelayProcess:
