@@ -111,7 +111,8 @@ class MemoryStore:
 
     def _insert(self, news: Sequence[NewMessage]) -> None:
         """All or nothing."""
-        ids = [new.message.queue_id for new in news]
+        reports = [report for new in news for s in new.settlements for report in s.reports]
+        ids = [new.message.queue_id for new in (*news, *reports)]
         if len(set(ids)) != len(ids) or not self._kept.keys().isdisjoint(ids):
             raise StoreFailed(f"a queue id is taken: {', '.join(ids)}")
         made = [_kept(new) for new in news]
