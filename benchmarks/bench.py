@@ -116,18 +116,20 @@ def _print_tables(loads: list[Workload], results: Results) -> None:
         for name, figures in medians.items():
             cpu = f"{figures.cpu:.3f}" if figures.cpu else "-"
             table.add_row(name, f"{figures.accepted:,.0f}", f"{figures.relayed:,.0f}", cpu)
-        if {"relay", "Postfix"} <= medians.keys():
+        peers = [name for name in ("Postfix", "limit") if name in medians]
+        for name in [name for name in medians if name not in ("Postfix", "limit")]:
             table.add_section()
-            table.add_row(*_ratio(medians["relay"], medians["Postfix"]))
+            for peer in peers:
+                table.add_row(*_ratio(name, medians[name], peer, medians[peer]))
         console.print(table)
 
 
-def _ratio(ours: Figures, theirs: Figures) -> tuple[str, ...]:
+def _ratio(name: str, ours: Figures, peer: str, theirs: Figures) -> tuple[str, ...]:
     return (
-        "relay / Postfix",
+        f"{name} / {peer}",
         f"{ours.accepted / theirs.accepted:.2f}",
         f"{ours.relayed / theirs.relayed:.2f}",
-        f"{ours.cpu / theirs.cpu:.2f}",
+        f"{ours.cpu / theirs.cpu:.2f}" if theirs.cpu else "-",
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.interop.peers import TUNED, Postfix
-from tests.process.relay_process import RelayProcess, upstream
+from tests.process.relay_process import RelayProcess, route, upstream
 
 
 class System(Protocol):
@@ -25,8 +25,12 @@ class System(Protocol):
 class TheRelay:
     """This relay, with the settings it ships with, log and synced queue included."""
 
+    delivery = "store"
+
     def __init__(self, sink: int, folder: Path) -> None:
-        self._relay = RelayProcess([upstream("sink", sink)], parent=folder)
+        self._relay = RelayProcess(
+            [upstream("sink", sink)], [route("sink", delivery=self.delivery)], parent=folder
+        )
         self.port = self._relay.port
 
     @property
@@ -38,6 +42,12 @@ class TheRelay:
 
     def clean_up(self) -> None:
         self._relay.clean_up()
+
+
+class TheHybridRelay(TheRelay):
+    """The same: disk only when needed."""
+
+    delivery = "hybrid"
 
 
 class ThePostfix:
@@ -75,6 +85,7 @@ class Nothing:
 
 SYSTEMS: dict[str, Callable[[int, Path], System]] = {
     "relay": TheRelay,
+    "hybrid": TheHybridRelay,
     "Postfix": ThePostfix,
     "limit": Nothing,
 }
