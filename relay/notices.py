@@ -75,6 +75,7 @@ class Rejected:
     reply: str
     recipient: str = ""
     queue_id: str = ""
+    why: str = ""  # what the client was not told
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from relay.config.reading import Config, ConfigError, load
 from relay.config.schema import Listener
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
+from relay.inbound.passage import Passages
 from relay.inbound.policy import Policy
 from relay.notices import Alarm, Started, Stopped
 from relay.observe.fan import fan_out
@@ -138,9 +139,29 @@ class RelayService(Service):
             self._clock,
         )
         factory = InboundFactory(
-            listener, config.hostname, policy, intake, self._observe, self._next_session
+            listener,
+            config.hostname,
+            policy,
+            intake,
+            self._observe,
+            self._next_session,
+            self._passages(listener.name, intake),
         )
         return InboundListener(listener, factory, cast(IReactorTCP, self._reactor))
+
+    def _passages(self, listener: str, intake: Intake) -> Passages | None:
+        """None where the listener's mail is never proxied."""
+        upstreams = self._routes.proxied(listener)
+        if not upstreams:
+            return None
+        return Passages(
+            self._delivery,
+            intake,
+            upstreams,
+            lambda reverse_path: self._routes.sole(reverse_path, listener),
+            self._is_held,
+            self._observe,
+        )
 
     # --- what the parts ask -------------------------------------------------------------------
 
@@ -168,6 +189,10 @@ class RelayService(Service):
             "hosts": self._delivery.status(),
             "has_space": self._has_space(),
         }
+
+    def _is_held(self, upstream: str) -> bool:
+        lane = self._manager.lane(upstream)
+        return lane is not None and lane.is_held
 
     def _has_space(self) -> bool:
         return self._space is None or self._space.has_space()
@@ -210,6 +235,8 @@ class RelayService(Service):
             lambda why: _log.failure("waiting mail was not routed again", why)
         )
         self._open_control()
+        for upstream in {r.upstream for r in self._config.routes if r.is_proxied}:
+            self._delivery.learn(upstream)
         for listener in self._listeners:
             listener.serve()
             _log.info("listening: {listener!r}", listener=listener)

@@ -27,6 +27,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_no_listener(raw),
         *_routes_to_nowhere(raw),
         *_warning_after_expiry(raw),
+        *_proxied_lmtp(raw),
     ]
 
 
@@ -112,6 +113,19 @@ def _warning_after_expiry(raw: Raw) -> Iterator[str]:
             f"queue.warn_after: {warn_text!r} is not before expire_after ({expire_text!r}), so "
             'nobody would be warned; shorten it or write "never"'
         )
+
+
+def _proxied_lmtp(raw: Raw) -> Iterator[str]:
+    """LMTP answers for each recipient after the content; an SMTP client hears one reply."""
+    lmtp = {
+        str(table.get("name"))
+        for _, table in _tables(raw, "upstream")
+        if isinstance(hosts := table.get("hosts"), tuple)
+        and any(str(host).startswith("lmtp:") for host in hosts)
+    }
+    for path, route in _tables(raw, "route"):
+        if route.get("delivery") == "proxy" and str(route.get("upstream")) in lmtp:
+            yield f"{path}.delivery: 'proxy' cannot go to lmtp:// hosts; write 'store' or 'hybrid'"
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:

@@ -211,13 +211,25 @@ class Route(Table):
         "store",
         'What the client\'s 250 means. "store": the message is on disk. "hybrid": it is tried '
         "upstream while the client waits; 250 where it was accepted there, and nothing is written; "
-        "a refusal of all recipients goes to the client; else it is on disk.",
+        "a refusal of all recipients goes to the client; else it is on disk. "
+        '"proxy": the upstream\'s own replies, recipient by recipient; nothing is ever stored, and '
+        "where no upstream can be reached the client is told 451.",
     )
     hybrid_wait: Wait = _key(
         "30s",
         "How long a client waits for the upstream in hybrid delivery; then the message is stored, "
         "and the attempt goes on.",
     )
+
+    proxy_wait: Wait = _key(
+        "30s",
+        "How long a client waits for a free session with the upstream in proxy delivery; then it "
+        "is answered 451 4.4.5.",
+    )
+
+    @property
+    def is_proxied(self) -> bool:
+        return self.delivery == "proxy"
 
     @property
     def client_waits(self) -> float | None:

@@ -197,12 +197,8 @@ def _store(text: str, folder: Path) -> str:
 
 
 def _delivery(text: str) -> str:
-    if text == "proxy":
-        raise ValueError(
-            "'proxy' delivery is not available in this version; write 'store' or 'hybrid'"
-        )
-    if text not in ("store", "hybrid"):
-        raise ValueError(f"{text!r} is not a delivery; write 'store' or 'hybrid'")
+    if text not in ("store", "hybrid", "proxy"):
+        raise ValueError(f"{text!r} is not a delivery; write 'store', 'hybrid' or 'proxy'")
     return text
 
 
@@ -239,4 +235,4 @@ UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]
 LogFile = Annotated[Path | Literal["-"], _read(_log_file, in_folder=True)]
 StoreUrl = Annotated[str, _read(_store, in_folder=True)]
-Delivery = Annotated[Literal["store", "hybrid"], _read(_delivery)]
+Delivery = Annotated[Literal["store", "hybrid", "proxy"], _read(_delivery)]

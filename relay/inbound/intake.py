@@ -13,13 +13,12 @@ from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.config.schema import Route
+from relay.inbound.heading import Heading
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
-from relay.mail.trace import message_id_of, received_count, received_field
+from relay.mail.trace import received_field
 from relay.queue.store import IContentWriter, Message, StoreFailed
-
-MAX_HEADER_LOOKED_AT = 64 * 1024
-"""Octets of content kept to count Received fields in: trace fields stand first (RFC 5321 4.4)."""
 
 LOOPS = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
 STORE_TROUBLE = reply(451, "4.3.0", "Local trouble, try again later")
@@ -72,19 +71,32 @@ class Transaction:
     envid: str = ""
     recipients: list[Recipient] = field(default_factory=list)
     lanes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    route: Route | None = None  # of the first accepted recipient
     client_waits: float | None = None  # hybrid: seconds; None: its 250 waits for the store alone
+    size: int = 0  # announced, 0: not
 
-    def add(
-        self, forward_path: str, notify: str, orcpt: str, lane: str, client_waits: float | None
-    ) -> None:
+    def recipient(self, forward_path: str, notify: str, orcpt: str) -> Recipient:
+        """One that may be added."""
+        return Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
+
+    def add(self, recipient: Recipient, route: Route) -> None:
         """One more accepted recipient. Hybrid beside store is store."""
-        if self.recipients and self.client_waits is not None and client_waits is not None:
-            self.client_waits = min(self.client_waits, client_waits)
-        else:
-            self.client_waits = None if self.recipients else client_waits
-        recipient = Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
+        if self.route is None:
+            self.route = route
+            self.client_waits = route.client_waits
+        elif self.client_waits is not None:
+            waits = route.client_waits
+            self.client_waits = None if waits is None else min(self.client_waits, waits)
         self.recipients.append(recipient)
+        lane = route.upstream
         self.lanes[lane] = (*self.lanes.get(lane, ()), recipient.id)
+
+    def fits(self, route: Route) -> bool:
+        """A proxied recipient has the transaction to itself and its upstream."""
+        first = self.route
+        if first is None or not (first.is_proxied or route.is_proxied):
+            return True
+        return first.is_proxied and route.is_proxied and first.upstream == route.upstream
 
     def envelope(self) -> Envelope:
         return Envelope(
@@ -100,24 +112,18 @@ class Transaction:
 class Receiving:
     """One message on its way in: `write`, then `finish` or `discard`, each once."""
 
-    __slots__ = ("_header", "_intake", "_is_in_header", "_trial", "_writer", "queue_id")
+    __slots__ = ("_heading", "_intake", "_trial", "_writer", "queue_id")
 
     def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
         self._intake = intake
         self._writer = writer
-        self._header = bytearray()
-        self._is_in_header = True
+        self._heading = Heading()
         self._trial: Trial | None = None
         self.queue_id = queue_id
 
     def write(self, octets: bytes) -> None:
         self._writer.write(octets)
-        if self._is_in_header:
-            header = self._header
-            before = max(0, len(header) - 3)  # the empty line may come in pieces
-            header += octets
-            is_over = header.find(b"\r\n\r\n", before) >= 0
-            self._is_in_header = not is_over and len(header) < MAX_HEADER_LOOKED_AT
+        self._heading.add(octets)
 
     def discard(self) -> None:
         self._writer.discard()
@@ -126,9 +132,8 @@ class Receiving:
         self, transaction: Transaction, origin: Origin, answer: Callable[[Reply], None]
     ) -> None:
         """Commit, then answer 250; or answer why not. `answer` is called exactly once."""
-        header = bytes(self._header)
         intake = self._intake
-        if received_count(header) > intake.max_received:
+        if self._heading.received_count > intake.max_received:
             self._writer.discard()
             answer(LOOPS)
             return
@@ -139,7 +144,7 @@ class Receiving:
             self._writer.finish(),
             intake.clock.seconds(),
         )
-        message_id, lanes = message_id_of(header), transaction.lanes
+        message_id, lanes = self._heading.message_id, transaction.lanes
         if transaction.client_waits is not None:
             self._trial = intake.trier.accept(
                 message, lanes, message_id, transaction.client_waits, self._writer.discard
@@ -187,7 +192,7 @@ class Intake:
         self.trier = trier
         self.clock = clock
         self._new_content = new_content
-        self._next_id = next_id
+        self.next_id = next_id
         self._has_space = has_space
 
     def trouble(self) -> Reply | None:
@@ -202,19 +207,23 @@ class Intake:
         self, transaction: Transaction, origin: Origin, protocol: str, producer: IPushProducer
     ) -> Receiving:
         """`protocol` as in the trace field: "ESMTP", "SMTP" ... (RFC 3848)."""
-        queue_id = self._next_id()
+        queue_id = self.next_id()
         writer = self._new_content(queue_id)
         writer.registerProducer(producer)
-        recipients = transaction.recipients
-        writer.write(
-            received_field(
-                hostname=self.hostname,
-                helo=origin.helo,
-                client=origin.client,
-                protocol=protocol,
-                queue_id=queue_id,
-                at=self.clock.seconds(),
-                for_recipient=recipients[0].forward_path if len(recipients) == 1 else "",
-            )
-        )
+        writer.write(self.trace_field(transaction, origin, protocol, queue_id))
         return Receiving(self, queue_id, writer)
+
+    def trace_field(
+        self, transaction: Transaction, origin: Origin, protocol: str, queue_id: str
+    ) -> bytes:
+        """What goes before the content (RFC 5321 4.4)."""
+        recipients = transaction.recipients
+        return received_field(
+            hostname=self.hostname,
+            helo=origin.helo,
+            client=origin.client,
+            protocol=protocol,
+            queue_id=queue_id,
+            at=self.clock.seconds(),
+            for_recipient=recipients[0].forward_path if len(recipients) == 1 else "",
+        )

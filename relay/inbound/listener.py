@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 from relay.config.schema import Listener
 from relay.inbound.intake import Intake
+from relay.inbound.passage import Passages
 from relay.inbound.policy import Policy
 from relay.inbound.protocol import InboundProtocol, client_of
 from relay.mail.reply import Reply, reply
@@ -53,7 +54,9 @@ class InboundFactory(ServerFactory):
         intake: Intake,
         observe: Observer,
         next_session: Callable[[], str],
+        passages: Passages | None = None,
     ) -> None:
+        self._passages = passages
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -89,6 +92,7 @@ class InboundFactory(ServerFactory):
             config.idle_timeout,
             config.max_errors,
             self._ended,
+            self._passages,
         )
         self._sessions.add(session)
         self._per_client[host] += 1

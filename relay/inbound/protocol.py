@@ -12,11 +12,13 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.config.schema import Route
 from relay.deadline import Deadline
 from relay.inbound.intake import Intake, Receiving, Transaction
+from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
-from relay.mail.envelope import Origin
+from relay.mail.envelope import Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.notices import Connected, Disconnected, Observer, Rejected
 from relay.smtp.events import (
@@ -46,6 +48,7 @@ LAST_WORD_TIMEOUT = 30.0
 
 OK = reply(250, "2.0.0", "OK")
 SENDER_OK = reply(250, "2.1.0", "Sender OK")
+SEPARATELY = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
 GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 BYE = reply(221, "2.0.0", "Bye")
@@ -71,6 +74,7 @@ class InboundProtocol(Protocol):
         idle_timeout: float,
         max_errors: int,
         ended: Callable[["InboundProtocol"], None],
+        passages: Passages | None,
     ) -> None:
         self._engine = engine
         self._policy = policy
@@ -81,9 +85,11 @@ class InboundProtocol(Protocol):
         self._idle_timeout = idle_timeout
         self._max_errors = self._errors_left = max_errors
         self._ended = ended
+        self._passages = passages  # None: nothing is proxied
+        self._passage: Passage | None = None
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
-        self._receiving: Receiving | None = None
+        self._receiving: Receiving | Passing | None = None
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
@@ -137,6 +143,8 @@ class InboundProtocol(Protocol):
         self._drop_content()
         if self._receiving is not None:
             self._receiving.client_left()
+        if self._passage is not None:
+            self._passage.close()
         why = self._reason or reason.getErrorMessage()
         self._observe(
             Disconnected(
@@ -213,40 +221,69 @@ class InboundProtocol(Protocol):
         self._end_transaction()
         origin = self._origin
         self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
+        if self._passages is not None:
+            return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()
 
-    def _mail(self, event: Mail) -> Reply:
+    def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
             return self._leave_now()
+        transaction = Transaction(
+            event.reverse_path, event.body, event.smtputf8, event.ret, event.envid, size=event.size
+        )
+        if self._passages is not None:
+            route = self._passages.sole_route(event.reverse_path)
+            if route is not None and route.is_proxied:
+                self._transaction = transaction
+                self._is_waiting = True
+                self._way_through().mail(transaction, route, self._mail_passed)
+                return None
         trouble = self._intake.trouble()
         if trouble is not None:
             return self._rejected("MAIL", trouble)
-        self._transaction = Transaction(
-            event.reverse_path, event.body, event.smtputf8, event.ret, event.envid
-        )
+        self._transaction = transaction
         return SENDER_OK
 
-    def _rcpt(self, event: Rcpt) -> Reply:
+    def _rcpt(self, event: Rcpt) -> Reply | None:
         transaction = cast(Transaction, self._transaction)
         refusal, forward_path, route = self._policy.judge(
             self._is_trusted, transaction.reverse_path, event.forward_path
         )
         if route is None:
             return self._rejected("RCPT", cast(Reply, refusal), event.forward_path)
-        transaction.add(forward_path, event.notify, event.orcpt, route.upstream, route.client_waits)
+        recipient = transaction.recipient(forward_path, event.notify, event.orcpt)
+        if not transaction.fits(route):
+            return self._rejected("RCPT", SEPARATELY, event.forward_path)
+        if route.is_proxied:
+            self._is_waiting = True
+            self._way_through().rcpt(
+                transaction,
+                recipient,
+                route,
+                lambda answer: self._rcpt_passed(answer, recipient, route),
+            )
+            return None
+        transaction.add(recipient, route)
         return RECIPIENT_OK
 
-    def _content_begin(self, event: ContentBegin) -> Reply:
+    def _content_begin(self, event: ContentBegin) -> Reply | None:
+        transaction = cast(Transaction, self._transaction)
+        if transaction.route is not None and transaction.route.is_proxied:
+            self._begin_passing(transaction, is_chunked=event.is_chunked)
+            return None
         trouble = self._intake.trouble()
         if trouble is not None:
             return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
-        transaction = cast(Transaction, self._transaction)
-        protocol = "ESMTP" if self._engine.is_extended else "SMTP"
-        if transaction.smtputf8:
-            protocol = "UTF8SMTP"  # RFC 6531 4.3
         brake = Brake(self._reading)
+        protocol = self._protocol_of(transaction)
         self._receiving = self._intake.begin(transaction, self._origin, protocol, brake)
         return GO_ON
+
+    def _protocol_of(self, transaction: Transaction) -> str:
+        """As the trace field tells it (RFC 3848, RFC 6531 4.3)."""
+        if transaction.smtputf8:
+            return "UTF8SMTP"
+        return "ESMTP" if self._engine.is_extended else "SMTP"
 
     def _content_chunk(self, event: ContentChunk) -> None:
         if self._receiving is not None:
@@ -268,23 +305,78 @@ class InboundProtocol(Protocol):
 
     def _finished(self, answer: Reply) -> None:
         """The message is committed, or refused; the client may be gone by now."""
-        receiving = cast(Receiving, self._receiving)
+        queue_id = cast("Receiving | Passing", self._receiving).queue_id
         self._receiving = None
         self._transaction = None
-        self._is_waiting = False
-        if answer.code == 250:
+        if answer.code < 300:
             self._transactions += 1
             self._errors_left = self._max_errors
+            self._resume(answer)
         else:
-            self._rejected("DATA", answer, queue_id=receiving.queue_id)
-        if self._is_closing:
-            return
+            self._resume_rejected("DATA", answer, queue_id=queue_id)
+
+    # --- answers that were waited for ---------------------------------------------------------
+
+    def _resume(self, answer: Reply) -> None:
+        """The answer is there; the client may be gone."""
+        self._is_waiting = False
+        if not self._is_closing:
+            self._say(answer)
+
+    def _say(self, answer: Reply) -> None:
         self._deadline.set(self._idle_timeout)
         self._out.append(self._engine.reply(answer))
-        if self._is_leaving:
+        if self._is_leaving and self._receiving is None:
             self._out.append(reply_octets(self._leave_now()))
         if not self._is_running:  # else the loop that we are in goes on, and replies keep order
             self._run()
+
+    def _resume_rejected(
+        self, command: str, answer: Reply, recipient: str = "", queue_id: str = ""
+    ) -> None:
+        self._is_waiting = False
+        is_gone = self._is_closing
+        why = "" if self._passage is None else self._passage.trouble
+        answer = self._rejected(command, answer, recipient, queue_id, why)
+        if not is_gone:
+            self._say(answer)
+
+    def _way_through(self) -> Passage:
+        if self._passage is None:
+            self._passage = Passage(cast(Passages, self._passages))
+        return self._passage
+
+    def _mail_passed(self, answer: Reply) -> None:
+        if answer.code < 300:
+            self._resume(answer)
+        else:
+            self._transaction = None
+            self._resume_rejected("MAIL", answer)
+
+    def _rcpt_passed(self, answer: Reply, recipient: Recipient, route: Route) -> None:
+        if answer.code < 300:
+            cast(Transaction, self._transaction).add(recipient, route)
+            self._resume(answer)
+        else:
+            self._resume_rejected("RCPT", answer, recipient.forward_path)
+
+    def _begin_passing(self, transaction: Transaction, *, is_chunked: bool) -> None:
+        self._is_waiting = True
+        self._way_through().begin(
+            transaction,
+            self._origin,
+            self._protocol_of(transaction),
+            Brake(self._reading),
+            self._passing_begun,
+            is_chunked=is_chunked,
+        )
+
+    def _passing_begun(self, answer: Reply, passing: Passing | None) -> None:
+        self._receiving = passing
+        if passing is not None:
+            self._resume(answer)
+        else:
+            self._resume_rejected("DATA", answer)
 
     def _answered(self, event: Answered) -> Reply:
         if event.resets:
@@ -317,7 +409,12 @@ class InboundProtocol(Protocol):
     # --- endings ------------------------------------------------------------------------------
 
     def _rejected(
-        self, command: str, refusal: Reply, recipient: str = "", queue_id: str = ""
+        self,
+        command: str,
+        refusal: Reply,
+        recipient: str = "",
+        queue_id: str = "",
+        why: str = "",
     ) -> Reply:
         """Tell the log; a client with too many errors is shown the door instead."""
         origin = self._origin
@@ -331,6 +428,7 @@ class InboundProtocol(Protocol):
                 str(refusal),
                 recipient,
                 queue_id,
+                why,
             )
         )
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
@@ -347,6 +445,8 @@ class InboundProtocol(Protocol):
     def _end_transaction(self) -> None:
         self._drop_content()
         self._transaction = None
+        if self._passage is not None:
+            self._passage.end_transaction()
 
     def _drop_content(self) -> None:
         """Content that is not being committed is forgotten; a commit under way goes on."""

@@ -112,6 +112,7 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         command=notice.command,
         reply=notice.reply,
         recipient=notice.recipient,
+        why=notice.why,
     )
 
 

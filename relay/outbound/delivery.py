@@ -17,6 +17,8 @@ from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
+from relay.outbound.line import Line
+from relay.outbound.protocol import UpstreamSession
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -29,6 +31,7 @@ class UpstreamHop:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
+        self.idle_timeout = upstream.idle_timeout
         self.memory = HostMemory(len(upstream.hosts))
         self.factories: Sequence[QueuedClientFactory] = tuple(
             QueuedClientFactory(upstream, host, hostname, self, reactor) for host in upstream.hosts
@@ -41,6 +44,13 @@ class UpstreamHop:
         if len(factories) == 1:
             return factories
         return [factories[n] for n in self.memory.order(self._reactor.seconds())]
+
+    def extensions(self) -> Mapping[str, str]:
+        """What each of its hosts offered when last asked; nothing before one was."""
+        known = [f.extensions for f in self.factories if f.extensions is not None]
+        if not known:
+            return {}
+        return {word: known[0][word] for word in known[0] if all(word in each for each in known)}
 
     def host_failed(self, factory: QueuedClientFactory) -> None:
         self.memory.failed(self.factories.index(factory), self._reactor.seconds())
@@ -64,6 +74,16 @@ class UpstreamHop:
 
     def __repr__(self) -> str:
         return f"<UpstreamHop {self.name} {self.memory!r}>"
+
+
+class _Question:
+    """A session was opened, and that is all."""
+
+    def start(self, session: UpstreamSession) -> bool:
+        return False
+
+    def site_failed(self, reply: Reply, label: str) -> None:
+        """It will be known once mail gets there."""
 
 
 class Delivery:
@@ -99,6 +119,18 @@ class Delivery:
 
         RunningAttempt(hop, envelope, content, finished).begin()
         return done
+
+    def line(self, upstream: str) -> Line:
+        """A line for one client's session; the upstream must be one of the config."""
+        return Line(self._hops[upstream], self._reactor)
+
+    def extensions(self, upstream: str) -> Mapping[str, str]:
+        """Upper-case keyword -> parameters, as far as they are known."""
+        return self._hops[upstream].extensions()
+
+    def learn(self, upstream: str) -> None:
+        """Open a session, to know what it offers before the first client asks."""
+        self._hops[upstream].factories[0].submit(_Question())
 
     def forget_trouble(self, lane: str) -> None:
         """Try hosts that failed lately, too: an operator wants it."""

@@ -5,6 +5,7 @@ site's trouble, exactly once. Knows nothing of messages; who queues here bounds 
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
@@ -23,6 +24,9 @@ addresses is noticed, and a slow one of several does not keep its share for ever
 
 TICK = 0.5
 """Seconds between looks at the sessions' deadlines: one timer for all of them."""
+
+
+_LIVING = (State.IDLE, State.BUSY, State.LENT)
 
 
 class Pending(Protocol):
@@ -70,10 +74,13 @@ class QueuedClientFactory:
         self._needing_fresh: deque[Pending] = deque()
         self._sessions: set[UpstreamSession] = set()
         self._idle: list[UpstreamSession] = []
+        self._resting: dict[UpstreamSession, None] = {}  # lent and unused, the oldest first
         self._openings: set[Opening] = set()
         self._tick_call: IDelayedCall | None = None
         self._is_pumping = False
         self._is_leaving = False
+        self.extensions: Mapping[str, str] | None = None  # as last offered; None: never asked
+        self.connect_within = upstream.timeouts.connect
 
     # --- what is asked of it ------------------------------------------------------------------
 
@@ -89,6 +96,13 @@ class QueuedClientFactory:
         """The same, on a session that nothing was sent on before."""
         self._needing_fresh.append(pending)
         self._pump()
+
+    def withdraw(self, pending: Pending) -> None:
+        """It does not want a session any more. Harmless where it has one."""
+        for queue in (self._waiting, self._needing_fresh):
+            if pending in queue:
+                queue.remove(pending)
+        self._check_empty()
 
     def site_broke(self) -> None:
         """A transaction found that the host does not keep a session up."""
@@ -147,6 +161,8 @@ class QueuedClientFactory:
                     self._start(self._idle.pop(), self._waiting.popleft())
                 elif move is Move.OPEN:
                     self._open()
+                elif move is Move.RECALL:
+                    next(iter(self._resting)).recall()
                 else:
                     self._idle[0].leave()
         finally:
@@ -157,6 +173,7 @@ class QueuedClientFactory:
             waiting=len(self._waiting),
             needing_fresh=len(self._needing_fresh),
             idle=len(self._idle),
+            resting=len(self._resting),
             opening=len(self._openings),
             sessions=self._connections(),
             window=self._window.size,
@@ -169,7 +186,7 @@ class QueuedClientFactory:
 
     def _living(self) -> int:
         """Sessions that carry mail or could."""
-        return sum(1 for s in self._sessions if s.state is State.IDLE or s.state is State.BUSY)
+        return sum(1 for s in self._sessions if s.state in _LIVING)
 
     def _start(self, session: UpstreamSession, pending: Pending) -> None:
         if not pending.start(session) and session.state is State.IDLE:
@@ -216,6 +233,7 @@ class QueuedClientFactory:
 
     def session_opened(self, session: UpstreamSession) -> None:
         self._forget_opening(session)
+        self.extensions = session.engine.extensions
         self._window.session_opened()
         self._owner.host_answered(self)
         if self._needing_fresh:
@@ -246,9 +264,17 @@ class QueuedClientFactory:
         self._pump()
         self._check_empty()
 
+    def session_resting(self, session: UpstreamSession, is_resting: bool) -> None:
+        if is_resting:
+            self._resting[session] = None
+            self._pump()
+        else:
+            self._resting.pop(session, None)
+
     def session_free(self, session: UpstreamSession) -> None:
+        self._resting.pop(session, None)
         self._window.transaction_done()
-        if self._is_worn(session):
+        if self.is_worn(session):
             session.leave()
         elif self._waiting:
             self._start(session, self._waiting.popleft())
@@ -258,6 +284,7 @@ class QueuedClientFactory:
             self._rest(session)
 
     def session_spent(self, session: UpstreamSession) -> None:
+        self._resting.pop(session, None)
         if session in self._idle:
             self._idle.remove(session)
 
@@ -272,7 +299,7 @@ class QueuedClientFactory:
     def _forget_opening(self, session: UpstreamSession) -> None:
         self._openings = {o for o in self._openings if o.session is not session}
 
-    def _is_worn(self, session: UpstreamSession) -> bool:
+    def is_worn(self, session: UpstreamSession) -> bool:
         """It has carried what it may (our limit, or the host's: RFC 9422), or is too old."""
         for most in (self._upstream.max_messages_per_connection, session.engine.max_transactions):
             if most and session.transactions >= most:

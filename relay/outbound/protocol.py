@@ -55,6 +55,22 @@ class Job(Protocol):
         """Called exactly once after `run`. `broken`: the session ended before its time."""
 
 
+class Tenant(Protocol):
+    """Whoever a session is lent to: it gives the engine its requests itself, step by step."""
+
+    def replied(self, event: Replied) -> None:
+        """The reply to what was asked."""
+
+    def may_go_on(self) -> None:
+        """More content may be sent."""
+
+    def broke(self, broken: Broken) -> None:
+        """The session ended; it is no longer lent."""
+
+    def recalled(self) -> None:
+        """It was unused for too long; it is no longer lent."""
+
+
 class Owner(Protocol):
     """Whoever keeps the sessions of a host."""
 
@@ -73,11 +89,18 @@ class Owner(Protocol):
     def session_gone(self, session: "UpstreamSession") -> None:
         """The connection is no more."""
 
+    def session_resting(self, session: "UpstreamSession", is_resting: bool) -> None:
+        """It is lent, and its tenant does not use it now, or does again."""
+
+    def is_worn(self, session: "UpstreamSession") -> bool:
+        """It is to take no further transaction."""
+
 
 class State(Enum):
     OPENING = "opening"
     IDLE = "idle"
     BUSY = "busy"
+    LENT = "lent"
     CLOSING = "closing"  # QUIT was sent, or an abort is under way
 
 
@@ -106,6 +129,7 @@ class UpstreamSession(protocol.Protocol):
         self._is_lmtp = is_lmtp
         self._step = "greeting"
         self._job: Job | None = None
+        self._tenant: Tenant | None = None
         self._answers = Answers(0)
         self._content: Content | None = None
         self._is_chunked = False
@@ -156,6 +180,8 @@ class UpstreamSession(protocol.Protocol):
             return
         if self.state is State.IDLE:
             self.leave()
+        elif self._step == "idle":
+            self.recall()
         else:
             text = f"no answer for {self._timeouts[self._step]:g} s {_AT[self._step]}"
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
@@ -186,8 +212,11 @@ class UpstreamSession(protocol.Protocol):
             self._owner.session_not_opened(self, reply)
         elif was is not State.CLOSING:
             self._owner.session_spent(self)
+        tenant, self._tenant = self._tenant, None
         if job is not None:
             job.answered(self, self._answers, Broken(cause, reply))
+        if tenant is not None:
+            tenant.broke(Broken(cause, reply))
 
     def _abort_connection(self) -> None:
         self.deadline = NEVER
@@ -259,6 +288,58 @@ class UpstreamSession(protocol.Protocol):
         if job is not None:
             job.answered(self, answers, None)
 
+    # --- lent ---------------------------------------------------------------------------------
+
+    def lend(self, tenant: Tenant) -> None:
+        """The session, which must be idle, is the tenant's until `give_back`."""
+        self.state = State.LENT
+        self._tenant = tenant
+
+    def give_back(self) -> None:
+        """With nothing under way; a transaction that was not finished is reset by the next."""
+        self._tenant = None
+        if self.engine.is_idle:
+            self.state = State.IDLE
+            self._owner.session_free(self)
+        else:
+            self.leave()
+
+    def ask(self, step: str) -> None:
+        """Send what the tenant gave the engine, and keep the time of that step."""
+        if self._step == "idle":
+            self._owner.session_resting(self, False)
+        self._await(step)
+        octets = self.engine.data_to_send()
+        if octets:
+            self._write(octets)
+
+    def rest(self, seconds: float) -> None:
+        """The tenant has nothing to do now; after so long, or when needed, it is taken back."""
+        self.wait_idle(seconds)
+        self._owner.session_resting(self, True)
+
+    def send(self, octets: bytes, step: str) -> None:
+        """Content, as the engine encoded it."""
+        self._await(step)
+        self._write(octets)
+
+    @property
+    def is_worn(self) -> bool:
+        return self._owner.is_worn(self)
+
+    def _lent(self) -> None:
+        if self._last_word is not None:
+            self._end(Cause.HOST, self._last_word)
+        elif self._tenant is not None and self.engine.is_ready_for_content:
+            self._tenant.may_go_on()
+
+    def recall(self) -> None:
+        """Take it back from a tenant that does not use it now."""
+        tenant, self._tenant = self._tenant, None
+        if tenant is not None:
+            tenant.recalled()
+        self.give_back()
+
     def _closing(self) -> None:
         """The answer to QUIT."""
         cast(ITCPTransport, self.transport).loseConnection()
@@ -267,6 +348,7 @@ class UpstreamSession(protocol.Protocol):
         State.OPENING: _opening,
         State.IDLE: leave,  # whatever was said to nobody, it is typically 421
         State.BUSY: _busy,
+        State.LENT: _lent,
         State.CLOSING: _closing,
     }
 
@@ -338,6 +420,9 @@ class UpstreamSession(protocol.Protocol):
             self._last_word = reply
             if command != "DOT":
                 return
+        if self._tenant is not None:
+            self._tenant.replied(event)
+            return
         step = answers.take(command, reply, event.recipient_id)
         if step:
             self._step = step

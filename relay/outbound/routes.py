@@ -39,6 +39,25 @@ class Routes:
         remembered[key] = route
         return route
 
+    def sole(self, reverse_path: str, listener: str) -> Route | None:
+        """The route that each recipient takes whom any takes, whoever he is; None: it depends."""
+        possible = [
+            route
+            for _, senders, listeners, route in self._tests
+            if (not listeners or listener in listeners) and _match(senders, reverse_path)
+        ]
+        first = possible[0] if possible else None
+        is_sole = all((r.upstream, r.delivery) == _way(first) for r in possible)
+        return first if is_sole else None
+
+    def proxied(self, listener: str) -> frozenset[str]:
+        """The upstreams that mail of the listener may be passed to."""
+        return frozenset(
+            route.upstream
+            for _, _, listeners, route in self._tests
+            if route.is_proxied and (not listeners or listener in listeners)
+        )
+
     def _first(self, forward_path: str, reverse_path: str, listener: str | None) -> Route | None:
         for recipients, senders, listeners, route in self._tests:
             if listeners and listener and listener not in listeners:
@@ -49,6 +68,10 @@ class Routes:
 
     def __repr__(self) -> str:
         return f"<Routes {len(self._tests)}>"
+
+
+def _way(route: Route | None) -> tuple[str, str] | None:
+    return None if route is None else (route.upstream, route.delivery)
 
 
 def _globs(patterns: Sequence[str]) -> tuple[AddressGlob, ...]:

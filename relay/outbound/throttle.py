@@ -57,15 +57,24 @@ class Move(Enum):
     REUSE = "give a transaction to an idle session"
     OPEN = "open a session"
     CLOSE = "close an idle session, to make room for a fresh one"
+    RECALL = "take back a session that is lent and unused"
     WAIT = "nothing: all that may be done is under way"
 
 
 def next_move(
-    *, waiting: int, needing_fresh: int, idle: int, opening: int, sessions: int, window: int
+    *,
+    waiting: int,
+    needing_fresh: int,
+    idle: int,
+    resting: int,
+    opening: int,
+    sessions: int,
+    window: int,
 ) -> Move:
     """`waiting` transactions take any session, `needing_fresh` only a new one.
 
-    `sessions` counts all connections: idle, opening, busy and closing.
+    `sessions` counts all connections: idle, opening, busy, lent and closing; `resting` are lent
+    ones that are unused.
     """
     if waiting and idle:
         return Move.REUSE
@@ -73,4 +82,6 @@ def next_move(
         return Move.WAIT
     if sessions < window:
         return Move.OPEN
-    return Move.CLOSE if idle else Move.WAIT
+    if idle:
+        return Move.CLOSE
+    return Move.RECALL if resting else Move.WAIT

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import NoReturn
 
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.smtp.content import ContentEncoder
 from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, State, next_state
@@ -294,6 +294,9 @@ class ClientEngine(Offers):
         self._is_chunked = is_chunked
         self._rcpts_owed = len(envelope.recipients)
         self._accepted = []
+        self._give(commands)
+
+    def _give(self, commands: list[_Command]) -> None:
         self._phase = _BUSY
         if self.offers_pipelining:  # RFC 2920: the whole envelope at once
             self._awaited.extend([(command, id_) for command, id_, _ in commands])
@@ -302,24 +305,64 @@ class ClientEngine(Offers):
             self._held_back.extend(commands)
             self._go_on()
 
+    # A transaction step by step: `mail`, `rcpt` as often as needed, then `data` or `chunks`, each
+    # once the one before was answered. Given up half-way, the next one begins with RSET.
+
+    def mail(self, envelope: Envelope, size: int) -> None:
+        """The envelope's recipients do not matter. `size` and needs as for `begin`."""
+        self._require(self.is_idle, "mail")
+        commands = self._mail_commands(envelope, size)
+        self._require_ascii(commands, envelope.smtputf8)
+        self._is_chunked = False
+        self._rcpts_owed = 0
+        self._accepted = []
+        self._give(commands)
+
+    def rcpt(self, recipient: Recipient, *, smtputf8: bool) -> None:
+        """`smtputf8`: said with MAIL."""
+        is_open = self._state is State.MAIL or self._state is State.RCPT
+        self._require(self.is_idle and is_open, "rcpt")
+        command = self._rcpt_command(recipient)
+        self._require_ascii([command], smtputf8)
+        self._rcpts_owed = 1
+        self._give([command])
+
+    def data(self) -> None:
+        self._require(self.is_idle and self._state is State.RCPT, "data")
+        self._give([("DATA", None, b"DATA\r\n")])
+
+    def chunks(self) -> None:
+        """The content goes by BDAT, with nothing to be answered first."""
+        is_in_turn = self.is_idle and self._state is State.RCPT
+        self._require(is_in_turn and self.offers_chunking, "chunks")
+        self._is_chunked = True
+        self._phase = _CHUNKS
+
     def _require(self, is_in_turn: bool, what: str) -> None:
         if not is_in_turn:
             raise LocalProtocolError(f"{what} out of turn: {self!r}")
 
     def _commands(self, envelope: Envelope, size: int, is_chunked: bool) -> list[_Command]:
-        commands: list[_Command] = []
-        if self._state is not State.READY:  # an unfinished transaction was left there
-            commands.append(("RSET", None, b"RSET\r\n"))
-        commands.append(("MAIL", None, command_octets(self.mail_line(envelope, size))))
-        for recipient in envelope.recipients:
-            line = command_octets(self.rcpt_line(recipient))
-            commands.append(("RCPT", recipient.id, line))
+        commands = self._mail_commands(envelope, size)
+        commands += [self._rcpt_command(recipient) for recipient in envelope.recipients]
         if not is_chunked:
             commands.append(("DATA", None, b"DATA\r\n"))
-        if not (envelope.smtputf8 and self.offers_smtputf8):
+        self._require_ascii(commands, envelope.smtputf8)
+        return commands
+
+    def _mail_commands(self, envelope: Envelope, size: int) -> list[_Command]:
+        mail = ("MAIL", None, command_octets(self.mail_line(envelope, size)))
+        if self._state is State.READY:
+            return [mail]
+        return [("RSET", None, b"RSET\r\n"), mail]  # an unfinished transaction was left there
+
+    def _rcpt_command(self, recipient: Recipient) -> _Command:
+        return "RCPT", recipient.id, command_octets(self.rcpt_line(recipient))
+
+    def _require_ascii(self, commands: list[_Command], smtputf8: bool) -> None:
+        if not (smtputf8 and self.offers_smtputf8):
             is_ascii = all(octets.isascii() for _, _, octets in commands)
             self._require(is_ascii, "a path in other than ASCII without SMTPUTF8")
-        return commands
 
     def send_content(self, octets: bytes) -> bytes:
         """Some of the content, as it is to be written: stuffed, or as a BDAT chunk."""

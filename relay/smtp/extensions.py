@@ -8,9 +8,11 @@ from collections.abc import Iterable
 MAX_KEYWORDS = 100  # remembered of one server: there are some 40 registered ones
 
 
-def offered_keywords(max_message_size: int, max_recipients: int) -> tuple[str, ...]:
-    """The lines of our EHLO reply after the first."""
-    return (
+def offered_keywords(
+    max_message_size: int, max_recipients: int, withheld: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The lines of our EHLO reply after the first, without the `withheld` keywords."""
+    every = (
         "PIPELINING",  # RFC 2920
         f"SIZE {max_message_size}",  # RFC 1870
         "8BITMIME",  # RFC 6152
@@ -20,6 +22,9 @@ def offered_keywords(max_message_size: int, max_recipients: int) -> tuple[str, .
         "CHUNKING",  # RFC 3030
         f"LIMITS RCPTMAX={max_recipients}",  # RFC 9422
     )
+    if not withheld:
+        return every
+    return tuple(line for line in every if line.partition(" ")[0] not in withheld)
 
 
 def parse_keywords(lines: Iterable[str]) -> dict[str, str]:

@@ -139,15 +139,22 @@ class ServerEngine:
         """The welcome."""
         return reply(220, "", f"{self._settings.hostname} ESMTP")
 
-    def hello_reply(self) -> Reply:
-        """The answer to the Hello that awaits it; it has no status (RFC 2034 4)."""
+    def hello_reply(self, withheld: frozenset[str] = frozenset(), max_size: int = 0) -> Reply:
+        """The answer to the Hello that awaits it; it has no status (RFC 2034 4).
+
+        `withheld` keywords are not offered; `max_size` in octets: a lower limit than our own, 0:
+        none.
+        """
         hello = self._pending
         if not isinstance(hello, Hello):
             raise LocalProtocolError("no EHLO or HELO awaits an answer")
         settings = self._settings
         if hello.verb == "HELO":
             return reply(250, "", settings.hostname)
-        keywords = offered_keywords(settings.max_message_size, settings.max_recipients)
+        size = settings.max_message_size
+        if max_size:
+            size = min(size, max_size)
+        keywords = offered_keywords(size, settings.max_recipients, withheld)
         return Reply(250, "", (settings.hostname, *keywords))
 
     # --- in ---------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ class WindowTests(SynchronousTestCase):
 
 class MoveTests(SynchronousTestCase):
     def check(self, move, **state):
-        usual = {"waiting": 0, "needing_fresh": 0, "idle": 0, "opening": 0, "sessions": 0}
+        usual = {"waiting": 0, "needing_fresh": 0, "idle": 0}
+        usual |= {"resting": 0, "opening": 0, "sessions": 0}
         self.assertIs(next_move(**{**usual, "window": 4, **state}), move, state)
 
     def test_moves(self):
@@ -63,6 +64,9 @@ class MoveTests(SynchronousTestCase):
         self.check(Move.OPEN, needing_fresh=1, idle=1, sessions=1)
         self.check(Move.CLOSE, needing_fresh=1, idle=1, sessions=4)
         self.check(Move.WAIT, needing_fresh=1, sessions=4)
+        self.check(Move.OPEN, waiting=1, resting=1, sessions=1)
+        self.check(Move.RECALL, waiting=1, resting=1, sessions=4)
+        self.check(Move.RECALL, needing_fresh=1, resting=1, sessions=4)
 
     @given(*[st.integers(0, 5)] * 4, st.integers(0, 5), st.integers(1, 5))
     def test_somebody_always_moves(self, waiting, needing_fresh, idle, opening, busy, window):
@@ -71,6 +75,7 @@ class MoveTests(SynchronousTestCase):
             waiting=waiting,
             needing_fresh=needing_fresh,
             idle=idle,
+            resting=0,
             opening=opening,
             sessions=idle + opening + busy,
             window=window,

@@ -6,6 +6,7 @@ shares nothing with the relay.
 
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from tests.process.child import wait_until
 KEYWORDS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 104857600")
 DROP = "drop"
 """An answer: the connection is closed without one."""
+STALL = "stall"
+"""An answer: there is none, while the relay keeps the connection."""
+SLOW = "slow"
+"""An answer: the usual one, after a second."""
 
 _IDLE = 60.0
 """Seconds a session may be silent: a forgotten one does not keep its thread for ever."""
@@ -108,7 +113,12 @@ class Collector:
             for rule in self._rules:
                 if rule.step == step and rule.left and fnmatchcase(argument, rule.argument):
                     rule.left -= 1
-                    return rule.reply
+                    break
+            else:
+                return usual
+        if rule.reply != SLOW:
+            return rule.reply
+        time.sleep(1)
         return usual
 
     def keep(self, kept: Kept) -> None:
@@ -200,7 +210,9 @@ class _Session:
         return int(reply[:3])
 
     def _send(self, reply: str) -> None:
-        if reply == DROP:
+        if reply == STALL:
+            self._read()
+        if reply in (DROP, STALL):
             raise _Over
         self._connection.sendall(reply.encode() + b"\r\n")
 

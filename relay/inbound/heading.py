@@ -1,0 +1,32 @@
+"""The header of a message on its way in, kept as far as the loop count and the log need it."""
+
+from relay.mail.trace import message_id_of, received_count
+
+MAX_LOOKED_AT = 64 * 1024
+"""Octets of content kept to count Received fields in: trace fields stand first (RFC 5321 4.4)."""
+
+
+class Heading:
+    """Give it the content with `add`, all of it or as it comes."""
+
+    __slots__ = ("_is_open", "_octets")
+
+    def __init__(self) -> None:
+        self._octets = bytearray()
+        self._is_open = True
+
+    def add(self, octets: bytes) -> None:
+        if self._is_open:
+            kept = self._octets
+            before = max(0, len(kept) - 3)  # the empty line may come in pieces
+            kept += octets
+            is_over = kept.find(b"\r\n\r\n", before) >= 0
+            self._is_open = not is_over and len(kept) < MAX_LOOKED_AT
+
+    @property
+    def received_count(self) -> int:
+        return received_count(bytes(self._octets))
+
+    @property
+    def message_id(self) -> str:
+        return message_id_of(bytes(self._octets))

@@ -1,0 +1,328 @@
+"""A line: a session of an upstream lent to one client's session, for proxy delivery.
+
+Gets a session when the first MAIL is to be passed on, keeps it for the next transactions as long
+as nobody needs it more, and passes replies on as they are. Content is ended only by `end`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+
+from relay.mail.envelope import Envelope, Recipient
+from relay.mail.reply import Reply, reply
+from relay.outbound.answers import Broken, Cause
+from relay.outbound.factory import QueuedClientFactory
+from relay.outbound.protocol import UpstreamSession
+from relay.smtp.events import LocalProtocolError, Replied
+
+AWAY = reply(451, "4.4.1", "No upstream can be reached, try again later")
+LOST = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
+BUSY = reply(451, "4.4.5", "No free connection to the upstream, try again later")
+CANNOT = reply(451, "4.3.0", "Local trouble, try again later")
+NO_8BITMIME = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
+NO_SMTPUTF8 = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
+TOO_BIG = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
+
+Then = Callable[[Reply], None]
+
+
+class LineHop(Protocol):
+    """The hosts of an upstream, and what is known of them."""
+
+    stop_reply: Reply | None
+    idle_timeout: float
+
+    def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
+        """In this order."""
+
+
+class Line:
+    """Each request is answered once, by `then`, before the next may be made. A reply is the
+    upstream's own, but for 421 and trouble on the way, which are 451; `trouble` tells an operator
+    more of those. `label` is the host as logged."""
+
+    __slots__ = (
+        "_at",
+        "_envelope",
+        "_factory",
+        "_hop",
+        "_hosts",
+        "_is_ended",
+        "_is_mailing",
+        "_is_pending",
+        "_is_producing",
+        "_is_second_try",
+        "_reactor",
+        "_refusal",
+        "_session",
+        "_size",
+        "_then",
+        "_timer",
+        "_to_send",
+        "label",
+        "offers_dsn",
+        "trouble",
+    )
+
+    def __init__(self, hop: LineHop, reactor: Any) -> None:
+        self._hop = hop
+        self._reactor = reactor
+        self._session: UpstreamSession | None = None
+        self._factory: QueuedClientFactory | None = None
+        self._hosts: Sequence[QueuedClientFactory] = ()
+        self._at = 0
+        self._timer: IDelayedCall | None = None
+        self._then: Then | None = None
+        self._envelope: Envelope | None = None
+        self._size = 0
+        self._is_pending = False  # a factory has been asked for a session
+        self._is_mailing = False  # MAIL is the only thing passed on so far, and not answered
+        self._is_second_try = False
+        self._is_producing = False
+        self._is_ended = False
+        self._to_send: list[bytes] = []  # chunks that wait for the one before to be answered
+        self._refusal: Reply | None = None  # of the content, before its end
+        self.label = ""
+        self.offers_dsn = False
+        self.trouble = ""
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def mail(self, envelope: Envelope, size: int, wait: float, then: Then) -> None:
+        """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
+        self._envelope, self._size = envelope, size
+        self._is_second_try = self._is_ended = False
+        self._refusal = None
+        self._to_send = []
+        self.trouble = ""
+        self._then = then
+        if self._session is not None:
+            self._pass_mail()
+        elif self._hop.stop_reply is not None:
+            self._answer(self._hop.stop_reply)
+        else:
+            self._hosts = self._hop.hosts_to_try()
+            self._at = 0
+            self._timer = self._reactor.callLater(wait, self._waited)
+            self._ask_for_session()
+
+    def rcpt(self, recipient: Recipient, then: Then) -> None:
+        envelope = cast(Envelope, self._envelope)
+        self._then = then
+        self._ask(
+            lambda session: session.engine.rcpt(recipient, smtputf8=envelope.smtputf8), "rcpt"
+        )
+
+    def data(self, producer: IPushProducer, then: Then, *, wants_chunks: bool) -> None:
+        """354: `send` the content. `producer` is paused while the upstream takes none.
+
+        `wants_chunks`: by BDAT where the upstream has it; then nothing need be asked first.
+        """
+        self._then = then
+        session = self._session
+        is_chunked = wants_chunks and session is not None and session.engine.offers_chunking
+        if session is not None:
+            cast(Any, session.transport).registerProducer(producer, True)
+            self._is_producing = True
+        if is_chunked:
+            self._ask(lambda session: session.engine.chunks(), "block")
+            self._answer(reply(354, "", "go on"))
+        else:
+            self._ask(lambda session: session.engine.data(), "data")
+
+    def send(self, octets: bytes) -> None:
+        """Some of the content."""
+        if self._session is not None and self._refusal is None:
+            self._to_send.append(octets)
+            self.may_go_on()
+
+    def end(self, then: Then) -> None:
+        """All of the content has been sent: the upstream is to answer for it."""
+        self._then = then
+        self._is_ended = True
+        if self._refusal is not None:
+            self._answer(self._refusal)
+        elif self._session is None:
+            self._answer(LOST)
+        else:
+            self.may_go_on()
+
+    def rest(self) -> None:
+        """The transaction is over, finished or not: keep the session, if nobody needs it more."""
+        session = self._session
+        if session is None:
+            return
+        self._stop_producing()
+        if self._is_spent(session):
+            self._give_back()
+        else:
+            session.rest(self._hop.idle_timeout)
+
+    def close(self) -> None:
+        """No more will be asked. Content that was not ended is cut off there."""
+        self._then = None
+        self._cancel_timer()
+        if self._is_pending:
+            self._is_pending = False
+            cast(QueuedClientFactory, self._factory).withdraw(self)
+        if self._session is not None:
+            self._stop_producing()
+            self._give_back()
+
+    # --- a session ----------------------------------------------------------------------------
+
+    def _ask_for_session(self, *, is_fresh: bool = False) -> None:
+        factory = self._factory = self._hosts[self._at]
+        self._is_pending = True
+        if is_fresh:
+            factory.submit_fresh(self)
+        else:
+            factory.submit(self)
+
+    def start(self, session: UpstreamSession) -> bool:
+        """A session is there."""
+        self._cancel_timer()
+        self._is_pending = False
+        self._session = session
+        self.label, self.offers_dsn = session.label, session.engine.offers_dsn
+        session.lend(self)
+        self._pass_mail()
+        return True
+
+    def site_failed(self, reply: Reply, label: str) -> None:
+        """None can be had at that host."""
+        self._is_pending = False
+        self.trouble = f"{label}: {reply}"
+        self._at += 1
+        if self._at < len(self._hosts):
+            self._ask_for_session()
+        else:
+            self._cancel_timer()
+            self._answer(AWAY)
+
+    def _waited(self) -> None:
+        self._timer = None
+        self._is_pending = False
+        cast(QueuedClientFactory, self._factory).withdraw(self)
+        self._answer(BUSY)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _is_spent(self, session: UpstreamSession) -> bool:
+        return not self._hop.idle_timeout or session.is_worn or not session.engine.is_idle
+
+    def _give_back(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.give_back()
+
+    def _stop_producing(self) -> None:
+        if self._is_producing and self._session is not None:
+            self._is_producing = False
+            cast(Any, self._session.transport).unregisterProducer()
+
+    # --- passing on ---------------------------------------------------------------------------
+
+    def _pass_mail(self) -> None:
+        session = cast(UpstreamSession, self._session)
+        envelope = cast(Envelope, self._envelope)
+        refusal = self._misfit(session, envelope)
+        if refusal is not None:
+            self._answer(refusal)
+            return
+        session.transactions += 1
+        self._is_mailing = True
+        self._ask(lambda session: session.engine.mail(envelope, self._size), "mail")
+
+    def _misfit(self, session: UpstreamSession, envelope: Envelope) -> Reply | None:
+        """The client was offered what another session had."""
+        engine = session.engine
+        if envelope.smtputf8 and not engine.offers_smtputf8:
+            return NO_SMTPUTF8
+        if envelope.body == "8BITMIME" and not engine.offers_8bitmime:
+            return NO_8BITMIME
+        return TOO_BIG if engine.max_size and self._size > engine.max_size else None
+
+    def _ask(self, request: Callable[[UpstreamSession], None], step: str) -> None:
+        session = self._session
+        if session is None:
+            self._answer(LOST)
+            return
+        try:
+            request(session)
+        except LocalProtocolError as error:
+            self.trouble = str(error)
+            self._answer(CANNOT)
+        else:
+            session.ask(step)
+
+    def may_go_on(self) -> None:
+        """Content goes out as the engine takes it: chunks in lock-step where it must be."""
+        session = self._session
+        if session is None:
+            return
+        engine = session.engine
+        while self._to_send and engine.is_ready_for_content:
+            session.send(engine.send_content(self._to_send.pop(0)), "block")
+        if self._is_ended and not self._to_send and engine.is_ready_for_content:
+            session.send(engine.end_content(), "final")
+
+    def _answer(self, answer: Reply) -> None:
+        self._is_mailing = False
+        then, self._then = self._then, None
+        if then is not None:
+            then(answer)
+
+    # --- what the session tells ---------------------------------------------------------------
+
+    def replied(self, event: Replied) -> None:
+        command, reply = event.command, event.reply
+        if command == "BDAT":
+            if reply.code >= 400:
+                self._refuse_content(reply)
+        elif command == "DOT" and not self._is_ended:
+            self._refuse_content(reply)  # the engine's own lone dot
+        elif command != "RSET":
+            self._answer(_passed_on(reply))
+
+    def _refuse_content(self, reply: Reply) -> None:
+        self._refusal = _passed_on(reply)
+        if self._is_ended:
+            self._answer(self._refusal)
+
+    def broke(self, broken: Broken) -> None:
+        """Before anything but MAIL was passed on, a stale session may be replaced unseen."""
+        session, self._session = self._session, None
+        self._is_producing = False
+        self.trouble = f"{self.label}: {broken.reply}"
+        factory = cast(QueuedClientFactory, self._factory)
+        is_stale = broken.cause is Cause.HOST and session is not None and session.is_reused
+        if self._is_mailing and is_stale and not self._is_second_try:
+            self._is_second_try = True
+            self._is_mailing = False
+            self._hosts, self._at = (factory,), 0
+            self._timer = self._reactor.callLater(factory.connect_within, self._waited)
+            self._ask_for_session(is_fresh=True)
+            return
+        if not self._is_ended:
+            factory.site_broke()
+        self._answer(_passed_on(broken.reply) if broken.reply.code == 421 else LOST)
+
+    def recalled(self) -> None:
+        """It was unused for too long."""
+        self._session = None
+
+    def __repr__(self) -> str:
+        state = "idle" if self._session else "waiting" if self._is_pending else "closed"
+        return f"<Line {self.label or 'nowhere'} {state}>"
+
+
+def _passed_on(answer: Reply) -> Reply:
+    """The upstream leaves with 421, our client need not; each of our replies has a status."""
+    code = 451 if answer.code == 421 else answer.code
+    status = answer.status or ("" if code < 400 and code >= 300 else f"{code // 100}.0.0")
+    return Reply(code, status, answer.lines)
