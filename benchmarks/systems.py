@@ -26,10 +26,14 @@ class TheRelay:
     """This relay, with the settings it ships with, log and synced queue included."""
 
     delivery = "store"
+    workers = 1
 
     def __init__(self, sink: int, folder: Path) -> None:
         self._relay = RelayProcess(
-            [upstream("sink", sink)], [route("sink", delivery=self.delivery)], parent=folder
+            [upstream("sink", sink)],
+            [route("sink", delivery=self.delivery)],
+            top={"workers": self.workers},
+            parent=folder,
         )
         self.port = self._relay.port
 
@@ -48,6 +52,24 @@ class TheHybridRelay(TheRelay):
     """The same: disk only when needed."""
 
     delivery = "hybrid"
+
+
+class TheProxyRelay(TheRelay):
+    """The same: nothing is ever on disk."""
+
+    delivery = "proxy"
+
+
+class TheRelayInTwo(TheRelay):
+    workers = 2
+
+
+class TheHybridRelayInTwo(TheHybridRelay):
+    workers = 2
+
+
+class TheProxyRelayInTwo(TheProxyRelay):
+    workers = 2
 
 
 class ThePostfix:
@@ -85,7 +107,11 @@ class Nothing:
 
 SYSTEMS: dict[str, Callable[[int, Path], System]] = {
     "relay": TheRelay,
+    "relay, 2 workers": TheRelayInTwo,
     "hybrid": TheHybridRelay,
+    "hybrid, 2 workers": TheHybridRelayInTwo,
+    "proxy": TheProxyRelay,
+    "proxy, 2 workers": TheProxyRelayInTwo,
     "Postfix": ThePostfix,
     "limit": Nothing,
 }

@@ -1,4 +1,4 @@
-"""Builds every part from the config and wires them; starts and stops them in order.
+"""Builds every part of one process from the config and wires them; starts and stops them in order.
 
 The only file that knows all parts. Nothing is opened, bound or threaded before the service starts:
 twistd daemonises and drops privileges in between.
@@ -8,7 +8,8 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
 from random import SystemRandom
 from typing import Any, cast
@@ -17,13 +18,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python import usage
 from twisted.python.failure import Failure
 
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Operations
-from relay.config.reading import Config, ConfigError, load
+from relay.config.reading import Config
 from relay.config.schema import Listener
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
@@ -34,6 +35,7 @@ from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
 from relay.outbound.routes import Routes
+from relay.places import Places
 from relay.queue.control import QueueControl
 from relay.queue.hybrid import Hybrid
 from relay.queue.ids import QueueIds
@@ -46,40 +48,34 @@ from relay.queue.space import SpaceWatch
 from relay.queue.store import Opened, StoreUnusable
 from relay.queue.sweep import Sweep
 
+DRAIN_LOOK = 5.0
+"""Seconds between looks whether a worker that takes no new mail has any left."""
+
 _log = Logger()
 
 
-class Options(usage.Options):
-    """What `twistd relay` takes."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker of several is: its number of how many; the descriptors of its listening
+    sockets, by listener; where it takes places; whom to tell that it takes mail, and that it has
+    none left. Without sockets it only delivers what is in its queue."""
 
-    synopsis = "[--config FILE]"
-    optParameters = [["config", "c", "/etc/relay/relay.toml", "The configuration file."]]
-
-    def postOptions(self) -> None:
-        """Every mistake in the config at once, then exit status 2."""
-        try:
-            self["loaded"] = load(self["config"])
-        except ConfigError as error:
-            for problem in error.problems:
-                sys.stderr.write(f"relay: {problem}\n")
-            raise SystemExit(2) from None
-
-
-def makeService(options: Options) -> "RelayService":
-    """twistd's entry."""
-    from twisted.internet import reactor
-
-    config: Config = options["loaded"]
-    for warning in config.warnings():
-        sys.stderr.write(f"relay: warning: {warning}\n")
-    return RelayService(config, cast(Any, reactor))
+    number: int
+    of: int
+    sockets: Mapping[str, int]
+    places: Places
+    ready: Callable[[], None]
+    drained: Callable[[], None]
 
 
 class RelayService(Service):
-    """One relay in one process."""
+    """A relay in one process, or one worker's `share` of it."""
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, share: Share | None = None) -> None:
         self._config = config
+        self._share = share
+        self._number = 0 if share is None else share.number
+        of = 1 if share is None else share.of
         self._reactor = reactor
         self._clock: IReactorTime = reactor
         self._log = (
@@ -89,15 +85,24 @@ class RelayService(Service):
         self._ids: QueueIds | None = None
         self._sessions = count(1)
         self._routes = Routes(config.routes)
-        self._store = open_store(config.queue.store, reactor, config.queue.max_content_memory)
+        memory = config.queue.max_content_memory // of
+        self._store = open_store(config.queue.store, reactor, memory, self._number)
         self._delivery = Delivery(
-            {upstream.name: upstream for upstream in config.upstreams}, config.hostname, reactor
+            {upstream.name: upstream for upstream in config.upstreams},
+            config.hostname,
+            reactor,
+            None if share is None else share.places,
         )
-        self._build_queue(config)
-        self._listeners = [self._listener(listener) for listener in config.listeners]
+        self._build_queue(config, max(1, config.queue.max_in_hand // of))
+        self._listeners = [
+            self._listener(listener)
+            for listener in config.listeners
+            if share is None or listener.name in share.sockets
+        ]
         self._is_open = False
+        self._watch: LoopingCall | None = None
 
-    def _build_queue(self, config: Config) -> None:
+    def _build_queue(self, config: Config, max_in_hand: int) -> None:
         queue = config.queue
         terms = Terms(queue.retry, queue.warn_after, queue.expire_after)
         reports = ReportMaker(config.hostname, config.postmaster, self._dsn_lane, self._next_id)
@@ -111,7 +116,7 @@ class RelayService(Service):
             self._observe,
             lanes,
             SystemRandom(),
-            queue.max_in_hand,
+            max_in_hand,
         )
         self._hybrid = Hybrid(self._manager, self._store, reports, self._clock, self._observe)
         self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
@@ -123,7 +128,8 @@ class RelayService(Service):
             else None
         )
         control = QueueControl(self._store, self._manager, self._clock, self._observe, self._status)
-        self._control = Control(Operations(control, queue.expire_after), self._reactor)
+        self.operations = Operations(control, queue.expire_after)
+        self._control = Control(self.operations, self._reactor)
 
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
@@ -147,7 +153,8 @@ class RelayService(Service):
             self._next_session,
             self._passages(listener.name, intake),
         )
-        return InboundListener(listener, factory, cast(IReactorTCP, self._reactor))
+        inherited = None if self._share is None else self._share.sockets[listener.name]
+        return InboundListener(listener, factory, cast(IReactorTCP, self._reactor), inherited)
 
     def _passages(self, listener: str, intake: Intake) -> Passages | None:
         """None where the listener's mail is never proxied."""
@@ -179,7 +186,7 @@ class RelayService(Service):
         return self._ids.next()
 
     def _next_session(self) -> str:
-        return f"{self._start_number:X}.{next(self._sessions):X}"
+        return f"{self._session_prefix}{next(self._sessions):X}"
 
     def _status(self) -> dict[str, object]:
         """What the parts beside the queue tell of themselves, for relayctl status."""
@@ -218,12 +225,18 @@ class RelayService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if self._log is not None:
             self._log.start()
-            on_signal(signal.SIGHUP, self._reactor, self._log.reopen)
+            on_signal(signal.SIGHUP, self._reactor, self.reopen_log)
         self._opening = self._store.open().addCallback(self._opened).addErrback(self._not_opened)
 
+    def reopen_log(self) -> None:
+        """After a rotation."""
+        if self._log is not None:
+            self._log.reopen()
+
     def _opened(self, opened: Opened) -> None:
-        self._ids = QueueIds(opened.start_number, 0, self._clock)
-        self._start_number = opened.start_number
+        self._ids = QueueIds(opened.start_number, self._number, self._clock)
+        worker = f"{self._number:X}." if self._number else ""
+        self._session_prefix = f"{worker}{opened.start_number:X}."
         self._is_open = True
         for trouble in opened.troubles:
             self._observe(Alarm("queue store", trouble))
@@ -234,13 +247,32 @@ class RelayService(Service):
         Deferred.fromCoroutine(self._reroute.run(opened.lanes)).addErrback(
             lambda why: _log.failure("waiting mail was not routed again", why)
         )
-        self._open_control()
+        if self._share is None:
+            self._open_control()
         for upstream in {r.upstream for r in self._config.routes if r.is_proxied}:
             self._delivery.learn(upstream)
         for listener in self._listeners:
             listener.serve()
             _log.info("listening: {listener!r}", listener=listener)
-        self._observe(Started("relay", f"start {opened.start_number}"))
+        if self._share is None:
+            self._observe(Started("relay", f"start {opened.start_number}"))
+        else:
+            self._observe(Started(f"worker {self._number}", f"start {opened.start_number}"))
+            self._share.ready()
+            if not self._share.sockets:
+                self._watch = LoopingCall(self._look_if_drained)
+                self._watch.start(DRAIN_LOOK, now=False)
+
+    async def _waits(self) -> bool:
+        """Whether anything is in the queue."""
+        return any(lane.waiting for lane in await self._store.lanes())
+
+    def _look_if_drained(self) -> "Deferred[None]":
+        async def look() -> None:
+            if self._is_open and not await self._waits():
+                cast(Share, self._share).drained()
+
+        return Deferred.fromCoroutine(look())
 
     def _open_control(self) -> None:
         """The operators' door: a socket in the spool, and TCP where the config wants it."""
@@ -279,6 +311,8 @@ class RelayService(Service):
                 self._log.stop()
             return
         await self._control.close()
+        if self._watch is not None and self._watch.running:
+            self._watch.stop()
         self._sweep.stop()
         if self._space is not None:
             self._space.stop()
@@ -292,7 +326,8 @@ class RelayService(Service):
             abort.cancel()
         await settled
         await self._store.close()
-        self._observe(Stopped("relay"))
+        what = "relay" if self._share is None else f"worker {self._number}"
+        self._observe(Stopped(what))
         if self._log is not None:
             self._log.stop()
 

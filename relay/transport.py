@@ -4,6 +4,8 @@ What the kernel does not take goes Twisted's own way, with its buffering, flow c
 Errors surface there too: as `connectionLost`, never out of `write`.
 """
 
+import os
+import socket
 from typing import Any, cast
 
 from twisted.internet import tcp
@@ -88,6 +90,16 @@ def listen_tcp(
     listening = EagerPort(port, factory, backlog, interface, reactor)
     listening.startListening()
     return listening
+
+
+def adopt_listening(reactor: Any, descriptor: int, factory: ServerFactory) -> IListeningPort:
+    """Listen on a socket that was bound elsewhere; the descriptor stays the caller's."""
+    with socket.socket(fileno=os.dup(descriptor)) as bound:
+        family = bound.family
+    make: Any = EagerPort
+    listening: Any = make._fromListeningDescriptor(reactor, descriptor, family, factory)
+    listening.startListening()
+    return cast(IListeningPort, listening)
 
 
 def connect_tcp(

@@ -10,6 +10,7 @@ import click
 from relay.admin.client import AskFailed, NoRelay, RunningRelay
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, load
+from relay.queue.spool import folders_of
 from relay.queue.store import Selection
 
 
@@ -84,7 +85,7 @@ def _desk(config: Config, path: Path, must_run: bool) -> Desk:
     start = f"start it with: twistd -n relay --config {path}"
     if must_run:
         raise Failed(f"no relay is running on {place}; {start}")
-    if not _is_there(Path(place) / "0" / "queue.db"):
+    if not _is_there(Path(place)):
         raise Failed(
             f"no relay is running on {place}, and there is no queue yet; {start};"
             " or pass --config of another one"
@@ -92,12 +93,12 @@ def _desk(config: Config, path: Path, must_run: bool) -> Desk:
     return _own_spool(config, Path(place))
 
 
-def _is_there(database: Path) -> bool:
+def _is_there(spool: Path) -> bool:
     try:
-        return database.exists()
+        return bool(folders_of(spool))
     except PermissionError:
         raise Failed(
-            f"{database.parent} is not for you: run relayctl as root or as the relay's user"
+            f"{spool} is not for you: run relayctl as root or as the relay's user"
         ) from None
 
 

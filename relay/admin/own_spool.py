@@ -1,4 +1,4 @@
-"""The queue while no relay runs: opens the spool itself, works on it, and lets go.
+"""The queue while no relay runs: opens the spool itself, each folder of it, and lets go.
 
 The store needs a reactor; it runs in a thread of its own for as long as the command takes.
 """
@@ -14,11 +14,13 @@ from twisted.internet import threads
 from twisted.internet.defer import Deferred, maybeDeferred
 
 from relay.admin.operations import Json, Operations
+from relay.admin.several import Several
 from relay.admin.spool_queue import SpoolQueue
 from relay.config import Config
 from relay.notices import Notice
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import open_store
+from relay.queue.spool import folders_of
 from relay.queue.store import IStore, Selection
 
 reactor: Any = _reactor
@@ -37,17 +39,24 @@ class OwnSpool:
         self._thread = Thread(target=reactor.run, args=(False,), daemon=True)
         self._thread.start()
         self._log = _traffic_log(config)
-        self._store: IStore = open_store(config.queue.store, reactor)
+        self._stores: list[IStore] = []
         try:
-            call_from_thread(reactor, self._store.open)
+            for number in folders_of(directory):
+                store = open_store(config.queue.store, reactor, number=number)
+                call_from_thread(reactor, store.open)
+                self._stores.append(store)
         except BaseException:
+            self._close_stores()
             self._stop_reactor()
             raise
         if self._log is not None:
             call_from_thread(reactor, maybeDeferred, self._log.start)
         names = [upstream.name for upstream in config.upstreams]
-        queue = SpoolQueue(self._store, names, self._observe)
-        self._operations = Operations(queue, config.queue.expire_after)
+        queues = [
+            Operations(SpoolQueue(store, names, self._observe), config.queue.expire_after)
+            for store in self._stores
+        ]
+        self._operations = Several(lambda: queues)
 
     def page(self, selection: Selection, after: str, limit: int) -> Json:
         """See `Operations.page`."""
@@ -71,10 +80,14 @@ class OwnSpool:
         return self._wait(self._operations.status())
 
     def close(self) -> None:
-        call_from_thread(reactor, self._store.close)
+        self._close_stores()
         if self._log is not None:
             call_from_thread(reactor, maybeDeferred, self._log.stop)
         self._stop_reactor()
+
+    def _close_stores(self) -> None:
+        for store in self._stores:
+            call_from_thread(reactor, store.close)
 
     def _observe(self, notice: Notice) -> None:
         if self._log is not None:

@@ -28,6 +28,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_routes_to_nowhere(raw),
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
+        *_workers_in_memory(raw),
     ]
 
 
@@ -126,6 +127,13 @@ def _proxied_lmtp(raw: Raw) -> Iterator[str]:
     for path, route in _tables(raw, "route"):
         if route.get("delivery") == "proxy" and str(route.get("upstream")) in lmtp:
             yield f"{path}.delivery: 'proxy' cannot go to lmtp:// hosts; write 'store' or 'hybrid'"
+
+
+def _workers_in_memory(raw: Raw) -> Iterator[str]:
+    queue = raw.get("queue")
+    is_in_memory = isinstance(queue, dict) and queue.get("store") == "memory:"
+    if is_in_memory and raw.get("workers", 1) != 1:
+        yield 'workers: a "memory:" queue is one process\'s; write workers = 1 or a "sqlite:" store'
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:

@@ -26,6 +26,7 @@ from relay.config.values import (
     StoreUrl,
     UpstreamHost,
     Wait,
+    Workers,
 )
 
 
@@ -279,6 +280,13 @@ class Settings(Table):
         "30s",
         "How long running deliveries may go on after SIGTERM. What is not done then is in the "
         "queue and goes on after the next start.",
+    )
+    workers: Workers = _key(
+        1,
+        "Processes that share the work, each with a queue of its own; limits are totals over all. "
+        '"auto": one for each processor. 1: no more than this one.',
+        ge=1,
+        le=64,
     )
     queue: Queue = _key()
     listeners: tuple[Listener, ...] = _key(..., alias="listener", max_length=100)

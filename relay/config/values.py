@@ -4,6 +4,7 @@ Each reader turns text into a value or raises ValueError with one line that says
 instead. Knows no key of the configuration and opens no file.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -202,6 +203,12 @@ def _delivery(text: str) -> str:
     return text
 
 
+def _workers(text: str) -> int:
+    if text != "auto":
+        raise ValueError(f"{text!r} is no number of workers; write e.g. 2 or 'auto'")
+    return max(1, len(os.sched_getaffinity(0)))
+
+
 def _read(reader: Callable[..., Any], *, numbers: bool = False, in_folder: bool = False) -> Any:
     """A validator: text is read; values made by Python code (no context) pass as they are."""
 
@@ -235,4 +242,5 @@ UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]
 LogFile = Annotated[Path | Literal["-"], _read(_log_file, in_folder=True)]
 StoreUrl = Annotated[str, _read(_store, in_folder=True)]
+Workers = Annotated[int, _read(_workers, numbers=True)]
 Delivery = Annotated[Literal["store", "hybrid", "proxy"], _read(_delivery)]

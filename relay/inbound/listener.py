@@ -20,7 +20,7 @@ from relay.mail.reply import Reply, reply
 from relay.notices import Observer, Rejected
 from relay.smtp.server import ServerEngine, ServerSettings
 from relay.smtp.wire import reply_octets
-from relay.transport import listen_tcp
+from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
 """Connections the kernel keeps for us before they are accepted."""
@@ -136,8 +136,15 @@ class InboundFactory(ServerFactory):
 class InboundListener:
     """A factory and its port."""
 
-    def __init__(self, config: Listener, factory: InboundFactory, reactor: IReactorTCP) -> None:
+    def __init__(
+        self,
+        config: Listener,
+        factory: InboundFactory,
+        reactor: IReactorTCP,
+        inherited: int | None = None,
+    ) -> None:
         self.config = config
+        self._inherited = inherited  # the descriptor of a socket that was bound elsewhere
         self.factory = factory
         self._reactor = reactor
         self._port: IListeningPort | None = None
@@ -148,6 +155,10 @@ class InboundListener:
         Raises twisted.internet.error.CannotListenError.
         """
         config = self.config
+        if self._inherited is not None:
+            self._port = adopt_listening(self._reactor, self._inherited, self.factory)
+            cast(Any, self._port).stopReading()
+            return
         self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
         cast(Any, self._port).stopReading()
 

@@ -82,7 +82,16 @@ class TrafficLog:
             return
         now = self._seconds()
         event, fields = FACTS[notice.__class__](notice)
-        line = as_line({"time": rfc3339(now), "event": event, **fields})
+        self._add(as_line({"time": rfc3339(now), "event": event, **fields}))
+
+    def pass_on(self, lines: bytes) -> None:
+        """Whole lines that another process of this relay wrote."""
+        if self._octets >= MAX_WAITING_OCTETS:
+            self.lost += lines.count(b"\n")
+        else:
+            self._add(lines)
+
+    def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._octets += len(line)
         if self._turn is None:

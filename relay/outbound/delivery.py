@@ -19,6 +19,7 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
 from relay.outbound.protocol import UpstreamSession
+from relay.places import Places
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -27,14 +28,22 @@ NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
 class UpstreamHop:
     """An upstream at work."""
 
-    def __init__(self, upstream: Upstream, hostname: str, delivery: "Delivery", reactor: Any):
+    def __init__(
+        self,
+        upstream: Upstream,
+        hostname: str,
+        delivery: "Delivery",
+        reactor: Any,
+        places: Places | None,
+    ) -> None:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.memory = HostMemory(len(upstream.hosts))
         self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(upstream, host, hostname, self, reactor) for host in upstream.hosts
+            QueuedClientFactory(upstream, host, hostname, self, reactor, places)
+            for host in upstream.hosts
         )
         self._delivery = delivery
         self._reactor = reactor
@@ -89,10 +98,16 @@ class _Question:
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams."""
 
-    def __init__(self, upstreams: Mapping[str, Upstream], hostname: str, reactor: Any) -> None:
+    def __init__(
+        self,
+        upstreams: Mapping[str, Upstream],
+        hostname: str,
+        reactor: Any,
+        places: Places | None = None,
+    ) -> None:
         self._reactor = reactor
         self._hops = {
-            name: UpstreamHop(upstream, hostname, self, reactor)
+            name: UpstreamHop(upstream, hostname, self, reactor, places)
             for name, upstream in upstreams.items()
         }
         self._running = 0

@@ -16,11 +16,16 @@ from relay.outbound.addresses import Addresses
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import State, UpstreamSession
 from relay.outbound.throttle import Move, Window, next_move
+from relay.places import Places
 from relay.smtp.client import ClientEngine
 
 MAX_SESSION_AGE = 300.0
 """Seconds a session is reused: by time rather than by count, so that a change of the host's
 addresses is noticed, and a slow one of several does not keep its share for ever."""
+
+LEAST_SESSION_AGE = 2.0
+"""Seconds a busy session is used before it is given up for another process that waits: each change
+costs a new session."""
 
 TICK = 0.5
 """Seconds between looks at the sessions' deadlines: one timer for all of them."""
@@ -62,7 +67,11 @@ class QueuedClientFactory:
         hello_name: str,
         owner: FactoryOwner,
         reactor: Any,
+        places: Places | None = None,
     ) -> None:
+        self._places = places
+        self._place_key = f"upstream {upstream.name} {host}"
+        self._placed: set[UpstreamSession] = set()  # those that a place was taken for
         self._upstream = upstream
         self._host = host
         self._hello_name = hello_name
@@ -122,6 +131,8 @@ class QueuedClientFactory:
         openings, self._openings = self._openings, set()
         for opening in openings:
             opening.give_up()
+            if opening.has_place:
+                self._give_place()
         self._fail(self._needing_fresh, reply, str(self._host))
         self._fail(self._waiting, reply, str(self._host))
         for session in list(self._sessions):
@@ -210,7 +221,43 @@ class QueuedClientFactory:
             self._reactor,
         )
         self._openings.add(opening)
-        opening.begin()
+        if self._places is None:
+            opening.begin()
+        else:
+            self._places.take(
+                self._place_key,
+                self._upstream.max_connections,
+                lambda _: self._place_taken(opening),
+                self._place_recalled,
+            )
+
+    # --- places, where several processes share the host ---------------------------------------
+
+    def _place_taken(self, opening: Opening) -> None:
+        """There may be no need of it any more."""
+        if opening in self._openings and (self._waiting or self._needing_fresh):
+            opening.has_place = True
+            opening.begin()
+        else:
+            self._openings.discard(opening)
+            self._give_place()
+            self._check_empty()
+
+    def _give_place(self) -> None:
+        if self._places is not None:
+            self._places.give(self._place_key)
+
+    def _place_recalled(self) -> None:
+        """Another process waits: end a session that nobody uses; else the next that is free."""
+        if not self._idle and self._resting:
+            next(iter(self._resting)).recall()
+        if self._idle:
+            self._idle[0].leave()
+
+    def _is_wanted_elsewhere(self, session: UpstreamSession) -> bool:
+        if self._places is None or not self._places.is_recalled(self._place_key):
+            return False
+        return bool(self._reactor.seconds() - session.opened_at >= LEAST_SESSION_AGE)
 
     def _make_session(self, label: str) -> UpstreamSession:
         is_lmtp = self._host.scheme == "lmtp"
@@ -233,6 +280,8 @@ class QueuedClientFactory:
 
     def session_opened(self, session: UpstreamSession) -> None:
         self._forget_opening(session)
+        if self._places is not None:
+            self._placed.add(session)
         self.extensions = session.engine.extensions
         self._window.session_opened()
         self._owner.host_answered(self)
@@ -251,6 +300,7 @@ class QueuedClientFactory:
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
         self._openings.discard(opening)
+        self._give_place()
         living = self._living()
         if living:
             self._window.turned_away(living)
@@ -274,7 +324,7 @@ class QueuedClientFactory:
     def session_free(self, session: UpstreamSession) -> None:
         self._resting.pop(session, None)
         self._window.transaction_done()
-        if self.is_worn(session):
+        if self.is_worn(session) or self._is_wanted_elsewhere(session):
             session.leave()
         elif self._waiting:
             self._start(session, self._waiting.popleft())
@@ -290,6 +340,9 @@ class QueuedClientFactory:
 
     def session_gone(self, session: UpstreamSession) -> None:
         self._sessions.discard(session)
+        if session in self._placed:
+            self._placed.discard(session)
+            self._give_place()
         if not self._sessions and self._tick_call is not None:
             self._tick_call.cancel()
             self._tick_call = None

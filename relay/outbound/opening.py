@@ -50,6 +50,7 @@ class Opening(ClientFactory[Any]):
         self._label = f"{host.host}:{host.port}"
         self._connector: IConnector | None = None
         self._is_given_up = False
+        self.has_place = False  # one was taken for it
 
     def begin(self) -> None:
         self._addresses.find().addCallback(self._found)

@@ -9,15 +9,18 @@ from relay.queue.sqlite import SqliteStore
 from relay.queue.store import IStore
 
 
-def open_store(url: str, reactor: Reactor, max_content_memory: int = MAX_BUFFERED) -> IStore:
+def open_store(
+    url: str, reactor: Reactor, max_content_memory: int = MAX_BUFFERED, number: int = 0
+) -> IStore:
     """The store, not opened yet: "sqlite:DIR" or "memory:". Raises ValueError for anything else.
 
     `max_content_memory`: octets of content coming in; a store in memory has no such limit.
+    `number`: the worker's, whose folder of the spool it is.
     """
     spool = spool_of(url)
     if spool is None:
         return MemoryStore()
-    return SqliteStore(spool, reactor, max_content_memory=max_content_memory)
+    return SqliteStore(spool, reactor, max_content_memory=max_content_memory, number=number)
 
 
 def spool_of(url: str) -> Path | None:

@@ -1,7 +1,8 @@
 """The spool directory of one process: who holds it, where its files lie, what a crash left in it.
 
-DIR/0/queue.db is the database, DIR/0/content/ID the content of a message too large for it. Whoever
-holds the lock on DIR/0/lock, which tells its pid, owns them all.
+A relay that is one process has DIR/0; of several workers each has the folder of its number. There,
+queue.db is the database, content/ID the content of a message too large for it. Whoever holds the
+lock on the file `lock`, which tells its pid, owns them all.
 """
 
 import fcntl
@@ -13,9 +14,6 @@ from relay.mail.content import Content
 from relay.queue.content_files import FileContent
 from relay.queue.store import StoreUnusable
 
-_PROCESS = "0"
-"""The folder of a relay that is one process."""
-
 _MODE = 0o700
 """Mail is for nobody else to read."""
 
@@ -23,9 +21,9 @@ _MODE = 0o700
 class Spool:
     """Use `open` first; everything else is for whoever holds it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, number: int = 0) -> None:
         self._root = directory
-        self._directory = directory / _PROCESS
+        self._directory = directory / str(number)
         self._contents = self._directory / "content"
         self._lock = -1
         self._contents_descriptor = -1
@@ -111,6 +109,14 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self._directory} {'held' if self._lock >= 0 else 'not held'}>"
+
+
+def folders_of(directory: Path) -> list[int]:
+    """The numbers of the folders that hold a queue. Raises OSError where it cannot be read."""
+    if not directory.is_dir():
+        return []
+    names = [path.parent.name for path in directory.glob("*/queue.db")]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 def _sync_directory(path: Path) -> None:

@@ -117,8 +117,9 @@ class SqliteStore:
         reactor: Reactor,
         vfs: str | None = None,
         max_content_memory: int = MAX_BUFFERED,
+        number: int = 0,
     ) -> None:
-        self._spool = Spool(directory)
+        self._spool = Spool(directory, number)
         self.buffers = ContentBuffers(reactor, self._spool.path, max_content_memory)
         self._calls = GroupCommit(reactor, SqliteLedger(self._spool, self.buffers, vfs))
 

@@ -121,6 +121,11 @@ class Collector:
         time.sleep(1)
         return usual
 
+    @property
+    def open_sessions(self) -> int:
+        with self._lock:
+            return len(self._open)
+
     def keep(self, kept: Kept) -> None:
         with self._lock:
             self.kept.append(kept)

@@ -1,0 +1,139 @@
+"""Several queues as one: what `Operations` does, done to each worker's queue, answers merged.
+
+Pages of a list are merged by queue id, so that they come in the order of time; acting goes through
+one queue after the other. One that has trouble fails the request: half an answer would mislead.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from relay.admin.operations import PAGE, BadWish, Json
+from relay.queue.store import Selection
+
+
+class Queue(Protocol):
+    """One of them, as `Operations` is, or one that asks a worker."""
+
+    def page(self, selection: Selection, after: str, limit: int) -> Any: ...
+
+    def act(self, verb: str, selection: Selection, after: str) -> Any: ...
+
+    def lanes(self) -> Any: ...
+
+    def hold_lane(self, name: str) -> Any: ...
+
+    def release_lane(self, name: str) -> Any: ...
+
+    def status(self) -> Any: ...
+
+
+class Several:
+    """See `Operations` for each method. `queues` yields those there are at the moment."""
+
+    def __init__(
+        self,
+        queues: Callable[[], Sequence[Queue]],
+        more_status: Callable[[], Json] = dict,
+    ) -> None:
+        self._queues = queues
+        self._more_status = more_status
+
+    async def page(self, selection: Selection, after: str, limit: int) -> Json:
+        limit = max(1, min(limit, PAGE))
+        pages = await self._each(lambda queue: queue.page(selection, after, limit))
+        found = [message for page in pages for message in page["messages"]]
+        found.sort(key=lambda message: message["id"])
+        is_more = len(found) > limit or any(page["after"] is not None for page in pages)
+        found = found[:limit]
+        return {"messages": found, "after": found[-1]["id"] if found and is_more else None}
+
+    async def act(self, verb: str, selection: Selection, after: str) -> Json:
+        """`after` is "NUMBER:ID": the queue that is being gone through, and where in it."""
+        queues = self._queues()
+        number, place = _place(after)
+        if number >= len(queues):
+            return {"done": [], "after": None}
+        answer: Json = await _coroutine(queues[number].act(verb, selection, place))
+        if answer["after"] is not None:
+            return {**answer, "after": f"{number}:{answer['after']}"}
+        is_last = number + 1 >= len(queues)
+        return {**answer, "after": None if is_last else f"{number + 1}:"}
+
+    async def lanes(self) -> Json:
+        by_name: dict[str, Json] = {}
+        for answer in await self._each(lambda queue: queue.lanes()):
+            for lane in answer["lanes"]:
+                known = by_name.get(lane["name"])
+                by_name[lane["name"]] = lane if known is None else _one_lane(known, lane)
+        return {"lanes": [by_name[name] for name in sorted(by_name)]}
+
+    async def hold_lane(self, name: str) -> bool:
+        return any(await self._each(lambda queue: queue.hold_lane(name)))
+
+    async def release_lane(self, name: str) -> bool:
+        return any(await self._each(lambda queue: queue.release_lane(name)))
+
+    async def status(self) -> Json:
+        told = await self._each(lambda queue: queue.status())
+        merged: Json = reduce(_one_status, told, {})
+        return {**self._more_status(), **merged, **await self.lanes()}
+
+    async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
+        answers: list[Any] = await gatherResults(
+            [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in self._queues()],
+            consumeErrors=True,
+        )
+        return answers
+
+
+async def _coroutine(answer: Any) -> Any:
+    return await answer
+
+
+def _place(after: str) -> tuple[int, str]:
+    """Raises BadWish."""
+    number, colon, place = (after or "0:").partition(":")
+    if not (colon and number.isascii() and number.isdigit() and len(number) <= 3):
+        raise BadWish(f"{after[:40]!r} is no place to go on from")
+    return int(number), place
+
+
+def _one_lane(one: Json, other: Json) -> Json:
+    """A lane as all workers together see it: failing where one finds it so."""
+    worse = max(one, other, key=lambda lane: int(lane["attempt"]))
+    times = [lane["next_attempt_at"] for lane in (one, other) if lane["next_attempt_at"]]
+    return {
+        **worse,
+        "waiting": one["waiting"] + other["waiting"],
+        "held": one["held"] or other["held"],
+        "next_attempt_at": min(times, default=None),
+    }
+
+
+def _one_status(one: Json, other: Json) -> Json:
+    """Numbers are summed, what must hold for all is asked of all; lists of rows are merged."""
+    merged = dict(one)
+    for key, value in other.items():
+        known = one.get(key)
+        if known is None:
+            merged[key] = value
+        elif isinstance(value, bool):
+            merged[key] = known and value
+        elif isinstance(value, int | float):
+            merged[key] = known + value
+        elif isinstance(value, list):
+            merged[key] = _one_table(known, value)
+    return merged
+
+
+def _one_table(one: list[Json], other: list[Json]) -> list[Json]:
+    """Rows of the same name are one row, their numbers summed."""
+    by_name: dict[tuple[Any, ...], Json] = {}
+    for row in (*one, *other):
+        name = tuple(value for value in row.values() if isinstance(value, str))
+        known = by_name.get(name)
+        by_name[name] = row if known is None else _one_status(known, row)
+    return list(by_name.values())

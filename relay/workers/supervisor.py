@@ -1,0 +1,228 @@
+"""Several workers as one relay: binds, starts them, starts again what crashed, stops all.
+
+Holds no mail. Keeps the ledger of what is limited over all workers, and is the operators' door.
+Queues that a larger number of workers left behind get a worker that takes no new mail, until they
+are empty.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from relay.admin.control import Control, DoorUnusable
+from relay.admin.operations import Json, Operations
+from relay.admin.several import Several
+from relay.config.reading import Config
+from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
+from relay.observe.trafficlog import TrafficLog
+from relay.queue.open_store import spool_of
+from relay.service import exit_with, on_signal
+from relay.workers.ledger import Ledger, Order
+from relay.workers.process import RemoteQueue, WorkerProcess
+from relay.workers.sockets import CannotBind, bind_all
+from relay.workers.worker import Orders
+
+FIRST_WAIT = 1.0
+"""Seconds until a worker that crashed is started again; doubled each time, up to ..."""
+
+MAX_WAIT = 60.0
+"""... this. A worker that lived as long as this begins anew."""
+
+KILL_AFTER = 10.0
+"""Seconds beyond `stop_within` after which a worker that does not end is killed."""
+
+_log = Logger()
+
+
+class Supervisor(Service):
+    """twistd's service where there are several processes. `left`: numbers of queues left behind."""
+
+    def __init__(self, config: Config, path: Path, left: Sequence[int], reactor: Any) -> None:
+        self._config = config
+        self._path = path
+        self._left = left
+        self._reactor = reactor
+        self._log = (
+            None if config.traffic_log is None else TrafficLog(config.traffic_log.file, reactor)
+        )
+        self._sockets: Sequence[Mapping[str, Any]] = ()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._waits: dict[int, float] = {}
+        self._restarts: dict[int, Any] = {}
+        self._ledger = Ledger(config.workers)
+        several = Several(self._queues, self._status)
+        self._control = Control(cast(Operations, several), reactor)
+        self._is_stopping = False
+        self._all_ended: Deferred[None] | None = None
+
+    # --- start --------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            self._sockets = bind_all(self._config.listeners, self._config.workers)
+        except CannotBind as error:
+            sys.stderr.write(f"relay: {error}\n")
+            raise SystemExit(1) from None
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._log is not None:
+            self._log.start()
+        on_signal(signal.SIGHUP, self._reactor, self._reopen_logs)
+        for number in range(self._config.workers):
+            self._start(number)
+        for number in self._left:
+            _log.info("queue {number} of a former worker is delivered, too", number=number)
+            self._start(number)
+
+    def _start(self, number: int) -> None:
+        self._restarts.pop(number, None)
+        sockets = self._sockets[number] if number < len(self._sockets) else {}
+        orders = Orders(str(self._path), number, self._config.workers, tuple(sockets))
+        told: dict[str, Callable[..., object]] = {
+            "ready": lambda: self._ready(worker),
+            "drained": lambda: worker.channel.tell("stop"),
+            "want": lambda *wish: self._carry_out(self._ledger.want(number, *wish)),
+            "give": lambda *given: self._carry_out(self._ledger.give(number, *given)),
+        }
+        worker = WorkerProcess(orders, sockets, told, self._pass_on, self._ended, self._reactor)
+        self._workers[number] = worker
+        worker.start()
+
+    def _ready(self, worker: WorkerProcess) -> None:
+        worker.is_ready = True
+        if self._waits.get(worker.number):
+            self._observe(AlarmOver(f"worker {worker.number}", "it works again"))
+        is_first = all(other.is_ready for other in self._workers.values())
+        if is_first and not self._control.addresses:
+            self._open_control()
+            self._observe(Started("relay", f"{self._config.workers} workers"))
+
+    def _open_control(self) -> None:
+        admin = self._config.admin
+        spool = spool_of(self._config.queue.store)
+        try:
+            if spool is not None:
+                self._control.listen_unix(spool)
+            if admin is not None:
+                self._control.listen_tcp(admin.address.host, admin.address.port, admin.token_file)
+        except DoorUnusable as error:
+            self._observe(Alarm("control", str(error)))
+            _log.error("{why}", why=str(error))
+
+    def _carry_out(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            worker = self._workers.get(order.worker)
+            if worker is None:
+                continue
+            if order.name == "granted":
+                worker.channel.tell("granted", order.key, order.count)
+            else:
+                worker.channel.tell(order.name, order.key)
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def _ended(self, worker: WorkerProcess, how: str) -> None:
+        number = worker.number
+        del self._workers[number]
+        self._carry_out(self._ledger.gone(number))
+        if self._is_stopping:
+            self._check_ended()
+        elif not worker.is_ready and number not in self._waits:
+            self._give_up(worker, how)
+        elif how == "with status 0" and number >= self._config.workers:
+            _log.info("queue {number} of a former worker is empty", number=number)
+        else:
+            self._start_again(worker, how)
+
+    def _give_up(self, worker: WorkerProcess, how: str) -> None:
+        """It never worked: whoever starts the relay must know."""
+        said = [line for line in worker.last_words if line.startswith("relay: ")]
+        for line in said or [f"relay: worker {worker.number} ended {how} at its start"]:
+            sys.stderr.write(f"{line}\n")
+        exit_with(1)
+        self._reactor.stop()
+
+    def _start_again(self, worker: WorkerProcess, how: str) -> None:
+        number = worker.number
+        has_lived = self._reactor.seconds() - worker.started_at >= MAX_WAIT
+        before = 0.0 if has_lived else self._waits.get(number, 0.0)
+        wait = self._waits[number] = min(MAX_WAIT, max(FIRST_WAIT, 2 * before))
+        why = f"it ended {how} and is started again in {wait:g} s; no mail of its queue is lost"
+        self._observe(Alarm(f"worker {number}", why))
+        _log.error("worker {number}: {why}", number=number, why=why)
+        self._restarts[number] = self._reactor.callLater(wait, self._start, number)
+
+    def stopService(self) -> "Deferred[None]":
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._is_stopping = True
+        for call in self._restarts.values():
+            call.cancel()
+        await self._control.close()
+        for worker in self._workers.values():
+            worker.channel.tell("stop")
+        kill = self._reactor.callLater(self._config.stop_within + KILL_AFTER, self._kill)
+        await self._when_ended()
+        kill.cancel() if kill.active() else None
+        for sockets in self._sockets:
+            for each in sockets.values():
+                each.close()
+        self._observe(Stopped("relay"))
+        if self._log is not None:
+            self._log.stop()
+
+    def _kill(self) -> None:
+        for worker in self._workers.values():
+            _log.error("worker {number} does not end: killed", number=worker.number)
+            worker.signal("KILL")
+
+    def _when_ended(self) -> Deferred[None]:
+        if not self._workers:
+            return succeed(None)
+        self._all_ended = Deferred()
+        return self._all_ended
+
+    def _check_ended(self) -> None:
+        if not self._workers and self._all_ended is not None:
+            done, self._all_ended = self._all_ended, None
+            done.callback(None)
+
+    # --- what is asked ------------------------------------------------------------------------
+
+    def _queues(self) -> Sequence[RemoteQueue]:
+        numbers = sorted(self._workers)
+        return [RemoteQueue(self._workers[number].channel) for number in numbers]
+
+    def _status(self) -> Json:
+        return {
+            "workers": len(self._workers),
+            "processes": [
+                {"worker": f"{number}", "state": "working" if worker.is_ready else "starting"}
+                for number, worker in sorted(self._workers.items())
+            ],
+        }
+
+    def _reopen_logs(self) -> None:
+        if self._log is not None:
+            self._log.reopen()
+        for worker in self._workers.values():
+            worker.channel.tell("reopen")
+
+    def _observe(self, notice: Notice) -> None:
+        if self._log is not None:
+            self._log(notice)
+
+    def _pass_on(self, lines: bytes) -> None:
+        """Lines of a worker's traffic log, where that is standard output."""
+        if self._log is not None:
+            self._log.pass_on(lines)

@@ -1,0 +1,108 @@
+"""`python -m relay.workers.worker`: one worker process, as its supervisor starts it.
+
+Takes the channel and the listening sockets as open descriptors, and is told the rest by its
+argument. Ends when told to, and when its supervisor is gone.
+"""
+
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.logger import globalLogBeginner, textFileLogObserver
+
+from relay.admin.operations import Operations, selection_of
+from relay.config.reading import load
+from relay.service import RelayService, Share
+from relay.workers.channel import Channel, OneChannel
+from relay.workers.purse import Purse
+
+CHANNEL = 3
+"""The descriptor of the channel; those of the listening sockets follow."""
+
+reactor: Any = _reactor
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker is told at its start. `listeners`: whose sockets follow the channel."""
+
+    config: str
+    number: int
+    of: int
+    listeners: tuple[str, ...]
+
+    def as_argument(self) -> str:
+        return orjson.dumps(self).decode()
+
+
+class Worker:
+    """The relay's service at work, and the channel to the supervisor."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._purse = Purse(self._tell, reactor)
+        self._share = Share(
+            orders.number,
+            orders.of,
+            {name: CHANNEL + place for place, name in enumerate(orders.listeners, 1)},
+            self._purse,
+            lambda: self._tell("ready"),
+            lambda: self._tell("drained"),
+        )
+        self._service = RelayService(load(orders.config), reactor, self._share)
+        told: dict[str, Callable[..., object]] = {
+            "granted": self._purse.granted,
+            "none": self._purse.none,
+            "recall": self._purse.recall,
+            "reopen": self._service.reopen_log,
+            "stop": self._stop,
+        }
+        self._channel = Channel(told, _asked(self._service.operations), self._stop)
+
+    def run(self) -> None:
+        """Until the end."""
+        reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, OneChannel(self._channel))
+        self._purse.start()
+        self._service.privilegedStartService()
+        self._service.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", self._service.stopService)
+        reactor.run()
+
+    def _tell(self, name: str, *arguments: object) -> None:
+        self._channel.tell(name, *arguments)
+
+    def _stop(self) -> None:
+        if reactor.running:
+            reactor.stop()
+
+
+def _asked(operations: Operations) -> Mapping[str, Any]:
+    """The operators' wishes, as they come over the channel."""
+
+    def of(coroutine: Coroutine[Any, Any, Any]) -> Deferred[Any]:
+        return Deferred.fromCoroutine(coroutine)
+
+    return {
+        "page": lambda wish, after, limit: of(operations.page(selection_of(wish), after, limit)),
+        "act": lambda verb, wish, after: of(operations.act(verb, selection_of(wish), after)),
+        "lanes": lambda: of(operations.lanes()),
+        "hold_lane": lambda name: of(operations.hold_lane(name)),
+        "release_lane": lambda name: of(operations.release_lane(name)),
+        "status": lambda: of(operations.status()),
+    }
+
+
+def main() -> None:
+    orders = orjson.loads(sys.argv[1])
+    globalLogBeginner.beginLoggingTo(
+        [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False
+    )
+    Worker(Orders(**orders)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Several workers: one relay to clients, upstreams and operators; a crash of one harms no mail."""
+
+import os
+import signal
+import smtplib
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+
+from tests.process.child import wait_until
+from tests.process.collector import STALL, Collector
+from tests.process.relay_process import RelayProcess, upstream
+from tests.process.sending import SENDER, Load, content, send
+from tests.process.through_relay import ThroughRelay
+
+
+def worker_pids(relay: RelayProcess) -> list[int]:
+    """By number, as each one's lock tells it."""
+    locks = sorted(relay.spool.glob("*/lock"), key=lambda path: int(path.parent.name))
+    return [int(path.read_text()) for path in locks]
+
+
+def waiting_in(relay: RelayProcess, number: int) -> int:
+    """Read from a queue that nobody has open."""
+    with closing(sqlite3.connect(relay.spool / str(number) / "queue.db")) as database:
+        return int(database.execute("SELECT count(*) FROM message").fetchone()[0])
+
+
+class WorkersCase(ThroughRelay):
+    def of(self, workers: int, *upstreams: object, **tables: object) -> RelayProcess:
+        relay = self.idle_relay(*upstreams, top={"workers": workers}, **tables)
+        relay.launch()
+        self.wait_until_ready(relay, workers)
+        return relay
+
+    def wait_until_ready(self, relay: RelayProcess, workers: int, starts: int = 1) -> None:
+        wait_until(
+            lambda: len(relay.facts("started", what="relay")) >= starts, f"{workers} workers"
+        )
+
+    def sessions(self, relay: RelayProcess, count: int) -> Sequence[smtplib.SMTP]:
+        sessions = [smtplib.SMTP("127.0.0.1", relay.port, timeout=30) for _ in range(count)]
+        for session in sessions:
+            self.addCleanup(session.close)
+            session.ehlo()
+        return sessions
+
+
+class OneRelayTests(WorkersCase):
+    def test_all_take_mail_and_each_id_is_its_own(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        load = Load(relay.port)
+        load.start(400, sessions=16)
+        load.wait()
+        relay.wait_until_empty()
+        self.assertEqual((400, 400), (len(load.accepted), len(main.kept)))
+        accepted = relay.facts("accepted")
+        self.assertEqual(400, len({fact["queue_id"] for fact in accepted}))
+        prefixes = {fact["session"].count(".") for fact in accepted}
+        self.assertEqual({1, 2}, prefixes, "both workers had a part")
+
+    def test_operators_see_one_queue(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})
+        for number in range(12):
+            send(relay.port, [f"{number}@example.org"])
+        relay.wait_for(1, "delayed")
+        listed = relay.queue()
+        ids = [message["id"] for message in listed]
+        self.assertEqual((12, ids), (len(ids), sorted(ids)))
+        (lane,) = self.json_of(relay, "lane", "list", "--json")
+        self.assertEqual(("main", 12), (lane["name"], lane["waiting"]))
+        (told,) = self.json_of(relay, "status", "--json")
+        self.assertEqual(2, told["workers"])
+        self.assertEqual("held: 12 messages\n", relay.relayctl("queue", "hold", "--all").stdout)
+        self.assertTrue(all(message["held"] for message in relay.queue()))
+        main.start()
+        self.assertEqual(0, relay.relayctl("queue", "release", ids[3], ids[8]).returncode)
+        main.wait_for(2)
+        relay.relayctl("queue", "release", "--all")
+        main.wait_for(12)
+        relay.wait_until_empty()
+
+    def json_of(self, relay: RelayProcess, *words: str) -> list[dict]:
+        import json
+
+        return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
+
+    def test_the_log_is_one_file_of_whole_lines_also_after_a_rotation(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        send(relay.port, ["one@example.org"])
+        relay.wait_for(1, "removed")
+        old = relay.traffic_log.rename(relay.folder / "traffic.old")
+        relay.hang_up()
+        wait_until(relay.traffic_log.exists, "a new file")
+        load = Load(relay.port)
+        load.start(200)
+        load.wait()
+        wait_until(lambda: len(relay.facts("removed")) == 200, "200 lines in the new file")
+        self.assertNotIn(b"99@example.org", old.read_bytes())
+
+    def test_a_mistake_at_the_start_is_told_once(self) -> None:
+        relay = self.idle_relay(upstream("main", 1), top={"workers": 2})
+        relay.spool.write_text("not a directory")
+        child = relay.launch()
+        self.assertEqual(1, child.wait(30))
+        self.assertIn("spool", relay.child.output)
+
+    def test_stop_ends_all(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        pids = worker_pids(relay)
+        relay.stop()
+        for pid in pids:
+            self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+
+class LimitTests(WorkersCase):
+    def test_sessions_with_an_upstream_are_a_total(self) -> None:
+        main = Collector()
+        self.addCleanup(main.stop)
+        main.start()
+        relay = self.of(4, upstream("main", main.port, max_connections=3))
+        load = Load(relay.port)
+        load.start(400, sessions=24)
+        most = 0
+
+        def is_done() -> bool:
+            nonlocal most
+            most = max(most, main.open_sessions)
+            return len(main.kept) >= 400
+
+        wait_until(is_done, "400 messages", 60)
+        load.wait()
+        self.assertLessEqual(most, 3)
+        self.assertGreater(most, 1)
+
+
+class CrashTests(WorkersCase):
+    def test_one_killed_under_load(self) -> None:
+        """What got a 250 arrives; the others go on meanwhile."""
+        main = self.collector()
+        relay = self.of(3, upstream("main", main.port))
+        load = Load(relay.port)
+        load.start(3000, sessions=24)
+        wait_until(lambda: len(load.accepted) > 200, "200 accepted messages")
+        victim, *others = worker_pids(relay)
+        os.kill(victim, signal.SIGKILL)
+        load.wait()
+        relay.wait_for(1, "alarm", what="worker 0")
+        relay.wait_for(1, "alarm_over", what="worker 0")
+        self.assertEqual(others, worker_pids(relay)[1:])
+        relay.wait_until_empty()
+        arrived = {recipient for kept in main.kept for recipient in kept.recipients}
+        self.assertEqual(set(), load.accepted - arrived)
+        send(relay.port, ["after@example.org"])
+
+    def test_a_supervisor_that_is_killed_leaves_no_worker(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        relay.kill()
+        relay.launch()
+        self.wait_until_ready(relay, 2, starts=2)
+        send(relay.port, ["one@example.org"])
+        main.wait_for(1)
+
+    def test_places_of_the_dead_are_free_again(self) -> None:
+        main = self.collector()
+        main.answer("MAIL", STALL, times=2)
+        relay = self.of(2, upstream("main", main.port, max_connections=2))
+        load = Load(relay.port)
+        load.start(20, sessions=20)
+        load.wait()
+        wait_until(lambda: main.sessions >= 2, "two stalled sessions")
+        for pid in worker_pids(relay):
+            os.kill(pid, signal.SIGKILL)
+        relay.wait_until_empty()
+        self.assertEqual(20, len({kept.recipients[0] for kept in main.kept}))
+
+
+class NumberTests(WorkersCase):
+    def test_fewer_workers_deliver_what_more_left(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(3, upstream("main", main.port), queue={"retry": ["1s"]})
+        for session in self.sessions(relay, 12):
+            session.sendmail(SENDER, ["one@example.org"], content("x"))
+        relay.stop()
+        left = [waiting_in(relay, number) for number in range(3)]
+        self.assertEqual(12, sum(left))
+        relay.settings["workers"] = 1
+        main.start()
+        relay.launch()
+        main.wait_for(12)
+        relay.wait_until_empty()
+        relay.stop()
+        self.assertEqual([0, 0, 0], [waiting_in(relay, number) for number in range(3)])
+
+    def test_relayctl_finds_all_of_it_without_a_relay(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})
+        for session in self.sessions(relay, 8):
+            session.sendmail(SENDER, ["one@example.org"], content("x"))
+        relay.stop()
+        self.assertEqual(8, len(relay.queue()))
+        self.assertEqual("held: 8 messages\n", relay.relayctl("queue", "hold", "--all").stdout)
