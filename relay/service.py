@@ -35,7 +35,7 @@ from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
 from relay.outbound.routes import Routes
-from relay.places import Places
+from relay.places import OwnPlaces, SharedPlaces
 from relay.queue.control import QueueControl
 from relay.queue.hybrid import Hybrid
 from relay.queue.ids import QueueIds
@@ -63,7 +63,7 @@ class Share:
     number: int
     of: int
     sockets: Mapping[str, int]
-    places: Places
+    places: SharedPlaces
     ready: Callable[[], None]
     drained: Callable[[], None]
 
@@ -93,6 +93,7 @@ class RelayService(Service):
             reactor,
             None if share is None else share.places,
         )
+        self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))
         self._listeners = [
             self._listener(listener)
@@ -151,6 +152,7 @@ class RelayService(Service):
             intake,
             self._observe,
             self._next_session,
+            self._places,
             self._passages(listener.name, intake),
         )
         inherited = None if self._share is None else self._share.sockets[listener.name]

@@ -1,9 +1,8 @@
-"""One listening address: makes sessions, counts them, turns away what is too many.
+"""One listening address: makes sessions, and ends them when the relay stops.
 
 Stops in two steps: nothing new and idle sessions closed, then after a while the rest aborted.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,33 +11,18 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import Protocol, ServerFactory
 
 from relay.config.schema import Listener
+from relay.inbound.admission import Admission
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
 from relay.inbound.policy import Policy
 from relay.inbound.protocol import InboundProtocol, client_of
-from relay.mail.reply import Reply, reply
-from relay.notices import Observer, Rejected
+from relay.notices import Observer
+from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
-from relay.smtp.wire import reply_octets
 from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
 """Connections the kernel keeps for us before they are accepted."""
-
-TOO_MANY = reply(421, "4.7.0", "Too many connections, try again later")
-TOO_MANY_OF_YOURS = reply(421, "4.7.0", "Too many connections from your address, try again later")
-
-
-class TurnedAway(Protocol):
-    """Says why, and closes."""
-
-    def __init__(self, last_word: Reply) -> None:
-        self._last_word = last_word
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(reply_octets(self._last_word))
-        self.transport.loseConnection()
 
 
 class InboundFactory(ServerFactory):
@@ -54,9 +38,11 @@ class InboundFactory(ServerFactory):
         intake: Intake,
         observe: Observer,
         next_session: Callable[[], str],
+        places: Places,
         passages: Passages | None = None,
     ) -> None:
         self._passages = passages
+        self._admission = Admission(config, places)
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -70,18 +56,10 @@ class InboundFactory(ServerFactory):
             max_errors=config.max_errors,
         )
         self._sessions: set[InboundProtocol] = set()
-        self._per_client: Counter[str] = Counter()
-        self._hosts: dict[InboundProtocol, str] = {}
         self._when_empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        assert addr is not None
-        host: str = cast(Any, addr).host
         config = self._config
-        if len(self._sessions) >= config.max_connections:
-            return self._turn_away(addr, TOO_MANY)
-        if self._per_client[host] >= config.max_connections_per_client:
-            return self._turn_away(addr, TOO_MANY_OF_YOURS)
         session = InboundProtocol(
             ServerEngine(self._settings),
             self._policy,
@@ -91,26 +69,15 @@ class InboundFactory(ServerFactory):
             config.name,
             config.idle_timeout,
             config.max_errors,
+            self._admission,
             self._ended,
             self._passages,
         )
         self._sessions.add(session)
-        self._per_client[host] += 1
-        self._hosts[session] = host
         return session
-
-    def _turn_away(self, addr: IAddress, last_word: Reply) -> Protocol:
-        self._observe(
-            Rejected("", client_of(addr), self._config.name, "", "connect", str(last_word))
-        )
-        return TurnedAway(last_word)
 
     def _ended(self, session: InboundProtocol) -> None:
         self._sessions.discard(session)
-        host = self._hosts.pop(session)
-        self._per_client[host] -= 1
-        if not self._per_client[host]:
-            del self._per_client[host]
         if self._when_empty is not None and not self._sessions:
             done, self._when_empty = self._when_empty, None
             done.callback(None)

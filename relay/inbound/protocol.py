@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from relay.config.schema import Route
 from relay.deadline import Deadline
+from relay.inbound.admission import Admission
 from relay.inbound.intake import Intake, Receiving, Transaction
 from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.policy import Policy
@@ -73,6 +74,7 @@ class InboundProtocol(Protocol):
         listener: str,
         idle_timeout: float,
         max_errors: int,
+        admission: Admission,
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
     ) -> None:
@@ -84,12 +86,14 @@ class InboundProtocol(Protocol):
         self._listener = listener
         self._idle_timeout = idle_timeout
         self._max_errors = self._errors_left = max_errors
+        self._admission = admission
         self._ended = ended
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
         self._receiving: Receiving | Passing | None = None
+        self._is_admitted = False
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
@@ -106,11 +110,32 @@ class InboundProtocol(Protocol):
         client = client_of(self.transport.getPeer())
         self._origin = Origin(self._listener, client, session=self._session)
         self._reading = Reading(self.transport)
+        self._deadline.set(self._idle_timeout)
+        self._admission.ask(client_host(client), self._decided)
+        if not (self._is_admitted or self._is_closing):
+            self._reading.stop(self._admission)  # the greeting comes first
+
+    def _decided(self, refusal: Reply | None) -> None:
+        """Whether there is room for this session; the client may be gone by now."""
+        if self._is_closing:
+            if refusal is None:
+                self._admission.leave(client_host(self._origin.client))
+        elif refusal is None:
+            self._begin()
+        else:
+            self._rejected("connect", refusal)
+            self._is_closing = True
+            self.transport.write(reply_octets(refusal))
+            self.transport.loseConnection()
+
+    def _begin(self) -> None:
+        self._is_admitted = True
+        client = self._origin.client
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
         self._observe(Connected(self._session, client, self._listener))
-        self._deadline.set(self._idle_timeout)
         self.transport.write(self._engine.reply(self._engine.greeting()))
+        self._reading.go_on(self._admission)
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
@@ -145,19 +170,17 @@ class InboundProtocol(Protocol):
             self._receiving.client_left()
         if self._passage is not None:
             self._passage.close()
-        why = self._reason or reason.getErrorMessage()
-        self._observe(
-            Disconnected(
-                self._session,
-                self._origin.client,
-                self._listener,
-                why,
-                self._transactions,
-                self._origin.helo,
-            )
-        )
         self._is_closing = True
+        if self._is_admitted:
+            self._end(self._reason or reason.getErrorMessage())
         self._ended(self)
+
+    def _end(self, why: str) -> None:
+        client, helo = self._origin.client, self._origin.helo
+        self._admission.leave(client_host(client))
+        self._observe(
+            Disconnected(self._session, client, self._listener, why, self._transactions, helo)
+        )
 
     def _rang(self) -> None:
         if self._is_waiting:  # for us, not for the client

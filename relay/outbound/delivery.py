@@ -19,7 +19,7 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
 from relay.outbound.protocol import UpstreamSession
-from relay.places import Places
+from relay.places import SharedPlaces
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -34,7 +34,7 @@ class UpstreamHop:
         hostname: str,
         delivery: "Delivery",
         reactor: Any,
-        places: Places | None,
+        places: SharedPlaces | None,
     ) -> None:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
@@ -103,7 +103,7 @@ class Delivery:
         upstreams: Mapping[str, Upstream],
         hostname: str,
         reactor: Any,
-        places: Places | None = None,
+        places: SharedPlaces | None = None,
     ) -> None:
         self._reactor = reactor
         self._hops = {

@@ -16,7 +16,7 @@ from relay.outbound.addresses import Addresses
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import State, UpstreamSession
 from relay.outbound.throttle import Move, Window, next_move
-from relay.places import Places
+from relay.places import SharedPlaces
 from relay.smtp.client import ClientEngine
 
 MAX_SESSION_AGE = 300.0
@@ -67,7 +67,7 @@ class QueuedClientFactory:
         hello_name: str,
         owner: FactoryOwner,
         reactor: Any,
-        places: Places | None = None,
+        places: SharedPlaces | None = None,
     ) -> None:
         self._places = places
         self._place_key = f"upstream {upstream.name} {host}"

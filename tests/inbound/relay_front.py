@@ -11,6 +11,7 @@ from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
 from relay.mail.address import AddressGlob
+from relay.places import OwnPlaces, Places
 from tests.queue.scripted import Bench
 
 
@@ -21,6 +22,7 @@ class Front:
         self,
         networks: tuple[str, ...] = ("127.0.0.0/8",),
         postmaster: str | None = None,
+        places: Places | None = None,
         **keys: Any,
     ) -> None:
         self.bench = Bench(max_in_hand=0)  # all of it stays in the store
@@ -50,6 +52,7 @@ class Front:
             intake,
             self.bench.notices.append,
             lambda: f"s{next(self.sessions)}",
+            OwnPlaces() if places is None else places,
         )
         self.listener = InboundListener(self.config, self.factory, reactor)  # type: ignore[arg-type]
         self.listener.bind()

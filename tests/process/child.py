@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds within which anything here happens, on a slow and busy machine too."""
 
 _PAUSE = 0.02

@@ -1,5 +1,6 @@
 """Several workers: one relay to clients, upstreams and operators; a crash of one harms no mail."""
 
+import json
 import os
 import signal
 import smtplib
@@ -37,6 +38,9 @@ class WorkersCase(ThroughRelay):
         wait_until(
             lambda: len(relay.facts("started", what="relay")) >= starts, f"{workers} workers"
         )
+
+    def json_of(self, relay: RelayProcess, *words: str) -> list[dict]:
+        return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
 
     def sessions(self, relay: RelayProcess, count: int) -> Sequence[smtplib.SMTP]:
         sessions = [smtplib.SMTP("127.0.0.1", relay.port, timeout=30) for _ in range(count)]
@@ -81,11 +85,6 @@ class OneRelayTests(WorkersCase):
         relay.relayctl("queue", "release", "--all")
         main.wait_for(12)
         relay.wait_until_empty()
-
-    def json_of(self, relay: RelayProcess, *words: str) -> list[dict]:
-        import json
-
-        return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
 
     def test_the_log_is_one_file_of_whole_lines_also_after_a_rotation(self) -> None:
         main = self.collector()
@@ -136,6 +135,29 @@ class LimitTests(WorkersCase):
         load.wait()
         self.assertLessEqual(most, 3)
         self.assertGreater(most, 1)
+
+    def test_sessions_of_a_listener_are_a_total(self) -> None:
+        self._no_more_than_eight("max_connections", "try again")
+
+    def test_sessions_of_a_client_are_a_total(self) -> None:
+        self._no_more_than_eight("max_connections_per_client", "from your address")
+
+    def _no_more_than_eight(self, key: str, said: str) -> None:
+        relay = self.of(3, upstream("main", 9), listener={key: 8})
+        sessions = self.sessions(relay, 8)
+        for _ in range(6):
+            with self.assertRaises(smtplib.SMTPConnectError) as caught:
+                smtplib.SMTP("127.0.0.1", relay.port, timeout=30)
+            self.assertEqual(421, caught.exception.smtp_code)
+            self.assertIn(said, str(caught.exception.smtp_error))
+        for session in sessions[:4]:
+            session.quit()
+        wait_until(lambda: self._sessions(relay) == 4, "4 sessions")
+        self.sessions(relay, 4)
+
+    def _sessions(self, relay: RelayProcess) -> int:
+        (told,) = self.json_of(relay, "status", "--json")
+        return sum(listener["sessions"] for listener in told["listeners"])
 
 
 class CrashTests(WorkersCase):
