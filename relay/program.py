@@ -1,7 +1,6 @@
 """twistd's entry: reads the config, and makes the relay one process or several."""
 
 import sys
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -40,7 +39,7 @@ def makeService(options: Options) -> Service:
     left = left_folders(config)
     if config.workers == 1 and not left:
         return RelayService(config, cast(Any, reactor))
-    return Supervisor(config, Path(options["config"]), left, cast(Any, reactor))
+    return Supervisor(config, left, cast(Any, reactor))
 
 
 def left_folders(config: Config) -> list[int]:

@@ -19,7 +19,8 @@ from twisted.python.failure import Failure
 from relay.admin.operations import wish_of
 from relay.queue.store import Selection, StoreFailed
 from relay.workers.channel import AskFailed, Channel, OneChannel
-from relay.workers.worker import CHANNEL, Orders
+from relay.workers.snapshot import Snapshot
+from relay.workers.worker import CHANNEL, SNAPSHOT, Orders
 
 MAX_KEPT = 100
 """Lines of what it said last, for the case that it does not start."""
@@ -33,6 +34,7 @@ class WorkerProcess(ProcessProtocol):
     def __init__(
         self,
         orders: Orders,
+        snapshot: Snapshot,
         sockets: Mapping[str, socket.socket],
         told: Mapping[str, Callable[..., object]],
         out: Callable[[bytes], None],
@@ -43,6 +45,7 @@ class WorkerProcess(ProcessProtocol):
         self.is_ready = False
         self.started_at = reactor.seconds()
         self.last_words: list[str] = []
+        self._snapshot = snapshot
         self._sockets = sockets
         self._out = out
         self._ended = ended
@@ -60,8 +63,9 @@ class WorkerProcess(ProcessProtocol):
         with open(os.devnull, "rb") as nothing, theirs:
             descriptors: dict[int, int | str] = {0: nothing.fileno(), 1: "r", 2: "r"}
             descriptors[CHANNEL] = theirs.fileno()
+            descriptors[SNAPSHOT] = self._snapshot.fileno()
             for place, name in enumerate(names, 1):
-                descriptors[CHANNEL + place] = self._sockets[name].fileno()
+                descriptors[SNAPSHOT + place] = self._sockets[name].fileno()
             self._reactor.spawnProcess(
                 self,
                 sys.executable,

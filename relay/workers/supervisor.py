@@ -8,7 +8,6 @@ are empty.
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -25,6 +24,7 @@ from relay.queue.open_store import spool_of
 from relay.service import exit_with, on_signal
 from relay.workers.ledger import Ledger, Order
 from relay.workers.process import RemoteQueue, WorkerProcess
+from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import CannotBind, bind_all
 from relay.workers.worker import Orders
 
@@ -43,9 +43,9 @@ _log = Logger()
 class Supervisor(Service):
     """twistd's service where there are several processes. `left`: numbers of queues left behind."""
 
-    def __init__(self, config: Config, path: Path, left: Sequence[int], reactor: Any) -> None:
+    def __init__(self, config: Config, left: Sequence[int], reactor: Any) -> None:
         self._config = config
-        self._path = path
+        self._snapshot = Snapshot(config)
         self._left = left
         self._reactor = reactor
         self._log = (
@@ -85,14 +85,16 @@ class Supervisor(Service):
     def _start(self, number: int) -> None:
         self._restarts.pop(number, None)
         sockets = self._sockets[number] if number < len(self._sockets) else {}
-        orders = Orders(str(self._path), number, self._config.workers, tuple(sockets))
+        orders = Orders(number, self._config.workers, tuple(sockets))
         told: dict[str, Callable[..., object]] = {
             "ready": lambda: self._ready(worker),
             "drained": lambda: worker.channel.tell("stop"),
             "want": lambda *wish: self._carry_out(self._ledger.want(number, *wish)),
             "give": lambda *given: self._carry_out(self._ledger.give(number, *given)),
         }
-        worker = WorkerProcess(orders, sockets, told, self._pass_on, self._ended, self._reactor)
+        worker = WorkerProcess(
+            orders, self._snapshot, sockets, told, self._pass_on, self._ended, self._reactor
+        )
         self._workers[number] = worker
         worker.start()
 
@@ -177,6 +179,7 @@ class Supervisor(Service):
         for sockets in self._sockets:
             for each in sockets.values():
                 each.close()
+        self._snapshot.close()
         self._observe(Stopped("relay"))
         if self._log is not None:
             self._log.stop()

@@ -1,7 +1,7 @@
 """`python -m relay.workers.worker`: one worker process, as its supervisor starts it.
 
-Takes the channel and the listening sockets as open descriptors, and is told the rest by its
-argument. Ends when told to, and when its supervisor is gone.
+Takes the channel, the configuration and the listening sockets as open descriptors, and is told the
+rest by its argument. Ends when told to, and when its supervisor is gone.
 """
 
 import socket
@@ -16,22 +16,24 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
-from relay.config.reading import load
 from relay.service import RelayService, Share
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
+from relay.workers.snapshot import read_snapshot
 
 CHANNEL = 3
-"""The descriptor of the channel; those of the listening sockets follow."""
+"""The descriptor of the channel ..."""
+
+SNAPSHOT = 4
+"""... and that of the configuration; those of the listening sockets follow."""
 
 reactor: Any = _reactor
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker is told at its start. `listeners`: whose sockets follow the channel."""
+    """What a worker is told at its start. `listeners`: whose sockets it is given."""
 
-    config: str
     number: int
     of: int
     listeners: tuple[str, ...]
@@ -48,12 +50,12 @@ class Worker:
         self._share = Share(
             orders.number,
             orders.of,
-            {name: CHANNEL + place for place, name in enumerate(orders.listeners, 1)},
+            {name: SNAPSHOT + place for place, name in enumerate(orders.listeners, 1)},
             self._purse,
             lambda: self._tell("ready"),
             lambda: self._tell("drained"),
         )
-        self._service = RelayService(load(orders.config), reactor, self._share)
+        self._service = RelayService(read_snapshot(SNAPSHOT), reactor, self._share)
         told: dict[str, Callable[..., object]] = {
             "granted": self._purse.granted,
             "none": self._purse.none,

@@ -188,6 +188,16 @@ class CrashTests(WorkersCase):
         send(relay.port, ["one@example.org"])
         main.wait_for(1)
 
+    def test_it_goes_on_with_the_configuration_of_the_start(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        relay.config.write_text("half an edited fi")
+        for pid in worker_pids(relay):
+            os.kill(pid, signal.SIGKILL)
+        relay.wait_for(2, "alarm_over")
+        send(relay.port, ["one@example.org"])
+        main.wait_for(1)
+
     def test_places_of_the_dead_are_free_again(self) -> None:
         main = self.collector()
         main.answer("MAIL", STALL, times=2)
