@@ -17,8 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.admin.operations import wish_of
+from relay.admin.several import QueueAway
 from relay.queue.store import Selection, StoreFailed
-from relay.workers.channel import AskFailed, Channel, OneChannel
+from relay.workers.channel import AskFailed, Channel, Gone, OneChannel
 from relay.workers.snapshot import Snapshot
 from relay.workers.worker import CHANNEL, SNAPSHOT, Orders
 
@@ -116,9 +117,10 @@ class WorkerProcess(ProcessProtocol):
 
 
 class RemoteQueue:
-    """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed."""
+    """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed or QueueAway."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, number: int, channel: Channel) -> None:
+        self._number = number
         self._channel = channel
 
     def page(self, selection: Selection, after: str, limit: int) -> Deferred[Any]:
@@ -140,9 +142,15 @@ class RemoteQueue:
         return self._ask("status")
 
     def _ask(self, name: str, *arguments: object) -> Deferred[Any]:
-        return self._channel.ask(name, *arguments).addErrback(_failed)
+        return self._channel.ask(name, *arguments).addErrback(self._failed)
+
+    def _failed(self, reason: Failure) -> None:
+        if reason.check(Gone):
+            raise QueueAway(away_text(self._number))
+        reason.trap(AskFailed)
+        raise StoreFailed(reason.getErrorMessage())
 
 
-def _failed(reason: Failure) -> None:
-    reason.trap(AskFailed)
-    raise StoreFailed(reason.getErrorMessage())
+def away_text(number: int) -> str:
+    """For operators."""
+    return f"worker {number} is being started; ask again in a few seconds (relayctl status)"

@@ -16,14 +16,14 @@ from twisted.logger import Logger
 
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Json, Operations
-from relay.admin.several import Several
+from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config
 from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
 from relay.service import exit_with, on_signal
 from relay.workers.ledger import Ledger, Order
-from relay.workers.process import RemoteQueue, WorkerProcess
+from relay.workers.process import RemoteQueue, WorkerProcess, away_text
 from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import CannotBind, bind_all
 from relay.workers.worker import Orders
@@ -56,7 +56,7 @@ class Supervisor(Service):
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
         self._ledger = Ledger(config.workers)
-        several = Several(self._queues, self._status)
+        several = Several(self._queues, self._queues_there, self._status)
         self._control = Control(cast(Operations, several), reactor)
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
@@ -203,17 +203,30 @@ class Supervisor(Service):
     # --- what is asked ------------------------------------------------------------------------
 
     def _queues(self) -> Sequence[RemoteQueue]:
-        numbers = sorted(self._workers)
-        return [RemoteQueue(self._workers[number].channel) for number in numbers]
+        for number in range(self._config.workers):
+            worker = self._workers.get(number)
+            if worker is None or not worker.is_ready:
+                raise QueueAway(away_text(number))
+        return self._queues_there()
+
+    def _queues_there(self) -> Sequence[RemoteQueue]:
+        there = sorted(number for number, worker in self._workers.items() if worker.is_ready)
+        return [RemoteQueue(number, self._workers[number].channel) for number in there]
 
     def _status(self) -> Json:
         return {
             "workers": len(self._workers),
             "processes": [
-                {"worker": f"{number}", "state": "working" if worker.is_ready else "starting"}
-                for number, worker in sorted(self._workers.items())
+                {"worker": f"{number}", "state": self._state(number)}
+                for number in sorted({*self._workers, *self._restarts})
             ],
         }
+
+    def _state(self, number: int) -> str:
+        worker = self._workers.get(number)
+        if worker is None:
+            return "ended, will be started again"
+        return "working" if worker.is_ready else "starting"
 
     def _reopen_logs(self) -> None:
         if self._log is not None:
