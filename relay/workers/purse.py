@@ -52,9 +52,7 @@ class Purse:
         recalled: Callable[[], None] | None = None,
     ) -> None:
         """See `relay.places.Places`."""
-        pocket = self._pockets.get(key)
-        if pocket is None:
-            pocket = self._pockets[key] = _Pocket()
+        pocket = self._pockets.setdefault(key, _Pocket())
         pocket.was_used = True
         pocket.recalled = recalled
         if pocket.used < pocket.held:
@@ -67,10 +65,14 @@ class Purse:
     def give(self, key: str) -> None:
         """A place is not used any more."""
         pocket = self._pockets[key]
-        pocket.used -= 1
         if pocket.is_recalled:
+            pocket.used -= 1
             pocket.is_recalled = False
             self._give_back(key, pocket, 1)
+        elif pocket.waiting:  # what was asked for comes late, and is kept for the next
+            pocket.waiting.popleft()(True)
+        else:
+            pocket.used -= 1
 
     def is_recalled(self, key: str) -> bool:
         """Somebody else waits for one: free one as soon as can be."""
@@ -80,7 +82,7 @@ class Purse:
     # --- what the supervisor says -------------------------------------------------------------
 
     def granted(self, key: str, count: int) -> None:
-        pocket = self._pockets[key]
+        pocket = self._pockets.setdefault(key, _Pocket())
         pocket.held += count
         pocket.is_recalled = False
         while pocket.waiting and pocket.used < pocket.held:
@@ -89,9 +91,9 @@ class Purse:
 
     def none(self, key: str) -> None:
         """There is none to be had for the one who waits longest."""
-        waiting = self._pockets[key].waiting
-        if waiting:
-            waiting.popleft()(False)
+        pocket = self._pockets.get(key)
+        if pocket is not None and pocket.waiting:
+            pocket.waiting.popleft()(False)
 
     def recall(self, key: str) -> None:
         """Give back what is not used; where all are, one as soon as it is free."""
