@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from relay.admin.operations import PAGE, BadWish, Json
 from relay.queue.store import Selection
@@ -82,10 +82,11 @@ class Several:
         return {**self._more_status(), **merged, **await self.lanes()}
 
     async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
-        answers: list[Any] = await gatherResults(
-            [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in self._queues()],
-            consumeErrors=True,
-        )
+        asked = [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in self._queues()]
+        try:
+            answers: list[Any] = await gatherResults(asked, consumeErrors=True)
+        except FirstError as first:
+            raise first.subFailure.value from None  # the queue's own trouble, as of a single one
         return answers
 
 

@@ -148,9 +148,7 @@ class DoorTests(SynchronousTestCase):
 
 class AnyOrderTests(SynchronousTestCase):
     steps = st.lists(
-        st.tuples(
-            st.sampled_from(("want", "give", "gone")), st.integers(0, 3)
-        ),
+        st.tuples(st.sampled_from(("want", "give", "gone")), st.integers(0, 3)),
         max_size=60,
     )
 

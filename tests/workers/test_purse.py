@@ -166,7 +166,9 @@ class SeveralTests(SynchronousTestCase):
     """Purses and the ledger together, as the channel joins them: messages in order, late."""
 
     @given(
-        st.lists(st.tuples(st.sampled_from("take give move tick die".split()), st.integers(0, 3))),
+        st.lists(
+            st.tuples(st.sampled_from(["take", "give", "move", "tick", "die"]), st.integers(0, 3))
+        ),
         st.integers(1, 5),
     )
     @settings(deadline=None, max_examples=200)
