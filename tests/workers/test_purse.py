@@ -11,6 +11,7 @@ from relay.workers.ledger import Ledger, Order
 from relay.workers.purse import CLEAN_EVERY, Purse
 
 KEY = "upstream main"
+STEPS = ("take", "give", "move", "tick", "die")
 
 
 class PurseCase(SynchronousTestCase):
