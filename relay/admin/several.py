@@ -31,19 +31,23 @@ class Queue(Protocol):
 
 
 class Several:
-    """See `Operations` for each method. `queues` yields those there are at the moment."""
+    """See `Operations` for each method. `queues` yields all there are, or raises StoreFailed while
+    one is away; `present` those that can be asked: the status tells of trouble, so it must come."""
 
     def __init__(
         self,
         queues: Callable[[], Sequence[Queue]],
+        present: Callable[[], Sequence[Queue]],
         more_status: Callable[[], Json] = dict,
     ) -> None:
         self._queues = queues
+        self._present = present
         self._more_status = more_status
 
     async def page(self, selection: Selection, after: str, limit: int) -> Json:
         limit = max(1, min(limit, PAGE))
-        pages = await self._each(lambda queue: queue.page(selection, after, limit))
+        queues = self._queues()
+        pages = await _each(queues, lambda queue: queue.page(selection, after, limit))
         found = [message for page in pages for message in page["messages"]]
         found.sort(key=lambda message: message["id"])
         is_more = len(found) > limit or any(page["after"] is not None for page in pages)
@@ -63,31 +67,36 @@ class Several:
         return {**answer, "after": None if is_last else f"{number + 1}:"}
 
     async def lanes(self) -> Json:
+        return await self._lanes_of(self._queues())
+
+    async def _lanes_of(self, queues: Sequence[Queue]) -> Json:
         by_name: dict[str, Json] = {}
-        for answer in await self._each(lambda queue: queue.lanes()):
+        for answer in await _each(queues, lambda queue: queue.lanes()):
             for lane in answer["lanes"]:
                 known = by_name.get(lane["name"])
                 by_name[lane["name"]] = lane if known is None else _one_lane(known, lane)
         return {"lanes": [by_name[name] for name in sorted(by_name)]}
 
     async def hold_lane(self, name: str) -> bool:
-        return any(await self._each(lambda queue: queue.hold_lane(name)))
+        return any(await _each(self._queues(), lambda queue: queue.hold_lane(name)))
 
     async def release_lane(self, name: str) -> bool:
-        return any(await self._each(lambda queue: queue.release_lane(name)))
+        return any(await _each(self._queues(), lambda queue: queue.release_lane(name)))
 
     async def status(self) -> Json:
-        told = await self._each(lambda queue: queue.status())
+        queues = self._present()
+        told = await _each(queues, lambda queue: queue.status())
         merged: Json = reduce(_one_status, told, {})
-        return {**self._more_status(), **merged, **await self.lanes()}
+        return {**self._more_status(), **merged, **await self._lanes_of(queues)}
 
-    async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
-        asked = [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in self._queues()]
-        try:
-            answers: list[Any] = await gatherResults(asked, consumeErrors=True)
-        except FirstError as first:
-            raise first.subFailure.value from None  # the queue's own trouble, as of a single one
-        return answers
+
+async def _each(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list[Any]:
+    asked = [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in queues]
+    try:
+        answers: list[Any] = await gatherResults(asked, consumeErrors=True)
+    except FirstError as first:
+        raise first.subFailure.value from None  # the queue's own trouble, as of a single one
+    return answers
 
 
 async def _coroutine(answer: Any) -> Any:

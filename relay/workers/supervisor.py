@@ -22,6 +22,7 @@ from relay.config.reading import Config
 from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
+from relay.queue.store import StoreFailed
 from relay.service import exit_with, on_signal
 from relay.workers.ledger import Ledger, Order
 from relay.workers.process import RemoteQueue, WorkerProcess
@@ -56,7 +57,7 @@ class Supervisor(Service):
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
         self._ledger = Ledger(config.workers)
-        several = Several(self._queues, self._status)
+        several = Several(self._queues, self._present, self._status)
         self._control = Control(cast(Operations, several), reactor)
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
@@ -200,15 +201,24 @@ class Supervisor(Service):
     # --- what is asked ------------------------------------------------------------------------
 
     def _queues(self) -> Sequence[RemoteQueue]:
-        numbers = sorted(self._workers)
-        return [RemoteQueue(self._workers[number].channel) for number in numbers]
+        away = {number for number, worker in self._workers.items() if not worker.is_ready}
+        away |= self._restarts.keys()
+        if away:
+            raise StoreFailed(f"the queue of worker {min(away)} cannot be asked: it is starting")
+        return self._present()
+
+    def _present(self) -> Sequence[RemoteQueue]:
+        workers = sorted(self._workers.items())
+        return [RemoteQueue(worker.channel) for _, worker in workers if worker.is_ready]
 
     def _status(self) -> Json:
+        states = dict.fromkeys(self._restarts, "waits to be started again")
+        for number, worker in self._workers.items():
+            states[number] = "working" if worker.is_ready else "starting"
         return {
             "workers": len(self._workers),
             "processes": [
-                {"worker": f"{number}", "state": "working" if worker.is_ready else "starting"}
-                for number, worker in sorted(self._workers.items())
+                {"worker": f"{number}", "state": state} for number, state in sorted(states.items())
             ],
         }
 

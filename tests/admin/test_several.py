@@ -66,7 +66,7 @@ class Gone(Ids):
 class SeveralCase(SynchronousTestCase):
     def several(self, *queues: Ids) -> Several:
         self.queues = list(queues)
-        return Several(lambda: self.queues, lambda: {"workers": len(self.queues)})
+        return Several(lambda: self.queues, lambda: self.queues, lambda: {"workers": 2})
 
     def get(self, coroutine: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coroutine))
@@ -221,3 +221,17 @@ class StatusTests(SeveralCase):
         other.told = {"hosts": [{"host": "b", "idle": 3}]}
         hosts = self.get(self.several(one, other).status())["hosts"]
         self.assertEqual([{"host": "a", "idle": 1}, {"host": "b", "idle": 5}], hosts)
+
+    def test_while_one_is_away_it_tells_of_the_others_and_nothing_else_is_done(self) -> None:
+        present = Ids("a")
+        present.told = {"in_hand": 2}
+
+        def all_of_them() -> list[Ids]:
+            raise StoreFailed("one is starting")
+
+        several = Several(all_of_them, lambda: [present])
+        self.assertEqual({"in_hand": 2, "lanes": []}, self.get(several.status()))
+        self.fails(several.page(ALL, "", 5), StoreFailed)
+        self.fails(several.act("hold", ALL, ""), StoreFailed)
+        self.fails(several.lanes(), StoreFailed)
+        self.fails(several.hold_lane("main"), StoreFailed)
