@@ -7,6 +7,7 @@ import smtplib
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 from tests.process.child import wait_until
 from tests.process.collector import STALL, Collector
@@ -39,7 +40,7 @@ class WorkersCase(ThroughRelay):
             lambda: len(relay.facts("started", what="relay")) >= starts, f"{workers} workers"
         )
 
-    def json_of(self, relay: RelayProcess, *words: str) -> list[dict]:
+    def json_of(self, relay: RelayProcess, *words: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
 
     def sessions(self, relay: RelayProcess, count: int) -> Sequence[smtplib.SMTP]:
@@ -174,10 +175,26 @@ class CrashTests(WorkersCase):
         relay.wait_for(1, "alarm", what="worker 0")
         relay.wait_for(1, "alarm_over", what="worker 0")
         self.assertEqual(others, worker_pids(relay)[1:])
-        relay.wait_until_empty()
+        relay.wait_until_empty_after_a_crash()
         arrived = {recipient for kept in main.kept for recipient in kept.recipients}
         self.assertEqual(set(), load.accepted - arrived)
         send(relay.port, ["after@example.org"])
+
+    def test_operators_are_never_told_half_of_the_queue(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})
+        for session in self.sessions(relay, 12):
+            session.sendmail(SENDER, ["one@example.org"], content("x"))
+        os.kill(worker_pids(relay)[0], signal.SIGKILL)
+        relay.wait_for(1, "alarm", what="worker 0")
+        answers = []
+        while not relay.facts("alarm_over", what="worker 0"):
+            answers.append(relay.relayctl("queue", "list", "--json"))
+            (told,) = self.json_of(relay, "status", "--json")
+            self.assertEqual("1", told["processes"][1]["worker"])
+        answers.append(relay.relayctl("queue", "list", "--json"))
+        told_numbers = {len(a.stdout.splitlines()) for a in answers if a.returncode == 0}
+        self.assertEqual({12}, told_numbers)
 
     def test_a_supervisor_that_is_killed_leaves_no_worker(self) -> None:
         main = self.collector()
@@ -208,7 +225,7 @@ class CrashTests(WorkersCase):
         wait_until(lambda: main.sessions >= 2, "two stalled sessions")
         for pid in worker_pids(relay):
             os.kill(pid, signal.SIGKILL)
-        relay.wait_until_empty()
+        relay.wait_until_empty_after_a_crash()
         self.assertEqual(20, len({kept.recipients[0] for kept in main.kept}))
 
 
