@@ -4,10 +4,11 @@ Denies by default: a recipient is taken from a trusted network, or because anyon
 Holds no session; everything it judges is passed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay.config.schema import Listener, Route
+from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
@@ -17,6 +18,9 @@ SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here"
 
 ROUTING_CHARACTERS = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
+
+UNKNOWN_HOST = "unknown"
+"""In the place of an address that a proxy does not know: trusted for nothing."""
 
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
@@ -33,9 +37,8 @@ class Policy:
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
-        """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
-        address = unmapped(host)
-        return any(address in network for network in self._networks)
+        """As `is_within`."""
+        return is_within(host, self._networks)
 
     def judge(
         self, is_trusted: bool, reverse_path: str, forward_path: str
@@ -56,6 +59,14 @@ class Policy:
             return RELAYING_DENIED
         local_part, _ = split(forward_path)
         return SOURCE_ROUTED if ROUTING_CHARACTERS.intersection(local_part) else None
+
+
+def is_within(host: str, networks: Iterable[Network]) -> bool:
+    """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
+    if host == UNKNOWN_HOST:
+        return False
+    address = unmapped(host)
+    return any(address in network for network in networks)
 
 
 def unmapped(host: str) -> IPv4Address | IPv6Address:

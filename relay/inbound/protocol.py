@@ -5,9 +5,10 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,6 +18,7 @@ from relay.deadline import Deadline
 from relay.inbound.admission import Admission
 from relay.inbound.intake import Intake, Receiving, Transaction
 from relay.inbound.passage import Passage, Passages, Passing
+from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
 from relay.mail.envelope import Origin, Recipient
@@ -34,6 +36,7 @@ from relay.smtp.events import (
     Rcpt,
     RemoteProtocolError,
     Signal,
+    Xclient,
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
@@ -77,6 +80,7 @@ class InboundProtocol(Protocol):
         admission: Admission,
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
+        peer: Peer,
     ) -> None:
         self._engine = engine
         self._policy = policy
@@ -88,12 +92,15 @@ class InboundProtocol(Protocol):
         self._max_errors = self._errors_left = max_errors
         self._admission = admission
         self._ended = ended
+        self._peer = peer
+        engine.may_introduce = peer.may_introduce
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
         self._receiving: Receiving | Passing | None = None
         self._is_admitted = False
+        self._is_told = False  # the log knows of the session
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
@@ -107,7 +114,7 @@ class InboundProtocol(Protocol):
     # --- the connection -----------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        client = client_of(self.transport.getPeer())
+        client = self._peer.client
         self._origin = Origin(self._listener, client, session=self._session)
         self._reading = Reading(self.transport)
         self._deadline.set(self._idle_timeout)
@@ -133,9 +140,12 @@ class InboundProtocol(Protocol):
         client = self._origin.client
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
-        self._observe(Connected(self._session, client, self._listener))
+        self._is_told = True
+        self._observe(Connected(self._session, client, self._listener, self._peer.via))
         self.transport.write(self._engine.reply(self._engine.greeting()))
         self._reading.go_on(self._admission)
+        if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+            self._run()
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
@@ -172,12 +182,13 @@ class InboundProtocol(Protocol):
             self._passage.close()
         self._is_closing = True
         if self._is_admitted:
-            self._end(self._reason or reason.getErrorMessage())
+            self._admission.leave(client_host(self._origin.client))
+        if self._is_told:
+            self._tell_end(self._reason or reason.getErrorMessage())
         self._ended(self)
 
-    def _end(self, why: str) -> None:
+    def _tell_end(self, why: str) -> None:
         client, helo = self._origin.client, self._origin.helo
-        self._admission.leave(client_host(client))
         self._observe(
             Disconnected(self._session, client, self._listener, why, self._transactions, helo)
         )
@@ -242,11 +253,38 @@ class InboundProtocol(Protocol):
 
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
-        origin = self._origin
-        self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
+        protocol = "SMTP" if event.verb == "HELO" else "ESMTP"
+        self._origin = replace(self._origin, helo=event.name, protocol=protocol)
         if self._passages is not None:
             return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()
+
+    def _xclient(self, event: Xclient) -> None:
+        """The session is to be that of the client told of; nothing of before is left."""
+        self._end_transaction()
+        if self._passage is not None:
+            self._passage.close()
+            self._passage = None
+        before = client_host(self._origin.client)
+        self._origin = self._peer.introduce(event.attributes, self._origin)
+        self._is_admitted = False
+        self._is_waiting = True
+        self._admission.move(before, client_host(self._origin.client), self._moved)
+
+    def _moved(self, refusal: Reply | None) -> None:
+        """Whether there is room for that client; he may be gone by now."""
+        host = client_host(self._origin.client)
+        if self._is_closing:
+            if refusal is None:
+                self._admission.leave(host)
+        elif refusal is None:
+            self._is_admitted = True
+            self._is_trusted = self._policy.trusts(host)
+            self._resume(self._engine.greeting())
+        else:
+            self._is_waiting = False
+            self._is_closing, self._reason = True, str(refusal)
+            self._say(self._rejected("XCLIENT", refusal))
 
     def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
@@ -419,6 +457,7 @@ class InboundProtocol(Protocol):
 
     _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
         Hello: _hello,
+        Xclient: _xclient,
         Mail: _mail,
         Rcpt: _rcpt,
         ContentBegin: _content_begin,
@@ -494,13 +533,3 @@ class InboundProtocol(Protocol):
     def __repr__(self) -> str:
         doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
         return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
-
-
-def client_of(peer: IAddress) -> str:
-    """ "ip:port", IPv6 in brackets."""
-    host, port = cast(Any, peer).host, cast(Any, peer).port
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def client_host(client: str) -> str:
-    return client.rpartition(":")[0].strip("[]")

@@ -54,3 +54,5 @@ class Origin:
     helo: str = ""
     user: str = ""
     session: str = ""
+    name: str = ""  # the client's host name, where a proxy told it
+    protocol: str = ""  # "ESMTP", "SMTP"; "": not known

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.mail.reply import Reply, reply
-from relay.smtp import answers
+from relay.smtp import answers, conveying
 from relay.smtp.content import BareNewline
 from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, TABLE, Moves, State
 from relay.smtp.events import (
@@ -29,6 +29,7 @@ from relay.smtp.events import (
     Rcpt,
     ServerEvent,
     Signal,
+    Xclient,
 )
 from relay.smtp.extensions import offered_keywords
 from relay.smtp.grammar import Malformed, parse_bdat, parse_hello, parse_mail, parse_rcpt
@@ -94,6 +95,7 @@ class ServerEngine:
         "error_count",
         "helo",
         "is_extended",
+        "may_introduce",
     )
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -115,6 +117,7 @@ class ServerEngine:
         self.helo = ""
         self.is_extended = False  # greeted by EHLO
         self.error_count = 0
+        self.may_introduce = False  # the peer may name the client by XCLIENT
 
     def __repr__(self) -> str:
         pending = f", awaits {type(self._pending).__name__}" if self._pending else ""
@@ -155,6 +158,8 @@ class ServerEngine:
         if max_size:
             size = min(size, max_size)
         keywords = offered_keywords(size, settings.max_recipients, withheld)
+        if self.may_introduce:
+            keywords = (*keywords, conveying.OFFER)
         return Reply(250, "", (settings.hostname, *keywords))
 
     # --- in ---------------------------------------------------------------------------------
@@ -262,6 +267,14 @@ class ServerEngine:
 
     def _hello(self, verb: str, argument: str) -> ServerEvent:
         return self._ask(Hello(verb, parse_hello(argument)), TABLE[self._state][verb])
+
+    def _xclient(self, verb: str, argument: str) -> ServerEvent:
+        if not self.may_introduce:
+            return self._refuse(verb, conveying.NOT_AUTHORISED)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(Xclient(conveying.parse_xclient(argument)), moves)
 
     def _mail(self, verb: str, argument: str) -> ServerEvent:
         moves = TABLE[self._state].get(verb)
@@ -402,6 +415,11 @@ class ServerEngine:
             self.helo = hello.name
             self.is_extended = hello.verb == "EHLO"
 
+    def _settle_xclient(self, xclient: Xclient, code: int) -> None:
+        if code < 300:
+            self.helo = ""
+            self.is_extended = False
+
     def _settle_mail(self, mail: Mail, code: int) -> None:
         self._smtputf8 = mail.smtputf8
         self._recipients = 0
@@ -437,6 +455,7 @@ _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 _HANDLERS: Mapping[str, _Handler] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,
+    "XCLIENT": ServerEngine._xclient,
     "MAIL": ServerEngine._mail,
     "RCPT": ServerEngine._rcpt,
     "DATA": ServerEngine._data,
@@ -450,6 +469,7 @@ _HANDLERS: Mapping[str, _Handler] = {
 
 _SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
     Hello: ServerEngine._settle_hello,
+    Xclient: ServerEngine._settle_xclient,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,
     ContentBegin: ServerEngine._settle_begin,
