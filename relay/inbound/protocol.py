@@ -404,7 +404,8 @@ class InboundProtocol(Protocol):
 
     def _way_through(self) -> Passage:
         if self._passage is None:
-            self._passage = Passage(cast(Passages, self._passages))
+            self._passage = Passage(cast(Passages, self._passages), self._origin)
+        self._passage.origin = self._origin
         return self._passage
 
     def _mail_passed(self, answer: Reply) -> None:

@@ -332,6 +332,8 @@ class QueuedClientFactory:
                 self._pump()  # that one did not go there: the others may
         else:
             self._rest(session)
+            if self._needing_fresh:
+                self._pump()  # it may have to make room
 
     def session_spent(self, session: UpstreamSession) -> None:
         self._resting.pop(session, None)

@@ -132,11 +132,14 @@ class Conveyed:
     queue_id: str = ""
 
     def xclient(self, listed: str) -> tuple[str, ...]:
-        """The commands, those attributes that the upstream `listed` in its EHLO reply.
+        """The commands, those attributes that the upstream `listed` in its EHLO reply; none where
+        that does not take the address, which matters most.
 
         The address goes last: whoever is taken for the client may say no more.
         """
         origin = self.origin
+        if "ADDR" not in listed.upper().split():
+            return ()
         protocol = origin.protocol if origin.protocol in ("SMTP", "ESMTP") else "ESMTP"
         return _lines(
             "XCLIENT",
@@ -180,6 +183,13 @@ class Conveyed:
     def _port(self) -> str:
         port = self.origin.client.rpartition(":")[2]
         return "" if port == "0" else port
+
+
+def forward(conveyed: Conveyed | None, extensions: Mapping[str, str]) -> tuple[str, ...]:
+    """The XFORWARD commands for an upstream with these `extensions`; None: it is told nothing."""
+    if conveyed is None or "XFORWARD" not in extensions:
+        return ()
+    return conveyed.xforward(extensions["XFORWARD"])
 
 
 def _lines(verb: str, listed: str, values: Mapping[str, str]) -> tuple[str, ...]:
