@@ -109,6 +109,7 @@ class XclientTests(DeliveryCase):
         delivery = self.trusted(up)
         first, second = delivery.line("up"), delivery.line("up")
         await self.mail(first)
+        await self.pause(0)
         first.close()
         await self.mail(second, ANOTHER)
         second.rest()
@@ -137,7 +138,7 @@ class XclientTests(DeliveryCase):
 
     async def test_room_is_made_where_all_sessions_are_in_use(self):
         up = self.trusting({"dot": Act.HOLD})
-        delivery = self.trusted(up, max_connections=1)
+        delivery = self.trusted(up, max_connections=1, idle_timeout="10m")
         attempt = self.deliver(delivery, "a@x.test")
         await up.when(lambda: len(up.transactions) == 1)
         line = delivery.line("up")
@@ -148,7 +149,7 @@ class XclientTests(DeliveryCase):
         line.close()
 
     def mail_later(self, line):
-        return asked(lambda then: line.mail(ENVELOPE, 0, 60.0, ORIGIN, then))
+        return asked(lambda then: line.mail(ENVELOPE, 0, 10.0, ORIGIN, then))
 
     async def test_a_host_that_does_not_believe_us_gets_nothing(self):
         """It would judge this relay in the client's place."""
