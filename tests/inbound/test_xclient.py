@@ -5,6 +5,7 @@ from twisted.trial.unittest import TestCase
 
 from relay.notices import Accepted, Connected, Disconnected, Rejected
 from tests.inbound.relay_front import Client, Front
+from tests.inbound.test_protocol import AdmissionCase, SlowPlaces
 from tests.inbound.test_proxied import NAMED
 
 MAIL = ("MAIL FROM:<s@example.net>", "RCPT TO:<r@example.org>", "DATA", "x", ".")
@@ -125,3 +126,65 @@ class XclientTests(TestCase):
         told = "XCLIENT ADDR=192.0.2.7"
         codes = await self.ask(client, told, "HELO c", MAIL[0], told, "RSET", told, MAIL[0])
         self.assertEqual(["220", "250", "250", "503", "250", "220", "503"], codes)
+
+
+class SlowlyAdmittedTests(AdmissionCase):
+    """Places that are asked of another process."""
+
+    async def told(self) -> tuple[SlowPlaces, Client]:
+        """XCLIENT was sent, and the client's place is asked for."""
+        places, client = await self._waiting(**FROM_HERE)
+        places.decide(True)
+        places.decide(True)
+        await client.heard(2)
+        before = len(client.lines())
+        client.say("XCLIENT ADDR=192.0.2.7", "HELO c")
+        await self._until(lambda: len(places.asked) == 1)
+        self.assertEqual(before, len(client.lines()))
+        client.text = b""
+        return places, client
+
+    async def test_the_greeting_waits_for_the_clients_place(self) -> None:
+        places, client = await self.told()
+        places.decide(True)
+        self.assertEqual(["220", "250"], [line[:3] for line in await client.heard(2)])
+        self.assertEqual(1, places.taken["listener lan client 192.0.2.7"])
+        client.say("QUIT")
+        await client.gone
+        await self._until(lambda: not places.taken.total())
+        self.assertEqual([], [key for key, count in places.taken.items() if count])
+
+    async def test_there_is_none(self) -> None:
+        places, client = await self.told()
+        places.decide(False)
+        self.assertIn("421 4.7.0", (await client.heard(1))[0])
+        await client.gone
+        await self._until(lambda: isinstance(self.front.bench.notices[-1], Disconnected))
+        self.assertEqual([], [key for key, count in places.taken.items() if count])
+
+    async def test_gone_before_there_is_one(self) -> None:
+        await self._gone_meanwhile(True)
+
+    async def test_gone_before_there_is_none(self) -> None:
+        await self._gone_meanwhile(False)
+
+    async def _gone_meanwhile(self, had: bool) -> None:
+        places, client = await self.told()
+        client.transport.abortConnection()
+        await client.gone
+        await self._until(lambda: isinstance(self.front.bench.notices[-1], Disconnected))
+        places.decide(had)
+        self.assertEqual([], [key for key, count in places.taken.items() if count])
+
+    async def test_what_came_with_a_proxy_header_waits_too(self) -> None:
+        places = SlowPlaces()
+        self.front = Front(places=places, proxy_protocol_from=("127.0.0.1/32",))
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.front.stop()))
+        client = await self.front.connect()
+        client.transport.write(NAMED + b"HELO early\r\nNOOP\r\n")
+        await self._until(lambda: len(places.asked) == 1)
+        places.decide(True)
+        self.assertEqual(b"", client.text)
+        places.decide(True)
+        self.assertEqual(["220", "250", "250"], [line[:3] for line in await client.heard(3)])
+        self.assertEqual(1, places.taken["listener lan client 192.0.2.7"])
