@@ -136,6 +136,20 @@ class XclientTests(DeliveryCase):
         self.assertIn(TELLS, up.sessions[2].commands)
         line.close()
 
+    async def test_one_is_recalled_for_one(self):
+        """The longest unused; the others stay with their clients."""
+        up = self.trusting()
+        delivery = self.trusted(up, max_connections=3, idle_timeout="10m")
+        lines = [delivery.line("up") for _ in range(4)]
+        for number, line in enumerate(lines):
+            origin = replace(ORIGIN, session=f"S{number}")
+            self.assertEqual(250, (await self.mail(line, origin)).code)
+            await self.pause(0)
+            line.rest()
+        self.assertEqual([False, True, True, True], [s.is_open for s in up.sessions])
+        for line in lines:
+            line.close()
+
     async def test_room_is_made_where_all_sessions_are_in_use(self):
         up = self.trusting({"dot": Act.HOLD})
         delivery = self.trusted(up, max_connections=1, idle_timeout="10m")
