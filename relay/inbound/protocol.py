@@ -260,11 +260,8 @@ class InboundProtocol(Protocol):
         return self._engine.hello_reply()
 
     def _xclient(self, event: Xclient) -> None:
-        """The session is to be that of the client told of; nothing of before is left."""
+        """The session is to be that of the client told of."""
         self._end_transaction()
-        if self._passage is not None:
-            self._passage.close()
-            self._passage = None
         before = client_host(self._origin.client)
         self._origin = self._peer.introduce(event.attributes, self._origin)
         self._is_admitted = False
