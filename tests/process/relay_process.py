@@ -71,6 +71,9 @@ class RelayProcess:
             "upstream": list(upstreams),
             "route": list(routes) or [route(upstreams[0]["name"])],
         }
+        self.before = ""
+        """Python that its process runs first: for a fault at one exact place."""
+        self.arguments: list[str] = []  # of twistd
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -83,9 +86,10 @@ class RelayProcess:
         command = (
             sys.executable,
             "-c",
-            _TWISTD,
+            f"{self.before}\n{_TWISTD}",
             "-n",
             "--pidfile=",
+            *self.arguments,
             "relay",
             "--config",
             self.config,
@@ -97,6 +101,10 @@ class RelayProcess:
     def child(self) -> Child:
         assert self._child is not None
         return self._child
+
+    def freeze(self) -> None:
+        """It does nothing more, until it is killed."""
+        self.child.signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """As a crash ends it: no code of its own runs any more."""

@@ -1,6 +1,8 @@
 """Sends many messages at once, and knows which of them got a 250."""
 
 import smtplib
+import socket
+import struct
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,36 @@ def send(port: int, recipients: Sequence[str], sender: str = SENDER, subject: st
     with smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT) as session:
         refused = session.sendmail(sender, list(recipients), content(subject))
     assert not refused, refused
+
+
+class Waiting:
+    """A client that has sent one message to its final dot, and waits for the answer."""
+
+    def __init__(self, port: int, *recipients: str, end: bytes = b".\r\n") -> None:
+        session = self.session = smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT)
+        session.ehlo()
+        replies = [session.mail(SENDER), *map(session.rcpt, recipients), session.docmd("DATA")]
+        assert [code for code, _ in replies] == [250] * (len(recipients) + 1) + [354], replies
+        session.send(content("one") + end)
+
+    def answer(self) -> int:
+        """Its code, 0 where the connection ended without one."""
+        try:
+            return self.session.getreply()[0]
+        except (smtplib.SMTPServerDisconnected, OSError):
+            return 0
+        finally:
+            self.session.close()
+
+    def leave(self) -> None:
+        """By RST: a FIN alone may mean that it still listens."""
+        reset(self.session)
+
+
+def reset(session: smtplib.SMTP) -> None:
+    assert session.sock is not None
+    session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    session.close()
 
 
 @dataclass(slots=True)
