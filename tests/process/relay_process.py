@@ -74,6 +74,7 @@ class RelayProcess:
         self.before = ""
         """Python that its process runs first: for a fault at one exact place."""
         self.arguments: list[str] = []  # of twistd
+        self.python = sys.executable
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -84,7 +85,7 @@ class RelayProcess:
         """Without waiting for anything: for a relay that is expected not to start."""
         self.config.write_text("".join(_toml(self.settings)))
         command = (
-            sys.executable,
+            self.python,
             "-c",
             f"{self.before}\n{_TWISTD}",
             "-n",
@@ -94,7 +95,10 @@ class RelayProcess:
             "--config",
             self.config,
         )
-        self._child = Child(command, self.folder / "output", _ENVIRONMENT)
+        environment = dict(_ENVIRONMENT)
+        if self.python != sys.executable:
+            environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        self._child = Child(command, self.folder / "output", environment)
         return self._child
 
     @property

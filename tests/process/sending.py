@@ -64,6 +64,7 @@ class Load:
     port: int
     accepted: set[str] = field(default_factory=set)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _is_stopped: bool = False
 
     def start(self, count: int, sessions: int = 10) -> None:
         names = [f"{number}@example.org" for number in range(count)]
@@ -71,6 +72,10 @@ class Load:
             thread = threading.Thread(target=self._send, args=(names[share::sessions],))
             self._threads.append(thread)
             thread.start()
+
+    def stop(self) -> None:
+        """Begin no further message."""
+        self._is_stopped = True
 
     def wait(self) -> None:
         for thread in self._threads:
@@ -81,6 +86,8 @@ class Load:
         try:
             with smtplib.SMTP("127.0.0.1", self.port, timeout=_TIMEOUT) as session:
                 for name in names:
+                    if self._is_stopped:
+                        return
                     session.sendmail(SENDER, name, content(name))
                     self.accepted.add(name)
         except (smtplib.SMTPException, OSError):
