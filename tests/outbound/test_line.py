@@ -79,6 +79,15 @@ class LineCase(DeliveryCase):
         line.send(b".dot\r\n")
         return self.end(line)
 
+    async def fill(self, line: Line) -> None:
+        """Until no more is taken."""
+        for _ in range(1000):
+            line.send(b"x" * 65534 + b"\r\n")
+            if self.producer.is_paused:
+                return
+            await self.pause(0)
+        self.fail("all was taken")
+
     def said(self, answer: Reply) -> str:
         return f"{answer.code} {answer.status} {' '.join(answer.lines)}"
 
@@ -272,6 +281,31 @@ class LostTests(LineCase):
             self.assertIn("no answer for 0.2 s", line.trouble)
             self.assertEqual([], up.accepted)
 
+    async def test_a_stale_session_is_not_replaced_once_a_recipient_was_passed_on(self) -> None:
+        up = self.upstream({"rcpt": [OK, Act.DROP]})
+        line = self.line(up)
+        await self.up_to(line, "dot")
+        line.rest()
+        self.assertEqual("451 4.4.2", self.said(await self.up_to(line, "rcpt"))[:9])
+        self.assertEqual(1, len(up.sessions))
+
+    async def test_the_next_transaction_goes_to_the_next_host(self) -> None:
+        bad, up = self.upstream({"rcpt": Act.DROP}), self.upstream()
+        line = self.line(bad, up)
+        self.assertEqual("451 4.4.2", self.said(await self.up_to(line, "rcpt"))[:9])
+        self.assertEqual(250, (await self.up_to(line, "dot")).code)
+        self.assertEqual((1, 1), (len(bad.sessions), len(up.accepted)))
+
+    async def test_content_that_is_not_taken(self) -> None:
+        up = self.upstream()
+        line = self.line(up, timeouts={"block": "1s"})
+        await self.up_to(line, "data")
+        up.sessions[0].transport.pauseProducing()
+        await self.fill(line)
+        await self.until(lambda: not self.producer.is_paused)  # to hear what became of it
+        self.assertEqual("451 4.4.2", self.said(await self.end(line))[:9])
+        self.assertIn("no answer for 1 s while the content was sent", line.trouble)
+
     async def test_after_it_was_lost_each_request_says_so(self) -> None:
         up = self.upstream({"rcpt": Act.DROP})
         line = self.line(up)
@@ -337,18 +371,16 @@ class ContentTests(LineCase):
         self.assertEqual("552 5.3.4 too much", self.said(await self.end(line)))
 
     async def test_paused_while_the_upstream_takes_nothing(self) -> None:
-        up = self.upstream({"content": Act.HOLD})
-        line = self.line(up)
+        """And once it takes all again, its time does not run while the client thinks."""
+        up = self.upstream()
+        line = self.line(up, timeouts={"block": "3s"})
         await self.up_to(line, "data")
         up.sessions[0].transport.pauseProducing()
-        for _ in range(1000):
-            line.send(b"x" * 65534 + b"\r\n")
-            if self.producer.is_paused:
-                break
-            await self.pause(0)
-        self.assertTrue(self.producer.is_paused)
+        await self.fill(line)
         up.sessions[0].transport.resumeProducing()
         await self.until(lambda: not self.producer.is_paused)
+        await self.pause(4)
+        self.assertEqual(250, (await self.end(line)).code)
 
     async def test_paused_while_a_chunk_is_not_answered(self) -> None:
         """Without PIPELINING the next one may not go out; it must not pile up here either."""
