@@ -27,12 +27,12 @@ def send(port: int, recipients: Sequence[str], sender: str = SENDER, subject: st
 class Waiting:
     """A client that has sent one message to its final dot, and waits for the answer."""
 
-    def __init__(self, port: int, *recipients: str, end: bytes = b".\r\n") -> None:
+    def __init__(self, port: int, *recipients: str, size: int = 2000) -> None:
         session = self.session = smtplib.SMTP("127.0.0.1", port, timeout=_TIMEOUT)
         session.ehlo()
         replies = [session.mail(SENDER), *map(session.rcpt, recipients), session.docmd("DATA")]
         assert [code for code, _ in replies] == [250] * (len(recipients) + 1) + [354], replies
-        session.send(content("one") + end)
+        session.send(content("one", size) + b".\r\n")
 
     def answer(self) -> int:
         """Its code, 0 where the connection ended without one."""

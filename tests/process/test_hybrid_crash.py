@@ -25,6 +25,9 @@ GroupCommit._commit = stalled
 """
 """The store's thread stops just before, or just after, the commit of an insertion."""
 
+LARGE = 30_000_000
+"""Octets of content that sockets do not swallow: the final dot has not gone out yet."""
+
 
 class CrashCase(ThroughRelay):
     def hybrid(self, main: Collector, wait: str = "20s", before: str = "") -> RelayProcess:
@@ -54,7 +57,8 @@ class StepTests(CrashCase):
                 main = self.collector()
                 main.answer(step, HOLD)
                 relay = self.hybrid(main)
-                client = Waiting(relay.port, "one@example.org")
+                size = LARGE if step == "CONTENT" else 2000
+                client = Waiting(relay.port, "one@example.org", size=size)
                 main.wait_until_held()
                 relay.kill()
                 self.assertEqual(0, client.answer())
@@ -99,18 +103,18 @@ class StepTests(CrashCase):
 class AfterTheWaitTests(CrashCase):
     """`hybrid_wait` is over, the client has its 250, the attempt still runs."""
 
-    def waited(self, step: str) -> tuple[Collector, RelayProcess]:
+    def waited(self, step: str, size: int = 2000) -> tuple[Collector, RelayProcess]:
         main = self.collector()
         main.answer(step, HOLD)
         relay = self.hybrid(main, wait="1s")
-        self.assertEqual(250, Waiting(relay.port, "one@example.org").answer())
+        self.assertEqual(250, Waiting(relay.port, "one@example.org", size=size).answer())
         self.assertEqual((1, []), (main.held, main.kept))
         return main, relay
 
     def test_the_upstream_had_not_accepted(self) -> None:
-        for step in ("MAIL", "CONTENT"):
+        for step, size in (("MAIL", 2000), ("DATA", 2000), ("CONTENT", LARGE)):
             with self.subTest(step):
-                main, relay = self.waited(step)
+                main, relay = self.waited(step, size)
                 self.assertEqual(1, self.again(relay, main))
 
     def test_the_upstream_had_accepted_and_nobody_read_that(self) -> None:
