@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.interop.greylist import Greylist
 from tests.interop.peers import UNCHANGED, Postfix
 from tests.interop.received import without_received
+from tests.process.child import wait_until
 from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, route, upstream
 from tests.process.sending import SENDER, content
@@ -144,8 +145,9 @@ class ProxyTests(_BeforePostfix):
     def test_too_large_for_postfix(self) -> None:
         """Its SIZE becomes ours, and who does not say a size hears Postfix's own 552."""
         relay = self.relay(settings={**UNCHANGED, "message_size_limit": "100000"})
+        size = lambda: self.session(relay).esmtp_features["size"]  # noqa: E731
+        wait_until(lambda: size() == "100000", "what Postfix offers")
         session = self.session(relay)
-        self.assertEqual("100000", session.esmtp_features["size"])
         session.mail(SENDER)
         session.rcpt("one@example.org")
         self.assertRegex(self.said(session.data(content("x", 300_000))), r"^552 5\.3\.4 ")
