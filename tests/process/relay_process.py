@@ -97,7 +97,7 @@ class RelayProcess:
         )
         environment = dict(_ENVIRONMENT)
         if self.python != sys.executable:
-            environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+            environment["PYTHONPATH"] = libraries()
         self._child = Child(command, self.folder / "output", environment)
         return self._child
 
@@ -184,6 +184,13 @@ class RelayProcess:
             return listed.returncode == 0 and not listed.stdout
 
         wait_until(is_empty, "an empty queue by relayctl", RECOVERY)
+
+
+def libraries() -> str:
+    """Ours and those we use, for another interpreter of this version."""
+    return os.pathsep.join(
+        path for path in sys.path if path and not path.startswith(sys.base_prefix)
+    )
 
 
 def _lines(path: Path) -> Iterator[Fact]:

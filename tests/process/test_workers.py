@@ -19,7 +19,7 @@ from unittest import SkipTest
 from tests.interop.tools import need, need_root
 from tests.process.child import wait_until
 from tests.process.collector import STALL
-from tests.process.relay_process import RECOVERY, RelayProcess, upstream
+from tests.process.relay_process import RECOVERY, RelayProcess, libraries, upstream
 from tests.process.sending import SENDER, Load, content, send
 from tests.process.through_relay import ThroughRelay
 
@@ -325,11 +325,10 @@ def nobody() -> pwd.struct_passwd:
 
 def python_of_nobody() -> str:
     """An interpreter that an unprivileged user may run, and that finds our libraries."""
-    libraries = os.pathsep.join(path for path in sys.path if path)
     for python in (sys.executable, "/usr/bin/python3"):
         tried = subprocess.run(
             [need("setpriv"), "--reuid=nobody", "--clear-groups", python, "-c", "import apsw"],
-            env={"PYTHONPATH": libraries},
+            env={"PYTHONPATH": libraries()},
             capture_output=True,
             check=False,
         )
