@@ -430,7 +430,7 @@ class OffersTests(ProxyCase):
         session = self.session(relay)
         self.assertNotIn("8bitmime", session.esmtp_features)
         (refused,) = self.say(session, f"MAIL FROM:<{SENDER}> BODY=8BITMIME")
-        self.assertEqual("555", refused[:3])
+        self.assertEqual("451 4.6.3", refused[:9])
         session.sendmail(SENDER, ["one@example.org"], content("x"))
         self.assertEqual((f"FROM:<{SENDER}>", ["TO:<one@example.org>"]), said_of(main))
 
