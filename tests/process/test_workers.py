@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from tests.interop.tools import need, need_root
+from tests.interop.tools import need_root
 from tests.process.child import wait_until
-from tests.process.collector import STALL
+from tests.process.collector import STALL, Collector
 from tests.process.relay_process import RECOVERY, RelayProcess, libraries, upstream
 from tests.process.sending import SENDER, Load, content, send
 from tests.process.through_relay import ThroughRelay
@@ -292,23 +292,38 @@ class NumberTests(WorkersCase):
 
 
 class PrivilegesTests(WorkersCase):
-    def test_bound_as_root_and_given_up_before_any_worker_starts(self) -> None:
-        need_root("a port below 1024")
-        user, python = nobody(), python_of_nobody()
-        main = self.collector()
+    def as_nobody(self, main: Collector, python: str) -> RelayProcess:
+        user = nobody()
         relay = self.idle_relay(upstream("main", main.port), top={"workers": 2})
         relay.port = low_port()
         relay.settings["listener"][0]["address"] = f"127.0.0.1:{relay.port}"
         relay.arguments = [f"--uid={user.pw_uid}", f"--gid={user.pw_gid}"]
         relay.python = python
         os.chown(relay.folder, user.pw_uid, user.pw_gid)
+        return relay
+
+    def test_an_interpreter_that_the_user_may_not_run_is_told(self) -> None:
+        need_root("a port below 1024")
+        if may_run(sys.executable):
+            raise SkipTest("every user may run this interpreter")
+        relay = self.as_nobody(self.collector(), sys.executable)
+        self.assertEqual(1, relay.launch().wait())
+        self.assertIn(f"may not run {sys.executable}", relay.child.output)
+        self.assertNotIn("Traceback", relay.child.output)
+
+    def test_bound_as_root_and_given_up_before_any_worker_starts(self) -> None:
+        need_root("a port below 1024")
+        user = nobody()
+        main = self.collector()
+        relay = self.as_nobody(main, python_of_nobody())
         relay.launch()
         self.wait_until_ready(relay, 2)
         pids = worker_pids(relay)
         for pid in (relay.child.pid, *pids):
             self.assertEqual({user.pw_uid}, uids_of(pid))
-        self.assertEqual(user.pw_uid, relay.spool.stat().st_uid)
-        self.assertEqual(0o700, relay.spool.stat().st_mode & 0o777)
+        for number in "01":
+            made = (relay.spool / number).stat()
+            self.assertEqual((user.pw_uid, 0o700), (made.st_uid, made.st_mode & 0o777))
         send(relay.port, ["one@example.org"])
         main.wait_for(1)
         os.kill(pids[0], signal.SIGKILL)  # the next one has the old socket of a port it cannot bind
@@ -326,15 +341,26 @@ def nobody() -> pwd.struct_passwd:
 def python_of_nobody() -> str:
     """An interpreter that an unprivileged user may run, and that finds our libraries."""
     for python in (sys.executable, "/usr/bin/python3"):
+        if may_run(python):
+            return python
+    raise SkipTest("no interpreter that an unprivileged user may run finds our libraries")
+
+
+def may_run(python: str) -> bool:
+    user = nobody()
+    try:
         tried = subprocess.run(
-            [need("setpriv"), "--reuid=nobody", "--clear-groups", python, "-c", "import apsw"],
+            [python, "-c", "import apsw, pydantic_core, cryptography.hazmat.bindings._rust"],
             env={"PYTHONPATH": libraries()},
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=(),
             capture_output=True,
             check=False,
         )
-        if tried.returncode == 0:
-            return python
-    raise SkipTest("no interpreter that an unprivileged user may run finds our libraries")
+    except PermissionError:
+        return False
+    return tried.returncode == 0
 
 
 def low_port() -> int:
