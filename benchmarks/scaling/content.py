@@ -12,8 +12,8 @@ from tests.process.relay_process import RelayProcess, upstream
 
 _KIB, _MIB = 2**10, 2**20
 
-_MESSAGES = {_KIB: 10_000, 16 * _KIB: 5000, 128 * _KIB: 1500, _MIB: 300, 10 * _MIB: 50}
-_MESSAGES |= {100 * _MIB: 20}
+_MESSAGES = {_KIB: 5000, 16 * _KIB: 3000, 128 * _KIB: 1000, _MIB: 200, 10 * _MIB: 30}
+_MESSAGES |= {100 * _MIB: 10}
 
 _SESSIONS = 10
 """At a time, whatever the size: the same number of messages is in the relay's hands."""

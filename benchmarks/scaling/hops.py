@@ -21,8 +21,8 @@ _SINK_SESSIONS = 4000
 _DEAD_EACH = 10
 """Each tenth hop refuses connections."""
 
-_MESSAGES = 10_000
-"""To living hops, in each of the two passes."""
+_MESSAGES = 9000
+"""To living hops, in each of the two passes: one for each where there are ten thousand."""
 
 _LIMIT = 300.0
 

@@ -10,7 +10,7 @@ from benchmarks.scaling.start import start
 from tests.interop.peers import SmtpSink
 from tests.process.relay_process import RelayProcess, upstream
 
-_MESSAGES = {1: 10_000, 10: 4000, 100: 600, 1000: 80}
+_MESSAGES = {1: 5000, 10: 2000, 100: 300, 1000: 50}
 
 _A_TRANSACTION = 100
 """Recipients that the relay gives an upstream at a time, as it ships."""

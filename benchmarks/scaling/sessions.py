@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmarks.load import WORKLOADS
 from benchmarks.measure import run_load
@@ -12,6 +13,8 @@ from benchmarks.scaling.start import start
 from tests.interop.peers import SmtpSink
 from tests.process.child import free_port
 from tests.process.relay_process import RelayProcess, upstream
+
+_LOAD = replace(WORKLOADS[0], count=3000)
 
 _MOST = 10_000
 """The listener's limits, of all and of one client."""
@@ -60,7 +63,7 @@ def _memory(relay: RelayProcess, steps: Sequence[int], setting: Setting) -> dict
 
 
 def _loaded(relay: RelayProcess, sink_port: int, count: int, setting: Setting) -> Figures:
-    load = setting.shortened(WORKLOADS[0])
+    load = setting.shortened(_LOAD)
     sink = SmtpSink(load.count, port=sink_port)
     idle: list[socket.socket] = []
     try:
