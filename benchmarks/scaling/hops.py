@@ -86,13 +86,19 @@ def _pass(
     )
     log = _Log(relay.traffic_log)
     try:
-        wait_until(lambda: log.relayed() >= logged, f"{logged} relayed", _LIMIT)
+        wait_until(lambda: _is_relayed(log, logged, source), f"{logged} relayed", _LIMIT)
         rate = living / (time.monotonic() - started_at)
         if source.wait(_LIMIT):
             raise AssertionError(source.output)
     finally:
         source.kill()
     return rate, 1000 * (cpu_seconds(relay.child.pid) - cpu) / messages
+
+
+def _is_relayed(log: "_Log", count: int, source: Child) -> bool:
+    if not source.is_running and source.wait():
+        raise AssertionError(source.output)
+    return log.relayed() >= count
 
 
 def _messages(hops: int, living: int) -> int:

@@ -85,6 +85,7 @@ def _round(empty: RelayProcess, full: RelayProcess, sink: int, setting: Setting)
         "share": share,
         "memory_without": without["memory"],
         "relayed_without": without["relayed"],
+        "cpu_without": without["cpu"],
     }
 
 
@@ -133,6 +134,7 @@ ROW = Row(
         Column("relayed_without", "with none"),
         Column("share", "share, %"),
         Column("cpu", "CPU, ms", 3),
+        Column("cpu_without", "with none", 3),
         Column("spool", "spool, MB"),
     ),
     (
