@@ -137,6 +137,7 @@ ROW = Row(
     ),
     (
         ("relayed to the living, messages/s", ("first", "further")),
+        ("CPU, ms a message", ("cpu",)),
         ("memory (PSS), MB", ("memory",)),
     ),
     measure,

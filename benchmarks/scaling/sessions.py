@@ -116,6 +116,7 @@ ROW = Row(
     (
         ("memory (PSS), MB", ("memory",)),
         ("relayed beside them, messages/s", ("relayed",)),
+        ("CPU, ms a message", ("cpu",)),
     ),
     measure,
 )

@@ -139,6 +139,7 @@ ROW = Row(
     ),
     (
         ("to a living upstream, messages/s", ("relayed", "relayed_without")),
+        ("CPU, ms a message", ("cpu", "cpu_without")),
         ("memory (PSS), MB", ("memory", "memory_without")),
     ),
     measure,
