@@ -52,6 +52,7 @@ class Disconnected:
     reason: str
     transactions: int
     helo: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Rejected:
     recipient: str = ""
     queue_id: str = ""
     why: str = ""  # what the client was not told
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

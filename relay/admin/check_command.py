@@ -8,6 +8,7 @@ from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, load
+from relay.tls import files
 
 
 @click.command()
@@ -17,11 +18,14 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
+        if found := files.problems(loaded.listeners):
+            raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
-    for warning in (*loaded.warnings(), *_token_trouble(loaded)):
+    doubts = (*loaded.warnings(), *files.warnings(loaded.listeners), *_token_trouble(loaded))
+    for warning in doubts:
         _tell("warning", warning, as_json)
     if as_json:
         for fact in _facts(loaded):

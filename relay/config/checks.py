@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
+from relay.config.tls_checks import tls_contradictions, tls_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -29,6 +30,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
         *_workers_in_memory(raw),
+        *tls_contradictions(_tables(raw, "listener")),
     ]
 
 
@@ -39,6 +41,7 @@ def doubts(settings: Settings) -> list[str]:
         *_volatile_queue(settings),
         *_open_relay(settings),
         *_narrow_limits(settings),
+        *tls_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),

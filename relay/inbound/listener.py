@@ -19,6 +19,7 @@ from relay.inbound.protocol import InboundProtocol, client_of
 from relay.notices import Observer
 from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
+from relay.tls.server import ServerTls
 from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
@@ -40,9 +41,11 @@ class InboundFactory(ServerFactory):
         next_session: Callable[[], str],
         places: Places,
         passages: Passages | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
         self._admission = Admission(config, places)
+        self._tls = tls
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -54,6 +57,8 @@ class InboundFactory(ServerFactory):
             max_recipients=config.max_recipients,
             bare_newline=config.bare_newline,
             max_errors=config.max_errors,
+            offers_starttls=config.tls in ("starttls", "required"),
+            requires_tls=config.tls == "required",
         )
         self._sessions: set[InboundProtocol] = set()
         self._when_empty: Deferred[None] | None = None
@@ -61,7 +66,7 @@ class InboundFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         config = self._config
         session = InboundProtocol(
-            ServerEngine(self._settings),
+            ServerEngine(self._settings, is_encrypted=config.tls == "implicit"),
             self._policy,
             self._intake,
             self._observe,
@@ -72,6 +77,7 @@ class InboundFactory(ServerFactory):
             self._admission,
             self._ended,
             self._passages,
+            self._tls,
         )
         self._sessions.add(session)
         return session

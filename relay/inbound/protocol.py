@@ -5,9 +5,15 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,9 +40,13 @@ from relay.smtp.events import (
     Rcpt,
     RemoteProtocolError,
     Signal,
+    StartTls,
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
+from relay.tls.server import ServerTls, facts_of
+from relay.tls.trouble import handshake_trouble, tls_trouble
+from relay.transport import start_tls
 
 MAX_BUFFERED = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
@@ -52,13 +62,14 @@ SENDER_OK = reply(250, "2.1.0", "Sender OK")
 SEPARATELY = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
 GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
 BYE = reply(221, "2.0.0", "Bye")
 IDLE = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class InboundProtocol(Protocol):
     """Made by the listener for each connection. A producer of replies: paused while unread."""
 
@@ -77,6 +88,7 @@ class InboundProtocol(Protocol):
         admission: Admission,
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._engine = engine
         self._policy = policy
@@ -90,6 +102,8 @@ class InboundProtocol(Protocol):
         self._ended = ended
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
+        self._tls = tls
+        self._is_shaking_hands = False
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
         self._receiving: Receiving | Passing | None = None
@@ -125,7 +139,8 @@ class InboundProtocol(Protocol):
         else:
             self._rejected("connect", refusal)
             self._is_closing = True
-            self.transport.write(reply_octets(refusal))
+            if self._tls is None or not self._tls.is_implicit:  # else it could not be read
+                self.transport.write(reply_octets(refusal))
             self.transport.loseConnection()
 
     def _begin(self) -> None:
@@ -134,8 +149,34 @@ class InboundProtocol(Protocol):
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
         self._observe(Connected(self._session, client, self._listener))
-        self.transport.write(self._engine.reply(self._engine.greeting()))
+        if self._tls is not None and self._tls.is_implicit:
+            self._shake_hands(self._tls)
+        else:
+            self._greet()
         self._reading.go_on(self._admission)
+
+    def _greet(self) -> None:
+        self.transport.write(self._engine.reply(self._engine.greeting()))
+
+    def _shake_hands(self, tls: ServerTls) -> None:
+        self._is_shaking_hands = True
+        self._deadline.set(tls.handshake_timeout)
+        self.transport.unregisterProducer()
+        start_tls(self, tls.contexts(), is_client=False)
+        self.transport.registerProducer(self, True)
+
+    def handshakeCompleted(self) -> None:
+        """Twisted's: TLS is there."""
+        facts = facts_of(self.transport.getHandle())
+        certificate = self._policy.trusted_name(facts.names)
+        self._is_trusted = self._is_trusted or bool(certificate)
+        self._origin = replace(
+            self._origin, helo="", tls=str(facts), certificate=certificate or facts.name
+        )
+        self._is_shaking_hands = False
+        self._deadline.set(self._idle_timeout)
+        if cast(ServerTls, self._tls).is_implicit:
+            self._greet()
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
@@ -172,19 +213,26 @@ class InboundProtocol(Protocol):
             self._passage.close()
         self._is_closing = True
         if self._is_admitted:
-            self._end(self._reason or reason.getErrorMessage())
+            self._end(self._reason or self._why_lost(reason))
         self._ended(self)
 
+    def _why_lost(self, reason: Failure) -> str:
+        if self._is_shaking_hands:
+            return handshake_trouble(reason.value)
+        return tls_trouble(reason.value) or reason.getErrorMessage()
+
     def _end(self, why: str) -> None:
-        client, helo = self._origin.client, self._origin.helo
+        client, helo, tls = self._origin.client, self._origin.helo, self._origin.tls
         self._admission.leave(client_host(client))
         self._observe(
-            Disconnected(self._session, client, self._listener, why, self._transactions, helo)
+            Disconnected(self._session, client, self._listener, why, self._transactions, helo, tls)
         )
 
     def _rang(self) -> None:
         if self._is_waiting:  # for us, not for the client
             self._deadline.set(self._idle_timeout)
+        elif self._is_shaking_hands:
+            self._close(IDLE, "TLS handshake failed: it took too long")
         else:
             self._close(IDLE, "idle for too long")
 
@@ -243,7 +291,15 @@ class InboundProtocol(Protocol):
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
         origin = self._origin
-        self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
+        self._origin = Origin(
+            self._listener,
+            origin.client,
+            event.name,
+            "",
+            self._session,
+            origin.tls,
+            origin.certificate,
+        )
         if self._passages is not None:
             return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()
@@ -305,8 +361,10 @@ class InboundProtocol(Protocol):
     def _protocol_of(self, transaction: Transaction) -> str:
         """As the trace field tells it (RFC 3848, RFC 6531 4.3)."""
         if transaction.smtputf8:
-            return "UTF8SMTP"
-        return "ESMTP" if self._engine.is_extended else "SMTP"
+            kind = "UTF8SMTP"
+        else:
+            kind = "ESMTP" if self._engine.is_extended else "SMTP"
+        return f"{kind}S" if self._engine.is_encrypted and kind != "SMTP" else kind
 
     def _content_chunk(self, event: ContentChunk) -> None:
         if self._receiving is not None:
@@ -410,6 +468,13 @@ class InboundProtocol(Protocol):
             return self._rejected(event.command, event.reply)
         return event.reply
 
+    def _start_tls(self, event: StartTls) -> None:
+        self._out.append(self._engine.reply(READY_FOR_TLS))
+        self._flush()
+        self._engine.tls_started()
+        self._end_transaction()
+        self._shake_hands(cast(ServerTls, self._tls))
+
     def _quit(self, event: Quit) -> Reply:
         self._is_closing, self._reason = True, "quit"
         return BYE
@@ -425,6 +490,7 @@ class InboundProtocol(Protocol):
         ContentChunk: _content_chunk,
         ContentEnd: _content_end,
         Answered: _answered,
+        StartTls: _start_tls,
         Quit: _quit,
         Closed: _closed,
     }
@@ -452,6 +518,7 @@ class InboundProtocol(Protocol):
                 recipient,
                 queue_id,
                 why,
+                origin.tls,
             )
         )
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
@@ -478,7 +545,8 @@ class InboundProtocol(Protocol):
             self._receiving = None
 
     def _close(self, last_word: Reply, reason: str) -> None:
-        if self._is_closing:
+        if self._is_closing or self._is_shaking_hands:
+            self._is_closing, self._reason = True, self._reason or reason
             self.transport.abortConnection()
             return
         self._is_closing, self._reason = True, reason

@@ -54,3 +54,5 @@ class Origin:
     helo: str = ""
     user: str = ""
     session: str = ""
+    tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384"; not stored
+    certificate: str = ""  # a name in the client's verified certificate; not stored

@@ -103,6 +103,11 @@ class Answered:
 
 
 @dataclass(slots=True)
+class StartTls:
+    """(answer) STARTTLS (RFC 3207): after 220 call `engine.tls_started()`, and shake hands."""
+
+
+@dataclass(slots=True)
 class Quit:
     """(answer) QUIT: answer 221 and close."""
 
@@ -149,6 +154,15 @@ class Unsolicited:
 
 
 ServerEvent = (
-    Hello | Mail | Rcpt | ContentBegin | ContentChunk | ContentEnd | Answered | Quit | Closed
+    Hello
+    | Mail
+    | Rcpt
+    | ContentBegin
+    | ContentChunk
+    | ContentEnd
+    | Answered
+    | StartTls
+    | Quit
+    | Closed
 )
 ClientEvent = Greeted | HelloReplied | Replied | Unsolicited | Closed

@@ -3,7 +3,7 @@
 Commands are handled strictly in order: after an event that needs an answer `next_event` returns
 PAUSED until `reply` was called, so that pipelined replies cannot overtake one another (RFC 2920).
 What needs no policy is judged here and comes as Answered. Decides nothing about who may send.
-RFC 5321, 1870, 2034, 2920, 3030, 6152, 6531.
+RFC 5321, 1870, 2034, 2920, 3030, 3207, 6152, 6531.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,8 +27,10 @@ from relay.smtp.events import (
     Mail,
     Quit,
     Rcpt,
+    RemoteProtocolError,
     ServerEvent,
     Signal,
+    StartTls,
 )
 from relay.smtp.extensions import offered_keywords
 from relay.smtp.grammar import Malformed, parse_bdat, parse_hello, parse_mail, parse_rcpt
@@ -65,6 +67,8 @@ class ServerSettings:
     bare_newline: BareNewline = "normalise"
     max_errors: int = 20  # judged by the engine in one session; one more ends it (RFC 5321 7.8)
     max_swallowed: int = 64 * 1024 * 1024  # of refused content, read so that its reply arrives
+    offers_starttls: bool = False
+    requires_tls: bool = False  # before MAIL
 
     @property
     def max_barren_commands(self) -> int:
@@ -85,6 +89,7 @@ class ServerEngine:
         "_is_eof",
         "_is_last",
         "_moves",
+        "_needs_tls",
         "_pending",
         "_read",
         "_recipients",
@@ -93,10 +98,11 @@ class ServerEngine:
         "_state",
         "error_count",
         "helo",
+        "is_encrypted",
         "is_extended",
     )
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, *, is_encrypted: bool = False) -> None:
         self._settings = settings
         self._input = InputBuffer(may_end_bare=settings.bare_newline == "normalise")
         self._state = State.CONNECTED
@@ -114,6 +120,8 @@ class ServerEngine:
         self._is_last = False  # this chunk
         self.helo = ""
         self.is_extended = False  # greeted by EHLO
+        self.is_encrypted = is_encrypted  # by TLS
+        self._needs_tls = settings.requires_tls and not is_encrypted
         self.error_count = 0
 
     def __repr__(self) -> str:
@@ -155,6 +163,8 @@ class ServerEngine:
         if max_size:
             size = min(size, max_size)
         keywords = offered_keywords(size, settings.max_recipients, withheld)
+        if settings.offers_starttls and not self.is_encrypted:
+            keywords = (*keywords, "STARTTLS")  # RFC 3207
         return Reply(250, "", (settings.hostname, *keywords))
 
     # --- in ---------------------------------------------------------------------------------
@@ -263,10 +273,27 @@ class ServerEngine:
     def _hello(self, verb: str, argument: str) -> ServerEvent:
         return self._ask(Hello(verb, parse_hello(argument)), TABLE[self._state][verb])
 
+    def _starttls(self, verb: str, argument: str) -> ServerEvent:
+        """Octets behind it came without protection, from whomever: the session must end."""
+        if not self._settings.offers_starttls:
+            return self._not_offered(verb, argument)
+        if self.is_encrypted:
+            return self._refuse(verb, answers.TLS_ALREADY)
+        if argument:
+            return self._refuse(verb, answers.NO_ARGUMENT)
+        if self._input:
+            return self._refuse(verb, answers.TLS_PIPELINED, must_close=True)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(StartTls(), moves)
+
     def _mail(self, verb: str, argument: str) -> ServerEvent:
         moves = TABLE[self._state].get(verb)
         if moves is None:
             return self._out_of_sequence(verb)
+        if self._needs_tls:
+            return self._refuse(verb, answers.TLS_FIRST)
         mail = parse_mail(argument)
         if mail.size > self._settings.max_message_size:
             return self._answer(verb, answers.TOO_BIG)
@@ -402,6 +429,22 @@ class ServerEngine:
             self.helo = hello.name
             self.is_extended = hello.verb == "EHLO"
 
+    def _settle_tls(self, start: StartTls, code: int) -> None:
+        if code < 300:
+            self._read = ServerEngine._read_nothing  # till `tls_started`
+
+    def tls_started(self) -> None:
+        """STARTTLS was answered 220, and what comes now comes through TLS: the session begins anew
+        (RFC 3207 4.2). Raises RemoteProtocolError where plaintext is left: close."""
+        if self._read != ServerEngine._read_nothing or self._state is not State.GREETED:
+            raise LocalProtocolError("STARTTLS was not answered 220")
+        if self._input:
+            self._close()
+            raise RemoteProtocolError("plaintext followed STARTTLS")
+        self._read = ServerEngine._read_command
+        self.is_encrypted, self._needs_tls = True, False
+        self.helo, self.is_extended = "", False
+
     def _settle_mail(self, mail: Mail, code: int) -> None:
         self._smtputf8 = mail.smtputf8
         self._recipients = 0
@@ -443,6 +486,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "BDAT": ServerEngine._bdat,
     "RSET": ServerEngine._rset,
     "NOOP": ServerEngine._fixed,
+    "STARTTLS": ServerEngine._starttls,
     "QUIT": ServerEngine._quit,
     "VRFY": ServerEngine._vrfy,
     "HELP": ServerEngine._fixed,
@@ -450,6 +494,7 @@ _HANDLERS: Mapping[str, _Handler] = {
 
 _SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
     Hello: ServerEngine._settle_hello,
+    StartTls: ServerEngine._settle_tls,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,
     ContentBegin: ServerEngine._settle_begin,
