@@ -226,4 +226,5 @@ class Intake:
             queue_id=queue_id,
             at=self.clock.seconds(),
             for_recipient=recipients[0].forward_path if len(recipients) == 1 else "",
+            tls=origin.tls,
         )
