@@ -59,6 +59,7 @@ class InboundFactory(ServerFactory):
             max_errors=config.max_errors,
             offers_starttls=config.tls in ("starttls", "required"),
             requires_tls=config.tls == "required",
+            takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol] = set()
         self._when_empty: Deferred[None] | None = None

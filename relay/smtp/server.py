@@ -12,6 +12,7 @@ from typing import Any
 
 from relay.mail.reply import Reply, reply
 from relay.smtp import answers
+from relay.smtp.bare_paths import with_brackets
 from relay.smtp.content import BareNewline
 from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, TABLE, Moves, State
 from relay.smtp.events import (
@@ -69,6 +70,7 @@ class ServerSettings:
     max_swallowed: int = 64 * 1024 * 1024  # of refused content, read so that its reply arrives
     offers_starttls: bool = False
     requires_tls: bool = False  # before MAIL
+    takes_bare_paths: bool = False  # without angle brackets
 
     @property
     def max_barren_commands(self) -> int:
@@ -244,7 +246,15 @@ class ServerEngine:
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
         except Malformed as fault:
-            return self._refuse(verb, fault.reply)
+            return self._mended(verb, argument.strip(" "), fault)
+
+    def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
+        """What an old device means, where that is tolerated."""
+        text = with_brackets(argument) if self._settings.takes_bare_paths else ""
+        try:
+            return _HANDLERS[verb](self, verb, text) if text else self._refuse(verb, fault.reply)
+        except Malformed as another:
+            return self._refuse(verb, another.reply)
 
     def _unknown(self, verb: str, argument: str) -> ServerEvent:
         if verb in answers.HTTP_VERBS:
