@@ -46,9 +46,6 @@ _OPTIONS = (
 )
 _VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
-_VERIFIED = "verified"
-_NOT_VERIFIED = "not verified"
-
 
 @dataclass(frozen=True, slots=True)
 class TlsFacts:
@@ -66,6 +63,12 @@ class TlsFacts:
         return f"{self.version} {self.cipher}"
 
 
+class ServerConnection(SSL.Connection):
+    """With what came of the client's certificate; None: it showed none."""
+
+    is_verified: bool | None = None
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class Contexts:
     """One generation: a context for each pair, and which of them a name means."""
@@ -80,7 +83,7 @@ class Contexts:
                 self._by_name.setdefault(name, context)
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
-        return SSL.Connection(self._default, None)
+        return ServerConnection(self._default, None)
 
     def _choose(self, connection: SSL.Connection) -> None:
         """By the name that the client asks for; one that nobody knows gets the first."""
@@ -126,20 +129,20 @@ def _ask_for_certificates(context: SSL.Context, authorities: Any) -> None:
 
 
 def _note_verification(
-    connection: SSL.Connection, certificate: object, error: int, depth: int, is_right: int
+    connection: Any, certificate: object, error: int, depth: int, is_right: int
 ) -> bool:
     """Called for each certificate of the chain, the client's own last, and for each error."""
     if not is_right:
-        connection.set_app_data(_NOT_VERIFIED)
-    elif depth == 0 and connection.get_app_data() is None:
-        connection.set_app_data(_VERIFIED)
+        connection.is_verified = False
+    elif depth == 0 and connection.is_verified is None:
+        connection.is_verified = True
     return True
 
 
-def facts_of(connection: SSL.Connection) -> TlsFacts:
+def facts_of(connection: ServerConnection) -> TlsFacts:
     """After the handshake."""
     names: tuple[str, ...] = ()
-    if connection.get_app_data() == _VERIFIED:
+    if connection.is_verified:
         certificate = connection.get_peer_certificate(as_cryptography=True)
         names = () if certificate is None else all_names(certificate)
     version = connection.get_protocol_version_name()
