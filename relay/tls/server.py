@@ -67,6 +67,7 @@ class ServerConnection(SSL.Connection):
     """With what came of the client's certificate; None: it showed none."""
 
     is_verified: bool | None = None
+    contexts: object = None  # kept as long as OpenSSL may call what they hold
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -83,7 +84,9 @@ class Contexts:
                 self._by_name.setdefault(name, context)
 
     def serverConnectionForTLS(self, protocol: object) -> SSL.Connection:
-        return ServerConnection(self._default, None)
+        connection = ServerConnection(self._default, None)
+        connection.contexts = self
+        return connection
 
     def _choose(self, connection: SSL.Connection) -> None:
         """By the name that the client asks for; one that nobody knows gets the first."""
