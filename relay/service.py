@@ -145,6 +145,7 @@ class RelayService(Service):
             self._next_id,
             self._has_space,
             self._clock,
+            adds_headers=listener.add_missing_headers,
         )
         factory = InboundFactory(
             listener,

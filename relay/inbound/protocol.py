@@ -21,7 +21,8 @@ from zope.interface import implementer
 from relay.config.schema import Route
 from relay.deadline import Deadline
 from relay.inbound.admission import Admission
-from relay.inbound.intake import Intake, Receiving, Transaction
+from relay.inbound.intake import Intake, Transaction
+from relay.inbound.missing_headers import Content
 from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
@@ -106,7 +107,7 @@ class InboundProtocol(Protocol):
         self._is_shaking_hands = False
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
-        self._receiving: Receiving | Passing | None = None
+        self._receiving: Content | None = None
         self._is_admitted = False
         self._is_closing = False
         self._is_leaving = False
@@ -355,7 +356,8 @@ class InboundProtocol(Protocol):
             return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
         brake = Brake(self._reading)
         protocol = self._protocol_of(transaction)
-        self._receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        self._receiving = self._intake.completed(receiving, transaction.reverse_path)
         return GO_ON
 
     def _protocol_of(self, transaction: Transaction) -> str:
@@ -386,7 +388,7 @@ class InboundProtocol(Protocol):
 
     def _finished(self, answer: Reply) -> None:
         """The message is committed, or refused; the client may be gone by now."""
-        queue_id = cast("Receiving | Passing", self._receiving).queue_id
+        queue_id = cast(Content, self._receiving).queue_id
         self._receiving = None
         self._transaction = None
         if answer.code < 300:
@@ -453,8 +455,9 @@ class InboundProtocol(Protocol):
         )
 
     def _passing_begun(self, answer: Reply, passing: Passing | None) -> None:
-        self._receiving = passing
         if passing is not None:
+            transaction = cast(Transaction, self._transaction)
+            self._receiving = self._intake.completed(passing, transaction.reverse_path)
             self._resume(answer)
         else:
             self._resume_rejected("DATA", answer)

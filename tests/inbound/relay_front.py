@@ -63,6 +63,7 @@ class Front:
             self.bench.ids.next,
             lambda: self.has_space,
             reactor,  # type: ignore[arg-type]
+            adds_headers=self.config.add_missing_headers,
         )
         self.sessions = iter(range(1, 10000))
         self.factory = InboundFactory(
