@@ -71,6 +71,7 @@ class RelayProcess:
             "upstream": list(upstreams),
             "route": list(routes) or [route(upstreams[0]["name"])],
         }
+        self.twistd_options: Sequence[str] = ()
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -86,6 +87,7 @@ class RelayProcess:
             _TWISTD,
             "-n",
             "--pidfile=",
+            *self.twistd_options,
             "relay",
             "--config",
             self.config,
