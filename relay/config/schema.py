@@ -186,7 +186,8 @@ class Listener(Table):
         (),
         "Clients that may send to anyone, by the names in their certificate, verified by client_ca "
         "(DNS names and mail addresses; the common name where there are none), e.g. "
-        '["*.printers.example.net"]. "*" alone: every such client.',
+        '["*.printers.example.net"]. "*" alone: every such client, '
+        "for an authority that is your own.",
     )
     profile: Literal["standard", "legacy-device"] = _key(
         "standard",

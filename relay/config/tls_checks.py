@@ -54,11 +54,6 @@ def tls_doubts(settings: Settings) -> Iterator[str]:
                 'for mail from anyone must take (RFC 3207 4); write "starttls"'
             )
         yield from _odd_port(path, listener)
-        if "*" in {pattern.strip("*") or "*" for pattern in listener.relay_certificates}:
-            yield (
-                f'{path}.relay_certificates: "*" lets every client of client_ca send to anyone; '
-                "right only where that authority is your own"
-            )
 
 
 def _odd_port(path: str, listener: Listener) -> Iterator[str]:

@@ -32,7 +32,7 @@ LOOK_EVERY = 1.0
 MAX_CLIENT_CHAIN = 8
 """Certificates between a client's and the root: more are not verified."""
 
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:!aNULL"
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL"
 """TLS 1.2 with forward secrecy; 1.3 has no others."""
 
 LEGACY_CIPHERS = b"DEFAULT:!aNULL:!eNULL@SECLEVEL=0"
