@@ -49,8 +49,13 @@ class TlsCase(ThroughRelay):
         shown = session.sock.getpeercert()  # type: ignore[union-attr]
         return str(shown["serialNumber"]).lstrip("0")
 
+    def shown(self, relay: RelayProcess) -> str:
+        """The certificate that a new session gets."""
+        with self.session(relay) as session:
+            return self.serial(session)
+
     def wait_until_shown(self, relay: RelayProcess, serial: str) -> None:
-        wait_until(lambda: self.serial(self.session(relay)) == serial, "the new certificate")
+        wait_until(lambda: self.shown(relay) == serial, "the new certificate")
 
 
 class RenewalTests(TlsCase):
@@ -75,11 +80,11 @@ class RenewalTests(TlsCase):
 
     def test_a_broken_pair_keeps_the_old_one(self) -> None:
         relay = self.relay(upstream("main", self.collector().port), listener=self.listener())
-        first = self.serial(self.session(relay))
+        first = self.shown(relay)
         (self.folder / "host.key").write_text("half a k")
 
         def alarmed() -> list[Any]:
-            self.assertEqual(first, self.serial(self.session(relay)))
+            self.assertEqual(first, self.shown(relay))
             return relay.facts("alarm", what="certificates of lan")
 
         (alarm, *_) = wait_until(alarmed, "an alarm")
@@ -132,7 +137,7 @@ class WorkersTests(TlsCase):
         serial = self.issue()
 
         def both() -> bool:
-            serials = {self.serial(self.session(relay)) for _ in range(12)}
+            serials = {self.shown(relay) for _ in range(12)}
             return serials == {serial}
 
         wait_until(both, "the new one from both")
@@ -193,11 +198,11 @@ class StartTests(TlsCase):
             "changes of it will not be taken up",
             child.output,
         )
-        first = self.serial(self.session(relay))
+        first = self.shown(relay)
         self.issue()
 
         def alarmed() -> list[Any]:
-            self.assertEqual(first, self.serial(self.session(relay)))
+            self.assertEqual(first, self.shown(relay))
             return relay.facts("alarm", what="certificates of lan")
 
         (alarm, *_) = wait_until(alarmed, "an alarm")
