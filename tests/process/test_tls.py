@@ -167,6 +167,18 @@ class DeliveryTests(TlsCase):
                 self.assertEqual(1, head.count(part), (name, part))
 
 
+class SendTests(TlsCase):
+    def test_relayctl_sends_through_it(self) -> None:
+        for tls in ("required", "implicit"):
+            main = self.collector()
+            relay = self.relay(upstream("main", main.port), listener=self.listener(tls=tls))
+            done = relay.relayctl("send", "--to", "one@example.org")
+            self.assertEqual(0, done.returncode, done.stderr)
+            (kept,) = main.wait_for(1)
+            self.assertIn(b"with ESMTPS", kept.content)
+            relay.stop()
+
+
 class StartTests(TlsCase):
     def test_a_missing_key_is_told(self) -> None:
         (self.folder / "host.key").unlink()
