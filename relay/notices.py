@@ -42,6 +42,7 @@ class Connected:
     session: str
     client: str
     listener: str
+    via: str = ""  # the proxy that named the client
 
 
 @dataclass(frozen=True, slots=True)

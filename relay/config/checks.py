@@ -29,6 +29,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_routes_to_nowhere(raw),
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
+        *_told_twice(raw),
         *_workers_in_memory(raw),
         *tls_contradictions(_tables(raw, "listener")),
     ]
@@ -40,6 +41,8 @@ def doubts(settings: Settings) -> list[str]:
         *_short_hostname(settings),
         *_volatile_queue(settings),
         *_open_relay(settings),
+        *_believed_too_widely(settings),
+        *_never_told(settings),
         *_narrow_limits(settings),
         *tls_doubts(settings),
         *_lost_reports(settings),
@@ -132,6 +135,16 @@ def _proxied_lmtp(raw: Raw) -> Iterator[str]:
             yield f"{path}.delivery: 'proxy' cannot go to lmtp:// hosts; write 'store' or 'hybrid'"
 
 
+def _told_twice(raw: Raw) -> Iterator[str]:
+    """After XCLIENT the upstream takes the client for the peer, whose XFORWARD it must refuse."""
+    for path, table in _tables(raw, "upstream"):
+        if table.get("xclient") is True and table.get("xforward") is True:
+            yield (
+                f"{path}.xforward: XCLIENT tells the upstream all of it already; write one of "
+                "xclient and xforward"
+            )
+
+
 def _workers_in_memory(raw: Raw) -> Iterator[str]:
     queue = raw.get("queue")
     is_in_memory = isinstance(queue, dict) and queue.get("store") == "memory:"
@@ -171,6 +184,27 @@ def _too_wide(network: Network) -> str:
     if network.prefixlen < _WIDE[network.version] and not network.is_private:
         return "is wide and public: every machine in it may send to anyone; give your own networks"
     return ""
+
+
+def _believed_too_widely(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        for key in ("proxy_protocol_from", "xclient_from"):
+            for place, network in enumerate(getattr(listener, key)):
+                if _too_wide(network):
+                    yield (
+                        f"listener[{index}].{key}[{place}]: every machine in {network} may pretend "
+                        "to be any client; name your proxies alone"
+                    )
+
+
+def _never_told(settings: Settings) -> Iterator[str]:
+    proxied = {route.upstream for route in settings.routes if route.is_proxied}
+    for index, upstream in enumerate(settings.upstreams):
+        if upstream.xclient and upstream.name not in proxied:
+            yield (
+                f"upstream[{index}].xclient: XCLIENT is sent in proxy delivery only, and no such "
+                f"route leads to {upstream.name!r}; write xforward, or delivery = 'proxy'"
+            )
 
 
 def _narrow_limits(settings: Settings) -> Iterator[str]:

@@ -127,6 +127,20 @@ class Listener(Table):
         (),
         'What anyone else may send to: a gateway\'s own domains, e.g. ["*@example.net"].',
     )
+    proxy_protocol_from: tuple[IPNetwork, ...] = _key(
+        (),
+        "Load balancers whose every connection begins with a PROXY header (HAProxy's send-proxy or "
+        "send-proxy-v2). The client that it names is the client, for everything here; without a "
+        "header nothing is taken from them. From anyone else a header is a bad command.",
+        ["10.0.0.1/32"],
+    )
+    xclient_from: tuple[IPNetwork, ...] = _key(
+        (),
+        "Proxies that may name the real client by XCLIENT (as Postfix documents it): relay_networks"
+        " and limits then judge that client. Only they are offered it. Each can pretend to be any "
+        "client: give only machines that you trust as relay_networks.",
+        ["10.0.0.2/32"],
+    )
     bare_newline: Literal["normalise", "reject"] = _key(
         "normalise",
         'A line feed without carriage return in content: "normalise" makes it a line end, '
@@ -253,6 +267,17 @@ class Upstream(Table):
         "Recipients in one transaction (RFC 5321 4.5.3.1.8: every server takes 100).",
         ge=1,
         le=50000,
+    )
+    xclient: bool = _key(
+        False,
+        "It takes our word for who the client is (Postfix: smtpd_authorized_xclient_hosts): in "
+        "proxy delivery it is told so by XCLIENT, and judges that client in our place. A host that "
+        "does not offer XCLIENT then gets no proxied mail, since it would judge this relay.",
+    )
+    xforward: bool = _key(
+        False,
+        "It logs who the client is (Postfix: smtpd_authorized_xforward_hosts): it is told so by "
+        "XFORWARD before each message, where it offers that. Not together with xclient.",
     )
     timeouts: Timeouts = _key(Timeouts())
 

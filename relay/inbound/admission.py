@@ -43,6 +43,19 @@ class Admission:
 
         self._places.take(self._key, self._config.max_connections, had_one)
 
+    def move(self, before: str, host: str, decided: Decided) -> None:
+        """The same for a session that was `before`'s and is to be `host`'s: where `decided` hears
+        None, `leave` is owed; else nothing is any more."""
+
+        def had_it(had: bool) -> None:
+            if not had:
+                self._places.give(self._key)
+            decided(None if had else TOO_MANY_OF_YOURS)
+
+        self._places.give(self._client_key(before))
+        limit = self._config.max_connections_per_client
+        self._places.take(self._client_key(host), limit, had_it)
+
     def leave(self, host: str) -> None:
         """The session has ended."""
         self._places.give(self._client_key(host))

@@ -14,9 +14,12 @@ from relay.config.schema import Listener
 from relay.inbound.admission import Admission
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
-from relay.inbound.policy import Policy
-from relay.inbound.protocol import InboundProtocol, client_of
-from relay.notices import Observer
+from relay.inbound.peer import Peer, client_at
+from relay.inbound.policy import Policy, is_within
+from relay.inbound.protocol import InboundProtocol
+from relay.inbound.proxied import AwaitingHeader
+from relay.inbound.proxy_header import Header
+from relay.notices import Observer, Rejected
 from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
 from relay.tls.server import ServerTls
@@ -61,11 +64,40 @@ class InboundFactory(ServerFactory):
             requires_tls=config.tls == "required",
             takes_bare_paths=config.profile == "legacy-device",
         )
-        self._sessions: set[InboundProtocol] = set()
+        self._sessions: set[InboundProtocol | AwaitingHeader] = set()
         self._when_empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        host: str = cast(Any, addr).host
+        client = client_at(host, cast(Any, addr).port)
+        proxies = self._config.proxy_protocol_from
+        if proxies and is_within(host, proxies):
+            return self._await_header(host, client)
+        return self._begin(host, client)
+
+    def _await_header(self, host: str, proxy: str) -> Protocol | None:
+        """It is nobody's session yet, so the limits cannot be asked: here it is counted alone."""
+
+        def admit(waiting: AwaitingHeader, header: Header) -> Protocol:
+            self._sessions.discard(waiting)
+            if not header.host:
+                return self._begin(host, proxy)
+            return self._begin(header.host, client_at(header.host, header.port), proxy)
+
+        def refused(why: str) -> None:
+            name = self._config.name
+            self._observe(Rejected("", proxy, name, "", "connect", "", why=why))
+
+        if len(self._sessions) >= self._config.max_connections:
+            refused("too many connections: raise max_connections")
+            return None
+        waiting = AwaitingHeader(self._intake.clock, admit, refused, self._ended)
+        self._sessions.add(waiting)
+        return waiting
+
+    def _begin(self, host: str, client: str, via: str = "") -> Protocol:
         config = self._config
+        may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(
             ServerEngine(self._settings, is_encrypted=config.tls == "implicit"),
             self._policy,
@@ -78,12 +110,13 @@ class InboundFactory(ServerFactory):
             self._admission,
             self._ended,
             self._passages,
+            Peer(client, via, may_introduce=may_introduce),
             self._tls,
         )
         self._sessions.add(session)
         return session
 
-    def _ended(self, session: InboundProtocol) -> None:
+    def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
         if self._when_empty is not None and not self._sessions:
             done, self._when_empty = self._when_empty, None
@@ -143,7 +176,10 @@ class InboundListener:
     @property
     def address(self) -> str:
         """Where it really listens: port 0 became a real one."""
-        return "" if self._port is None else client_of(self._port.getHost())
+        if self._port is None:
+            return ""
+        host: Any = self._port.getHost()
+        return client_at(host.host, host.port)
 
     def status(self) -> dict[str, object]:
         """For relayctl status."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from relay.config.schema import Listener, Route
+from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
@@ -17,6 +18,9 @@ SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here"
 
 ROUTING_CHARACTERS = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
+
+UNKNOWN_HOST = "unknown"
+"""In the place of an address that a proxy does not know: trusted for nothing."""
 
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
@@ -34,9 +38,8 @@ class Policy:
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
-        """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
-        address = unmapped(host)
-        return any(address in network for network in self._networks)
+        """As `is_within`."""
+        return is_within(host, self._networks)
 
     def trusted_name(self, names: Iterable[str]) -> str:
         """The first of a verified certificate's names that may send to anyone; "": none may."""
@@ -70,6 +73,14 @@ def _names_like(pattern: str) -> Callable[[str], bool]:
     if not pattern.strip("*"):
         return matches
     return lambda name: ("@" in name) == ("@" in pattern) and matches(name)
+
+
+def is_within(host: str, networks: Iterable[Network]) -> bool:
+    """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
+    if host == UNKNOWN_HOST:
+        return False
+    address = unmapped(host)
+    return any(address in network for network in networks)
 
 
 def unmapped(host: str) -> IPv4Address | IPv6Address:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
-    IAddress,
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
@@ -24,6 +23,7 @@ from relay.inbound.admission import Admission
 from relay.inbound.intake import Intake, Transaction
 from relay.inbound.missing_headers import Content
 from relay.inbound.passage import Passage, Passages, Passing
+from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
 from relay.mail.envelope import Origin, Recipient
@@ -42,6 +42,7 @@ from relay.smtp.events import (
     RemoteProtocolError,
     Signal,
     StartTls,
+    Xclient,
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
@@ -89,6 +90,7 @@ class InboundProtocol(Protocol):
         admission: Admission,
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
+        peer: Peer,
         tls: ServerTls | None = None,
     ) -> None:
         self._engine = engine
@@ -101,6 +103,8 @@ class InboundProtocol(Protocol):
         self._max_errors = self._errors_left = max_errors
         self._admission = admission
         self._ended = ended
+        self._peer = peer
+        engine.may_introduce = peer.may_introduce
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
         self._tls = tls
@@ -109,6 +113,7 @@ class InboundProtocol(Protocol):
         self._transaction: Transaction | None = None
         self._receiving: Content | None = None
         self._is_admitted = False
+        self._is_told = False  # the log knows of the session
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
@@ -122,7 +127,7 @@ class InboundProtocol(Protocol):
     # --- the connection -----------------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        client = client_of(self.transport.getPeer())
+        client = self._peer.client
         self._origin = Origin(self._listener, client, session=self._session)
         self._reading = Reading(self.transport)
         self._deadline.set(self._idle_timeout)
@@ -149,12 +154,17 @@ class InboundProtocol(Protocol):
         client = self._origin.client
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
-        self._observe(Connected(self._session, client, self._listener))
+        self._is_told = True
+        self._observe(Connected(self._session, client, self._listener, self._peer.via))
         if self._tls is not None and self._tls.is_implicit:
             self._shake_hands(self._tls)
+            if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+                self.transport.dataReceived(self._engine.withdraw())
         else:
             self._greet()
         self._reading.go_on(self._admission)
+        if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+            self._run()
 
     def _greet(self) -> None:
         self.transport.write(self._engine.reply(self._engine.greeting()))
@@ -169,11 +179,12 @@ class InboundProtocol(Protocol):
     def handshakeCompleted(self) -> None:
         """Twisted's: TLS is there."""
         facts = facts_of(self.transport.getHandle())
-        certificate = self._policy.trusted_name(facts.names)
-        self._is_trusted = self._is_trusted or bool(certificate)
-        self._origin = replace(
-            self._origin, helo="", tls=str(facts), certificate=certificate or facts.name
-        )
+        certificate = ""
+        if not self._peer.is_introduced:
+            trusted = self._policy.trusted_name(facts.names)
+            self._is_trusted = self._is_trusted or bool(trusted)
+            certificate = trusted or facts.name
+        self._origin = replace(self._origin, helo="", tls=str(facts), certificate=certificate)
         self._is_shaking_hands = False
         self._deadline.set(self._idle_timeout)
         if cast(ServerTls, self._tls).is_implicit:
@@ -214,7 +225,9 @@ class InboundProtocol(Protocol):
             self._passage.close()
         self._is_closing = True
         if self._is_admitted:
-            self._end(self._reason or self._why_lost(reason))
+            self._admission.leave(client_host(self._origin.client))
+        if self._is_told:
+            self._tell_end(self._reason or self._why_lost(reason))
         self._ended(self)
 
     def _why_lost(self, reason: Failure) -> str:
@@ -222,9 +235,8 @@ class InboundProtocol(Protocol):
             return handshake_trouble(reason.value)
         return tls_trouble(reason.value) or reason.getErrorMessage()
 
-    def _end(self, why: str) -> None:
+    def _tell_end(self, why: str) -> None:
         client, helo, tls = self._origin.client, self._origin.helo, self._origin.tls
-        self._admission.leave(client_host(client))
         self._observe(
             Disconnected(self._session, client, self._listener, why, self._transactions, helo, tls)
         )
@@ -291,19 +303,35 @@ class InboundProtocol(Protocol):
 
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
-        origin = self._origin
-        self._origin = Origin(
-            self._listener,
-            origin.client,
-            event.name,
-            "",
-            self._session,
-            origin.tls,
-            origin.certificate,
-        )
+        protocol = "SMTP" if event.verb == "HELO" else "ESMTP"
+        self._origin = replace(self._origin, helo=event.name, protocol=protocol)
         if self._passages is not None:
             return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()
+
+    def _xclient(self, event: Xclient) -> None:
+        """The session is to be that of the client told of."""
+        self._end_transaction()
+        before = client_host(self._origin.client)
+        self._origin = self._peer.introduce(event.attributes, self._origin)
+        self._is_admitted = False
+        self._is_waiting = True
+        self._admission.move(before, client_host(self._origin.client), self._moved)
+
+    def _moved(self, refusal: Reply | None) -> None:
+        """Whether there is room for that client; he may be gone by now."""
+        host = client_host(self._origin.client)
+        if self._is_closing:
+            if refusal is None:
+                self._admission.leave(host)
+        elif refusal is None:
+            self._is_admitted = True
+            self._is_trusted = self._policy.trusts(host)
+            self._resume(self._engine.greeting())
+        else:
+            self._is_waiting = False
+            self._is_closing, self._reason = True, str(refusal)
+            self._say(self._rejected("XCLIENT", refusal))
 
     def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
@@ -426,7 +454,8 @@ class InboundProtocol(Protocol):
 
     def _way_through(self) -> Passage:
         if self._passage is None:
-            self._passage = Passage(cast(Passages, self._passages))
+            self._passage = Passage(cast(Passages, self._passages), self._origin)
+        self._passage.origin = self._origin
         return self._passage
 
     def _mail_passed(self, answer: Reply) -> None:
@@ -487,6 +516,7 @@ class InboundProtocol(Protocol):
 
     _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
         Hello: _hello,
+        Xclient: _xclient,
         Mail: _mail,
         Rcpt: _rcpt,
         ContentBegin: _content_begin,
@@ -565,13 +595,3 @@ class InboundProtocol(Protocol):
     def __repr__(self) -> str:
         doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
         return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
-
-
-def client_of(peer: IAddress) -> str:
-    """ "ip:port", IPv6 in brackets."""
-    host, port = cast(Any, peer).host, cast(Any, peer).port
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def client_host(client: str) -> str:
-    return client.rpartition(":")[0].strip("[]")

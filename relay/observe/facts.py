@@ -56,11 +56,14 @@ def _what(event: str) -> Callable[[Started | Stopped | Alarm | AlarmOver], tuple
 
 
 def _connected(notice: Connected) -> tuple[str, Fields]:
-    return "connected", {
+    fields: Fields = {
         "session": notice.session,
         "client": notice.client,
         "listener": notice.listener,
     }
+    if notice.via:
+        fields["via"] = notice.via
+    return "connected", fields
 
 
 def _disconnected(notice: Disconnected) -> tuple[str, Fields]:

@@ -16,6 +16,7 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.fitting import fit
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.trouble import Action, Scope, action_for, scope_of_break, scope_of_rcpt
+from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError
 
 Recipients = Sequence[Recipient]
@@ -42,6 +43,7 @@ class RunningAttempt:
     __slots__ = (
         "_at",
         "_content",
+        "_conveyed",
         "_done",
         "_envelope",
         "_has_answer",
@@ -61,7 +63,9 @@ class RunningAttempt:
         envelope: Envelope,
         content: Content,
         done: Callable[[Attempt], None],
+        conveyed: Conveyed | None = None,
     ) -> None:
+        self._conveyed = conveyed  # what the hosts are told of the client, where they ask for it
         self._hop = hop
         self._envelope = envelope
         self._content = content
@@ -99,7 +103,10 @@ class RunningAttempt:
             self._sent = fitting.envelope.recipients
             if self._sent:
                 is_chunked = fitting.is_chunked
-                session.run(self, fitting.envelope, fitting.content, is_chunked=is_chunked)
+                forwarded = forward(self._conveyed, session.engine.extensions)
+                session.run(
+                    self, fitting.envelope, fitting.content, forwarded, is_chunked=is_chunked
+                )
                 return True
         except (OSError, LocalProtocolError) as error:
             why = getattr(error, "strerror", None) or error  # no path of ours in what senders read

@@ -8,10 +8,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 from relay.config import Upstream
 from relay.mail.content import Content
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
@@ -20,9 +21,12 @@ from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
 from relay.outbound.protocol import UpstreamSession
 from relay.places import SharedPlaces
+from relay.smtp.conveying import Conveyed
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
+
+_log = Logger()
 
 
 class UpstreamHop:
@@ -40,6 +44,9 @@ class UpstreamHop:
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
+        self.xclient = upstream.xclient
+        self.xforward = upstream.xforward
+        self._is_warned = False
         self.memory = HostMemory(len(upstream.hosts))
         self.factories: Sequence[QueuedClientFactory] = tuple(
             QueuedClientFactory(upstream, host, hostname, self, reactor, places)
@@ -66,6 +73,19 @@ class UpstreamHop:
 
     def host_answered(self, factory: QueuedClientFactory) -> None:
         self.memory.answered(self.factories.index(factory))
+        if self.xforward and not self._is_warned:
+            self._check_forwarding(factory)
+
+    def _check_forwarding(self, factory: QueuedClientFactory) -> None:
+        """A server offers XFORWARD to those alone whom it believes: said once, if it does not."""
+        if factory.extensions is not None and "XFORWARD" not in factory.extensions:
+            self._is_warned = True
+            _log.warn(
+                "upstream {name}: {factory!r} does not offer XFORWARD to this relay, so it is told"
+                " nothing of clients; allow it there (Postfix: smtpd_authorized_xforward_hosts)",
+                name=self.name,
+                factory=factory,
+            )
 
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._delivery.check_stopped()
@@ -115,7 +135,7 @@ class Delivery:
         self._abort_call: IDelayedCall | None = None
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
     ) -> Deferred[Attempt]:
         """One attempt for all recipients of the envelope. Never fails."""
         hop = self._hops.get(lane)
@@ -132,7 +152,8 @@ class Delivery:
             if self._stopped is not None:
                 self.check_stopped()
 
-        RunningAttempt(hop, envelope, content, finished).begin()
+        conveyed = Conveyed(origin, queue_id) if hop.xforward else None
+        RunningAttempt(hop, envelope, content, finished, conveyed).begin()
         return done
 
     def line(self, upstream: str) -> Line:

@@ -186,6 +186,7 @@ class QueuedClientFactory:
             idle=len(self._idle),
             resting=len(self._resting),
             opening=len(self._openings),
+            closing=self._closing() if self._needing_fresh or self._resting else 0,
             sessions=self._connections(),
             window=self._window.size,
         )
@@ -194,6 +195,9 @@ class QueuedClientFactory:
         """Those being made are counted too; an opening that has one stands among the sessions."""
         making = sum(1 for opening in self._openings if opening.session is None)
         return len(self._sessions) + making
+
+    def _closing(self) -> int:
+        return sum(1 for s in self._sessions if s.state is State.CLOSING)
 
     def _living(self) -> int:
         """Sessions that carry mail or could."""
@@ -332,6 +336,8 @@ class QueuedClientFactory:
                 self._pump()  # that one did not go there: the others may
         else:
             self._rest(session)
+            if self._needing_fresh:
+                self._pump()  # it may have to make room
 
     def session_spent(self, session: UpstreamSession) -> None:
         self._resting.pop(session, None)

@@ -9,20 +9,32 @@ from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Broken, Cause
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.protocol import UpstreamSession
+from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError, Replied
 
 AWAY = reply(451, "4.4.1", "No upstream can be reached, try again later")
 LOST = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
 BUSY = reply(451, "4.4.5", "No free connection to the upstream, try again later")
 CANNOT = reply(451, "4.3.0", "Local trouble, try again later")
+NOT_BELIEVED = reply(451, "4.7.0", "The upstream does not let this relay name its clients")
 NO_8BITMIME = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
 NO_SMTPUTF8 = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
+NO_XCLIENT = reply(
+    451,
+    "4.7.0",
+    "XCLIENT is not offered to this relay: allow it there (Postfix:"
+    " smtpd_authorized_xclient_hosts), or take xclient from this upstream",
+)
 TOO_BIG = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
+
+CLIENT_REFUSALS = frozenset({521, 554})
+"""In the place of a greeting they refuse the client (RFC 5321 3.1, 7504). Other codes are about
+this relay and its right to send XCLIENT."""
 
 Then = Callable[[Reply], None]
 
@@ -32,6 +44,8 @@ class LineHop(Protocol):
 
     stop_reply: Reply | None
     idle_timeout: float
+    xclient: bool
+    xforward: bool
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         """In this order."""
@@ -44,10 +58,12 @@ class Line:
 
     __slots__ = (
         "_at",
+        "_conveyed",
         "_envelope",
         "_factory",
         "_hop",
         "_hosts",
+        "_introduced",
         "_is_ended",
         "_is_mailing",
         "_is_pending",
@@ -75,6 +91,8 @@ class Line:
         self._timer: IDelayedCall | None = None
         self._then: Then | None = None
         self._envelope: Envelope | None = None
+        self._conveyed: Conveyed | None = None
+        self._introduced: Origin | None = None  # as whom the session goes, by XCLIENT
         self._size = 0
         self._is_pending = False  # a factory has been asked for a session
         self._is_mailing = False  # MAIL is the only thing passed on so far, and not answered
@@ -89,9 +107,12 @@ class Line:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def mail(self, envelope: Envelope, size: int, wait: float, then: Then) -> None:
+    def mail(self, envelope: Envelope, size: int, wait: float, origin: Origin, then: Then) -> None:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
         self._envelope, self._size = envelope, size
+        self._conveyed = Conveyed(origin)
+        if self._hop.xclient and self._introduced != origin:
+            self._give_back()
         self._is_second_try = self._is_ended = False
         self._refusal = None
         self._to_send = []
@@ -175,36 +196,65 @@ class Line:
     def _ask_for_session(self, *, is_fresh: bool = False) -> None:
         factory = self._factory = self._hosts[self._at]
         self._is_pending = True
-        if is_fresh:
+        if is_fresh or self._hop.xclient:  # that one does not come back for others
             factory.submit_fresh(self)
         else:
             factory.submit(self)
 
     def start(self, session: UpstreamSession) -> bool:
         """A session is there."""
-        self._cancel_timer()
         self._is_pending = False
         self._session = session
         self.label, self.offers_dsn = session.label, session.engine.offers_dsn
         session.lend(self)
-        self._pass_mail()
+        if self._hop.xclient:
+            self._introduce(session)
+        else:
+            self._cancel_timer()
+            self._pass_mail()
         return True
+
+    def _introduce(self, session: UpstreamSession) -> None:
+        """Without that the host would judge this relay, which it may let do anything."""
+        conveyed = cast(Conveyed, self._conveyed)
+        lines = conveyed.xclient(session.engine.extensions.get("XCLIENT", ""))
+        if lines:
+            self._ask(lambda session: session.introduce(lines, conveyed.origin.helo), "hello")
+        else:
+            self._not_introduced(NO_XCLIENT)
+
+    def introduced(self) -> None:
+        """The session is now the client's, and stays that to its end."""
+        self._cancel_timer()
+        self._introduced = cast(Conveyed, self._conveyed).origin
+        self.offers_dsn = cast(UpstreamSession, self._session).engine.offers_dsn
+        self._pass_mail()
+
+    def _not_introduced(self, reply: Reply) -> None:
+        self._give_back()
+        if reply.code in CLIENT_REFUSALS:
+            self._answer(_passed_on(reply))
+        else:
+            self._next_host(reply, self.label, NOT_BELIEVED)
 
     def site_failed(self, reply: Reply, label: str) -> None:
         """None can be had at that host."""
         self._is_pending = False
+        self._next_host(reply, label, AWAY)
+
+    def _next_host(self, reply: Reply, label: str, last_word: Reply) -> None:
         self.trouble = f"{label}: {reply}"
         self._at += 1
         if self._at < len(self._hosts):
             self._ask_for_session()
         else:
-            self._cancel_timer()
-            self._answer(AWAY)
+            self._answer(last_word)
 
     def _waited(self) -> None:
         self._timer = None
         self._is_pending = False
         cast(QueuedClientFactory, self._factory).withdraw(self)
+        self._give_back()
         self._answer(BUSY)
 
     def _cancel_timer(self) -> None:
@@ -217,6 +267,7 @@ class Line:
 
     def _give_back(self) -> None:
         session, self._session = self._session, None
+        self._introduced = None
         if session is not None:
             session.give_back()
 
@@ -236,7 +287,8 @@ class Line:
             return
         session.transactions += 1
         self._is_mailing = True
-        self._ask(lambda session: session.engine.mail(envelope, self._size), "mail")
+        forwarded = forward(self._conveyed, session.engine.extensions) if self._hop.xforward else ()
+        self._ask(lambda session: session.engine.mail(envelope, self._size, forwarded), "mail")
 
     def _misfit(self, session: UpstreamSession, envelope: Envelope) -> Reply | None:
         """The client was offered what another session had."""
@@ -272,6 +324,7 @@ class Line:
             session.send(engine.end_content(), "final")
 
     def _answer(self, answer: Reply) -> None:
+        self._cancel_timer()
         self._is_mailing = False
         then, self._then = self._then, None
         if then is not None:
@@ -286,7 +339,10 @@ class Line:
                 self._refuse_content(reply)
         elif command == "DOT" and not self._is_ended:
             self._refuse_content(reply)  # the engine's own lone dot
-        elif command != "RSET":
+        elif command == "XCLIENT":
+            if reply.code >= 400:
+                self._not_introduced(reply)
+        elif command not in ("RSET", "XFORWARD"):
             self._answer(_passed_on(reply))
 
     def _refuse_content(self, reply: Reply) -> None:
@@ -297,6 +353,7 @@ class Line:
     def broke(self, broken: Broken) -> None:
         """Before anything but MAIL was passed on, a stale session may be replaced unseen."""
         session, self._session = self._session, None
+        self._introduced = None
         self._is_producing = False
         self.trouble = f"{self.label}: {broken.reply}"
         factory = cast(QueuedClientFactory, self._factory)
@@ -308,13 +365,13 @@ class Line:
             self._timer = self._reactor.callLater(factory.connect_within, self._waited)
             self._ask_for_session(is_fresh=True)
             return
-        if not self._is_ended:
-            factory.site_broke()
+        if not (self._is_ended or (session is not None and session.is_introduced)):
+            factory.site_broke()  # else it may be the client that the host does not want
         self._answer(_passed_on(broken.reply) if broken.reply.code == 421 else LOST)
 
     def recalled(self) -> None:
         """It was unused for too long."""
-        self._session = None
+        self._session = self._introduced = None
 
     def __repr__(self) -> str:
         state = "idle" if self._session else "waiting" if self._is_pending else "closed"

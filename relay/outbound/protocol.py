@@ -4,7 +4,7 @@ Writes what the engine gives, hands content over once it is asked for, and keeps
 step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged elsewhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar, Protocol, cast
 
@@ -70,6 +70,9 @@ class Tenant(Protocol):
     def recalled(self) -> None:
         """It was unused for too long; it is no longer lent."""
 
+    def introduced(self) -> None:
+        """The host takes the session for that of the client told of."""
+
 
 class Owner(Protocol):
     """Whoever keeps the sessions of a host."""
@@ -121,6 +124,7 @@ class UpstreamSession(protocol.Protocol):
         self.label = label
         self.transactions = 0
         self.opened_at = 0.0
+        self.is_introduced = False  # a client was told of: nobody else's mail may go there
         self.deadline = NEVER
         self.state = State.OPENING
         self._owner = owner
@@ -231,10 +235,18 @@ class UpstreamSession(protocol.Protocol):
 
     # --- a job --------------------------------------------------------------------------------
 
-    def run(self, job: Job, envelope: Envelope, content: Content, *, is_chunked: bool) -> None:
+    def run(
+        self,
+        job: Job,
+        envelope: Envelope,
+        content: Content,
+        forwarded: Sequence[str],
+        *,
+        is_chunked: bool,
+    ) -> None:
         """Begin a transaction; the session must be idle. LocalProtocolError: nothing was begun."""
         engine = self.engine
-        engine.begin(envelope, content.size, is_chunked=is_chunked)
+        engine.begin(envelope, content.size, forwarded, is_chunked=is_chunked)
         self.state = State.BUSY
         self.transactions += 1
         self._job = job
@@ -295,10 +307,16 @@ class UpstreamSession(protocol.Protocol):
         self.state = State.LENT
         self._tenant = tenant
 
+    def introduce(self, lines: Sequence[str], hello_name: str) -> None:
+        """Lent: the session is one client's from now on, and ends with that."""
+        self.is_introduced = True
+        self.engine.introduce(lines, hello_name)
+        self.ask("hello")
+
     def give_back(self) -> None:
         """With nothing under way; a transaction that was not finished is reset by the next."""
         self._tenant = None
-        if self.engine.is_idle:
+        if self.engine.is_idle and not self.is_introduced:
             self.state = State.IDLE
             self._owner.session_free(self)
         else:
@@ -402,6 +420,8 @@ class UpstreamSession(protocol.Protocol):
     def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:
         if event.reply.code >= 400:
             self._last_word = event.reply
+        elif self._tenant is not None:
+            self._tenant.introduced()
 
     def _on_unsolicited(self, event: Unsolicited) -> None:
         """In the midst of the content it is a refusal of that."""

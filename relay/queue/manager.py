@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.mail.content import Content, InlineContent
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.notices import Observer
@@ -56,7 +56,7 @@ class Deliverer(Protocol):
     """Makes one attempt at a next hop."""
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
     ) -> Deferred[Attempt]:
         """Never fails; `envelope.recipients` are just those owed on `lane`."""
 
@@ -257,7 +257,9 @@ class QueueManager:
         envelope = message.envelope
         if len(work.recipients) != len(envelope.recipients):
             envelope = replace(envelope, recipients=work.recipients)
-        return self._deliverer.deliver(work.lane, message.queue_id, envelope, message.content)
+        return self._deliverer.deliver(
+            work.lane, message.queue_id, envelope, message.content, message.origin
+        )
 
     def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
         """A defect of ours is local trouble: the mail waits, the defect is told."""

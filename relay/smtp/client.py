@@ -6,7 +6,7 @@ means for the message: here replies are told apart and kept in order, no more.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NoReturn
 
@@ -31,6 +31,9 @@ from relay.smtp.replies import ReplyReader
 from relay.smtp.wire import command_octets
 
 MAX_FAULT = 200  # characters of a RemoteProtocolError's text, which may quote the server
+
+Lines = Sequence[str]
+"""Commands as `conveying` writes them."""
 
 _Command = tuple[str, int | None, bytes]  # command, recipient id, octets
 
@@ -202,6 +205,15 @@ class ClientEngine(Offers):
         self._is_spent = True
         self._phase = _OVER
 
+    def _on_introduction(self, reply: Reply, _: int | None) -> ClientEvent:
+        if reply.code >= 400:
+            self._held_back.clear()
+            self._end_session()
+        return Replied("XCLIENT", reply)
+
+    def _on_forwarding(self, reply: Reply, _: int | None) -> ClientEvent:
+        return Replied("XFORWARD", reply)  # refused, it is less for the server's log, no more
+
     def _on_mail(self, reply: Reply, _: int | None) -> ClientEvent:
         if reply.code >= 400:
             self._held_back.clear()
@@ -252,6 +264,8 @@ class ClientEngine(Offers):
         "EHLO": _on_extended_hello,
         "LHLO": _on_extended_hello,
         "HELO": _on_hello,
+        "XCLIENT": _on_introduction,
+        "XFORWARD": _on_forwarding,
         "MAIL": _on_mail,
         "RCPT": _on_rcpt,
         "DATA": _on_data,
@@ -282,15 +296,28 @@ class ClientEngine(Offers):
             self._fault = f"a reply began before {command}, which it would have answered, was sent"
         self._awaited.append((command, recipient_id))
 
-    def begin(self, envelope: Envelope, size: int, *, is_chunked: bool = False) -> None:
-        """Begin a transaction; `size` of the content in octets, 0 if unknown.
+    def introduce(self, lines: Sequence[str], hello_name: str) -> None:
+        """Say by XCLIENT in whose name the session is from now on, and greet anew: HelloReplied
+        follows. A refusal ends the session."""
+        self._require(self.is_idle and self._state is State.READY, "introduce")
+        self._phase = _OPENING
+        self._hello_name = hello_name
+        self._held_back.extend([("XCLIENT", None, command_octets(line)) for line in lines])
+        self._held_back.append(("EHLO", None, command_octets(f"EHLO {hello_name}")))
+        self._go_on()
+
+    def begin(
+        self, envelope: Envelope, size: int, forwarded: Lines = (), *, is_chunked: bool = False
+    ) -> None:
+        """Begin a transaction; `size` of the content in octets, 0 if unknown. `forwarded`: XFORWARD
+        commands that belong to it.
 
         An extension that is not offered is not used. Paths in other than ASCII need SMTPUTF8, in
         the envelope and offered, `is_chunked` needs CHUNKING: LocalProtocolError otherwise.
         """
         self._require(self.is_idle and bool(envelope.recipients), "begin")
         self._require(self.offers_chunking or not is_chunked, "begin chunked")
-        commands = self._commands(envelope, size, is_chunked)
+        commands = self._commands(envelope, size, forwarded, is_chunked)
         self._is_chunked = is_chunked
         self._rcpts_owed = len(envelope.recipients)
         self._accepted = []
@@ -308,10 +335,10 @@ class ClientEngine(Offers):
     # A transaction step by step: `mail`, `rcpt` as often as needed, then `data` or `chunks`, each
     # once the one before was answered. Given up half-way, the next one begins with RSET.
 
-    def mail(self, envelope: Envelope, size: int) -> None:
-        """The envelope's recipients do not matter. `size` and needs as for `begin`."""
+    def mail(self, envelope: Envelope, size: int, forwarded: Lines = ()) -> None:
+        """The envelope's recipients do not matter. The rest, and needs, as for `begin`."""
         self._require(self.is_idle, "mail")
-        commands = self._mail_commands(envelope, size)
+        commands = self._mail_commands(envelope, size, forwarded)
         self._require_ascii(commands, envelope.smtputf8)
         self._is_chunked = False
         self._rcpts_owed = 0
@@ -342,19 +369,23 @@ class ClientEngine(Offers):
         if not is_in_turn:
             raise LocalProtocolError(f"{what} out of turn: {self!r}")
 
-    def _commands(self, envelope: Envelope, size: int, is_chunked: bool) -> list[_Command]:
-        commands = self._mail_commands(envelope, size)
+    def _commands(
+        self, envelope: Envelope, size: int, forwarded: Lines, is_chunked: bool
+    ) -> list[_Command]:
+        commands = self._mail_commands(envelope, size, forwarded)
         commands += [self._rcpt_command(recipient) for recipient in envelope.recipients]
         if not is_chunked:
             commands.append(("DATA", None, b"DATA\r\n"))
         self._require_ascii(commands, envelope.smtputf8)
         return commands
 
-    def _mail_commands(self, envelope: Envelope, size: int) -> list[_Command]:
-        mail = ("MAIL", None, command_octets(self.mail_line(envelope, size)))
-        if self._state is State.READY:
-            return [mail]
-        return [("RSET", None, b"RSET\r\n"), mail]  # an unfinished transaction was left there
+    def _mail_commands(self, envelope: Envelope, size: int, forwarded: Lines) -> list[_Command]:
+        commands: list[_Command] = [("MAIL", None, command_octets(self.mail_line(envelope, size)))]
+        if forwarded:
+            commands[:0] = [("XFORWARD", None, command_octets(line)) for line in forwarded]
+        if self._state is not State.READY:  # an unfinished transaction was left there
+            commands.insert(0, ("RSET", None, b"RSET\r\n"))
+        return commands
 
     def _rcpt_command(self, recipient: Recipient) -> _Command:
         return "RCPT", recipient.id, command_octets(self.rcpt_line(recipient))

@@ -46,6 +46,11 @@ def _anywhere(state: State, after_reset: State) -> dict[str, Moves]:
     return rows
 
 
+def _may_restart(state: State) -> dict[str, Moves]:
+    """XCLIENT, outside a transaction: the session begins anew."""
+    return {"XCLIENT": _either_way(State.GREETED, state)}
+
+
 def _may_begin(state: State) -> dict[str, Moves]:
     """What begins a transaction. A pipelined DATA may be answered 354 all the same."""
     return {
@@ -56,10 +61,14 @@ def _may_begin(state: State) -> dict[str, Moves]:
 
 TABLE: dict[State, dict[str, Moves]] = {
     State.CONNECTED: {GREETING: _either_way(State.GREETED, State.CLOSED)},
-    State.GREETED: _anywhere(State.GREETED, State.GREETED),
+    State.GREETED: _anywhere(State.GREETED, State.GREETED) | _may_restart(State.GREETED),
     State.READY: _anywhere(State.READY, State.READY)
+    | _may_restart(State.READY)
     | _may_begin(State.READY)
-    | {"STARTTLS": _either_way(State.GREETED, State.READY)},
+    | {
+        "XFORWARD": _either_way(State.READY, State.READY),
+        "STARTTLS": _either_way(State.GREETED, State.READY),
+    },
     State.MAIL: _anywhere(State.MAIL, State.READY)
     | {
         "RCPT": _either_way(State.RCPT, State.MAIL),

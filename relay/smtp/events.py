@@ -41,6 +41,14 @@ class Hello:
 
 
 @dataclass(slots=True)
+class Xclient:
+    """(answer) XCLIENT from a peer that may. Answer with `engine.greeting()`: the session begins
+    anew, as that of the client told of."""
+
+    attributes: dict[str, str]  # upper-case name -> decoded value, "": not available
+
+
+@dataclass(slots=True)
 class Mail:
     """(answer) MAIL FROM, well-formed, in sequence, SIZE within the limit."""
 
@@ -155,6 +163,7 @@ class Unsolicited:
 
 ServerEvent = (
     Hello
+    | Xclient
     | Mail
     | Rcpt
     | ContentBegin

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from relay.mail.reply import Reply, reply
-from relay.smtp import answers
+from relay.smtp import answers, conveying
 from relay.smtp.bare_paths import with_brackets
 from relay.smtp.content import BareNewline
 from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, TABLE, Moves, State
@@ -32,6 +32,7 @@ from relay.smtp.events import (
     ServerEvent,
     Signal,
     StartTls,
+    Xclient,
 )
 from relay.smtp.extensions import offered_keywords
 from relay.smtp.grammar import Malformed, parse_bdat, parse_hello, parse_mail, parse_rcpt
@@ -102,6 +103,7 @@ class ServerEngine:
         "helo",
         "is_encrypted",
         "is_extended",
+        "may_introduce",
     )
 
     def __init__(self, settings: ServerSettings, *, is_encrypted: bool = False) -> None:
@@ -125,6 +127,7 @@ class ServerEngine:
         self.is_encrypted = is_encrypted  # by TLS
         self._needs_tls = settings.requires_tls and not is_encrypted
         self.error_count = 0
+        self.may_introduce = False  # the peer may name the client by XCLIENT
 
     def __repr__(self) -> str:
         pending = f", awaits {type(self._pending).__name__}" if self._pending else ""
@@ -167,6 +170,8 @@ class ServerEngine:
         keywords = offered_keywords(size, settings.max_recipients, withheld)
         if settings.offers_starttls and not self.is_encrypted:
             keywords = (*keywords, "STARTTLS")  # RFC 3207
+        if self.may_introduce:
+            keywords = (*keywords, conveying.OFFER)
         return Reply(250, "", (settings.hostname, *keywords))
 
     # --- in ---------------------------------------------------------------------------------
@@ -297,6 +302,14 @@ class ServerEngine:
         if moves is None:
             return self._out_of_sequence(verb)
         return self._ask(StartTls(), moves)
+
+    def _xclient(self, verb: str, argument: str) -> ServerEvent:
+        if not self.may_introduce:
+            return self._refuse(verb, conveying.NOT_AUTHORISED)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(Xclient(conveying.parse_xclient(argument)), moves)
 
     def _mail(self, verb: str, argument: str) -> ServerEvent:
         moves = TABLE[self._state].get(verb)
@@ -439,6 +452,11 @@ class ServerEngine:
             self.helo = hello.name
             self.is_extended = hello.verb == "EHLO"
 
+    def _settle_xclient(self, xclient: Xclient, code: int) -> None:
+        if code < 300:
+            self.helo = ""
+            self.is_extended = False
+
     def _settle_tls(self, start: StartTls, code: int) -> None:
         if code < 300:
             self._read = ServerEngine._read_nothing  # till `tls_started`
@@ -454,6 +472,12 @@ class ServerEngine:
         self._read = ServerEngine._read_command
         self.is_encrypted, self._needs_tls = True, False
         self.helo, self.is_extended = "", False
+
+    def withdraw(self) -> bytes:
+        """What came before the greeting: where TLS comes first, it is the client's part of that."""
+        if self._state is not State.CONNECTED:
+            raise LocalProtocolError("the session has begun")
+        return self._input.take()
 
     def _settle_mail(self, mail: Mail, code: int) -> None:
         self._smtputf8 = mail.smtputf8
@@ -490,6 +514,7 @@ _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 _HANDLERS: Mapping[str, _Handler] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,
+    "XCLIENT": ServerEngine._xclient,
     "MAIL": ServerEngine._mail,
     "RCPT": ServerEngine._rcpt,
     "DATA": ServerEngine._data,
@@ -504,6 +529,7 @@ _HANDLERS: Mapping[str, _Handler] = {
 
 _SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
     Hello: ServerEngine._settle_hello,
+    Xclient: ServerEngine._settle_xclient,
     StartTls: ServerEngine._settle_tls,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,

@@ -154,9 +154,7 @@ class SlowPlaces:
         self.asked.pop(0)(had)
 
 
-class AdmissionTests(SessionCase):
-    """Places that are asked of another process."""
-
+class AdmissionCase(SessionCase):
     async def _waiting(self, **keys: object) -> tuple[SlowPlaces, Client]:
         places = SlowPlaces()
         self.front = Front(places=places, **keys)  # type: ignore[arg-type]
@@ -172,6 +170,10 @@ class AdmissionTests(SessionCase):
                 return
             await deferLater(reactor, 0.01)
         self.fail("it never came to that")
+
+
+class AdmissionTests(AdmissionCase):
+    """Places that are asked of another process."""
 
     async def test_nothing_is_said_before_and_all_is_answered_after(self) -> None:
         places, client = await self._waiting()

@@ -224,3 +224,32 @@ class SmtpSink:
         if self._child is not None:
             self._child.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class HaProxy:
+    """haproxy before one port of this machine, which it reaches from `source`.
+
+    `header` is what it begins each connection with: "send-proxy", "send-proxy-v2", or nothing.
+    """
+
+    def __init__(self, forward_to: int, header: str, source: str, has_ipv6: bool = False) -> None:
+        self._program = need("haproxy")
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-haproxy-", dir="/var/tmp"))
+        self._child: Child | None = None
+        (self.folder / "haproxy.cfg").write_text(
+            "defaults\n mode tcp\n timeout connect 10s\n timeout client 1m\n timeout server 1m\n"
+            f"listen relay\n bind 127.0.0.1:{self.port}\n"
+            + (f" bind [::1]:{self.port}\n" if has_ipv6 else "")
+            + f" server relay 127.0.0.1:{forward_to} {header} source {source} check inter 200ms\n"
+        )
+
+    def start(self) -> None:
+        command = [self._program, "-db", "-f", str(self.folder / "haproxy.cfg")]
+        self._child = Child(command, self.folder / "output")
+        self._child.wait_for_port(self.port)
+
+    def clean_up(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)

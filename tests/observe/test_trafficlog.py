@@ -56,6 +56,16 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
         {"event": "connected", "session": "S1", "client": "192.0.2.1:4321", "listener": "lan"},
     ),
     (
+        Connected("S1", "192.0.2.1:4321", "lan", "10.0.0.1:5432"),
+        {
+            "event": "connected",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "via": "10.0.0.1:5432",
+        },
+    ),
+    (
         Disconnected("S1", "192.0.2.1:4321", "lan", "quit", 3, "client.example.net"),
         {
             "event": "disconnected",

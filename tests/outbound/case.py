@@ -8,11 +8,12 @@ from twisted.trial.unittest import TestCase
 
 from relay.config import Upstream
 from relay.mail.content import InlineContent
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.outbound.delivery import Delivery
 from relay.testing.upstream import KEYWORDS, ScriptedUpstream
 
 CONTENT = InlineContent(b"Subject: x\r\n\r\n.dot\r\n")
+ORIGIN = Origin("lan", "192.0.2.7:4711", "mail.example", session="S1", protocol="ESMTP")
 
 
 class DeliveryCase(TestCase):
@@ -37,10 +38,18 @@ class DeliveryCase(TestCase):
         return delivery
 
     def deliver(
-        self, delivery, *paths, content=CONTENT, reverse_path="sender@y.test", lane="up", **more
+        self,
+        delivery,
+        *paths,
+        content=CONTENT,
+        reverse_path="sender@y.test",
+        lane="up",
+        origin=ORIGIN,
+        **more,
     ):
         recipients = tuple(Recipient(n, path) for n, path in enumerate(paths, 1))
-        return delivery.deliver(lane, "Q1", Envelope(reverse_path, recipients, **more), content)
+        envelope = Envelope(reverse_path, recipients, **more)
+        return delivery.deliver(lane, "Q1", envelope, content, origin)
 
     def pause(self, seconds):
         return deferLater(reactor, seconds)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -21,6 +22,7 @@ from tests.contract.messages import (
     DELAYED,
     FAILED,
     NOW,
+    ORIGIN,
     RELAYED,
     ids,
     new,
@@ -180,6 +182,21 @@ class SpoolTests(StoreTestCase):
         database.pragma("user_version", 999)
         database.close()
         self.assertIn("written by a newer relay (layout 999", await self.unusable())
+
+    async def test_an_older_layout_is_brought_up_to_date(self) -> None:
+        """Layout 1 knew neither the client's host name nor its protocol."""
+        store = await self.opened()
+        await store.insert(new(0))
+        await store.close()
+        database = connect(self.directory / "0" / "queue.db")
+        for column in ("name", "protocol"):
+            database.execute(f"ALTER TABLE message DROP COLUMN {column}")
+        database.pragma("user_version", 1)
+        database.close()
+        store = await self.opened()
+        (work,) = await store.works(await self.found(store))
+        self.assertEqual(replace(ORIGIN, name="", protocol=""), work.message.origin)
+        await store.close()
 
     async def test_a_damaged_database_is_refused(self) -> None:
         await (await self.opened()).close()
