@@ -53,6 +53,7 @@ class Disconnected:
     reason: str
     transactions: int
     helo: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Rejected:
     recipient: str = ""
     queue_id: str = ""
     why: str = ""  # what the client was not told
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ from relay.queue.schedule import Terms
 from relay.queue.space import SpaceWatch
 from relay.queue.store import Opened, StoreUnusable
 from relay.queue.sweep import Sweep
+from relay.tls.server import ServerTls
 
 DRAIN_LOOK = 5.0
 """Seconds between looks whether a worker that takes no new mail has any left."""
@@ -144,6 +145,7 @@ class RelayService(Service):
             self._next_id,
             self._has_space,
             self._clock,
+            adds_headers=listener.add_missing_headers,
         )
         factory = InboundFactory(
             listener,
@@ -154,6 +156,7 @@ class RelayService(Service):
             self._next_session,
             self._places,
             self._passages(listener.name, intake),
+            ServerTls(listener, self._observe, self._clock.seconds) if listener.has_tls else None,
         )
         inherited = None if self._share is None else self._share.sockets[listener.name]
         return InboundListener(listener, factory, cast(IReactorTCP, self._reactor), inherited)

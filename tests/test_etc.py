@@ -28,7 +28,10 @@ class SampleTests(SynchronousTestCase):
     def test_what_is_commented_out_is_the_default(self) -> None:
         """With every key active it means the same, apart from those that have no default."""
         as_it_is = load(SAMPLE)
-        active = self.config(re.sub(r"^#(?=[\[a-z])", "", SAMPLE.read_text(), flags=re.M))
+        text = re.sub(
+            r"^#client_ca.*|^#\[\[listener.certificates]][^[]*", "", SAMPLE.read_text(), flags=re.M
+        )
+        active = self.config(re.sub(r"^#(?=[\[a-z])", "", text, flags=re.M))
         self.assertIsNotNone(active.admin)
         self.assertEqual(active.postmaster, "admin@example.net")
         self.assertEqual(active.queue, as_it_is.queue)

@@ -135,6 +135,14 @@ def _sender_pattern(text: str) -> str:
     return text if text == "<>" else _pattern(text)
 
 
+def _certificate_pattern(text: str) -> str:
+    if not text or _UNSAFE.search(text):
+        raise ValueError(
+            f"{text!r} is not a pattern for names in certificates; write e.g. '*.lan.example.net'"
+        )
+    return text
+
+
 def _split_address(text: str) -> tuple[str, int | None]:
     """ "host", "host:port", "[v6]" or "[v6]:port" → host without brackets, port."""
     match = _ADDRESS.fullmatch(text)
@@ -237,6 +245,7 @@ Domain = Annotated[str, _read(_domain)]
 Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
 SenderPattern = Annotated[str, _read(_sender_pattern)]
+CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]

@@ -74,6 +74,8 @@ def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
     }
     if notice.helo:
         fields["helo"] = notice.helo
+    if notice.tls:
+        fields["tls"] = notice.tls
     fields["reason"] = notice.reason
     fields["transactions"] = notice.transactions
     return "disconnected", fields
@@ -91,6 +93,10 @@ def _origin(queue_id: str, origin: Origin) -> Fields:
     }
     if origin.user:
         fields["user"] = origin.user
+    if origin.tls:
+        fields["tls"] = origin.tls
+    if origin.certificate:
+        fields["certificate"] = origin.certificate
     return fields
 
 
@@ -112,6 +118,7 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         client=notice.client,
         listener=notice.listener,
         helo=notice.helo,
+        tls=notice.tls,
         command=notice.command,
         reply=notice.reply,
         recipient=notice.recipient,

@@ -2,7 +2,8 @@
 
 It knows no roles: the server moves by the replies it gives, the client by those it gets. A row
 is state -> command -> first digit of the reply -> next state. `greeting` and `DOT` (the end of
-dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.4, RFC 3030 2.
+dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.4, RFC 3030 2,
+RFC 3207 4.2.
 """
 
 from enum import Enum
@@ -64,7 +65,10 @@ TABLE: dict[State, dict[str, Moves]] = {
     State.READY: _anywhere(State.READY, State.READY)
     | _may_restart(State.READY)
     | _may_begin(State.READY)
-    | {"XFORWARD": _either_way(State.READY, State.READY)},
+    | {
+        "XFORWARD": _either_way(State.READY, State.READY),
+        "STARTTLS": _either_way(State.GREETED, State.READY),
+    },
     State.MAIL: _anywhere(State.MAIL, State.READY)
     | {
         "RCPT": _either_way(State.RCPT, State.MAIL),

@@ -111,6 +111,11 @@ class Answered:
 
 
 @dataclass(slots=True)
+class StartTls:
+    """(answer) STARTTLS (RFC 3207): after 220 call `engine.tls_started()`, and shake hands."""
+
+
+@dataclass(slots=True)
 class Quit:
     """(answer) QUIT: answer 221 and close."""
 
@@ -165,6 +170,7 @@ ServerEvent = (
     | ContentChunk
     | ContentEnd
     | Answered
+    | StartTls
     | Quit
     | Closed
 )

@@ -200,7 +200,7 @@ def _lines(path: Path) -> Iterator[Fact]:
             yield json.loads(line)
 
 
-def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
+def _toml(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """JSON's strings, numbers and lists are TOML's too."""
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     arrays = {key: value for key, value in settings.items() if _is_tables(value)}
@@ -208,12 +208,12 @@ def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
         if key not in tables and key not in arrays:
             yield f"{key} = {json.dumps(value)}\n"
     for key, value in tables.items():
-        yield f"\n[{key}]\n"
-        yield from _toml(value)
+        yield f"\n[{path}{key}]\n"
+        yield from _toml(value, f"{path}{key}.")
     for key, values in arrays.items():
         for value in values:
-            yield f"\n[[{key}]]\n"
-            yield from _toml(value)
+            yield f"\n[[{path}{key}]]\n"
+            yield from _toml(value, f"{path}{key}.")
 
 
 def _is_tables(value: object) -> bool:
