@@ -15,11 +15,15 @@ from relay.mail.envelope import Envelope
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.broken_tls import BrokenTls
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
 from relay.outbound.protocol import UpstreamSession
+from relay.outbound.security import HostSecurity
 from relay.places import SharedPlaces
+from relay.tls.client import ClientContexts, ClientFiles
+from relay.tls.policy import Level, TlsPolicy
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -41,8 +45,21 @@ class UpstreamHop:
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.memory = HostMemory(len(upstream.hosts))
+        hello_name = upstream.helo or hostname
+        policy = TlsPolicy(Level(upstream.tls))
+        files = ClientFiles(upstream.ca_file, upstream.client_certificate, upstream.client_key)
         self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(upstream, host, hostname, self, reactor, places)
+            QueuedClientFactory(
+                upstream,
+                host,
+                hello_name,
+                self,
+                reactor,
+                places,
+                security=HostSecurity(
+                    host, policy, files, delivery.contexts, delivery.broken_tls, reactor
+                ),
+            )
             for host in upstream.hosts
         )
         self._delivery = delivery
@@ -96,7 +113,10 @@ class _Question:
 
 
 class Delivery:
-    """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams."""
+    """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams.
+
+    Raises TlsUnusable where an upstream's certificates cannot be used.
+    """
 
     def __init__(
         self,
@@ -106,6 +126,8 @@ class Delivery:
         places: SharedPlaces | None = None,
     ) -> None:
         self._reactor = reactor
+        self.contexts = ClientContexts()
+        self.broken_tls = BrokenTls()
         self._hops = {
             name: UpstreamHop(upstream, hostname, self, reactor, places)
             for name, upstream in upstreams.items()
@@ -152,6 +174,8 @@ class Delivery:
         hop = self._hops.get(lane)
         if hop is not None:
             hop.memory.forget()
+            for factory in hop.factories:
+                factory.security.forget_trouble()
 
     def status(self) -> list[dict[str, object]]:
         """A row per host, for relayctl status."""

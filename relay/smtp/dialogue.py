@@ -2,7 +2,8 @@
 
 It knows no roles: the server moves by the replies it gives, the client by those it gets. A row
 is state -> command -> first digit of the reply -> next state. `greeting` and `DOT` (the end of
-dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.4, RFC 3030 2.
+dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.4, RFC 3030 2,
+RFC 3207 4.2.
 """
 
 from enum import Enum
@@ -56,7 +57,9 @@ def _may_begin(state: State) -> dict[str, Moves]:
 TABLE: dict[State, dict[str, Moves]] = {
     State.CONNECTED: {GREETING: _either_way(State.GREETED, State.CLOSED)},
     State.GREETED: _anywhere(State.GREETED, State.GREETED),
-    State.READY: _anywhere(State.READY, State.READY) | _may_begin(State.READY),
+    State.READY: _anywhere(State.READY, State.READY)
+    | _may_begin(State.READY)
+    | {"STARTTLS": _either_way(State.GREETED, State.READY)},
     State.MAIL: _anywhere(State.MAIL, State.READY)
     | {
         "RCPT": _either_way(State.RCPT, State.MAIL),

@@ -1,0 +1,168 @@
+"""TLS with one host: what its policy asks of each session, and whether a session meets that.
+
+Troubles are replies of our own, 4.7.4 where a host offers no TLS and 4.7.5 where that fails
+(RFC 3463, RFC 5248): a policy that cannot be met delays the mail.
+"""
+
+from typing import Any
+
+from cryptography import x509
+from OpenSSL import SSL
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.config import HostAddress
+from relay.mail.reply import Reply, reply
+from relay.outbound.broken_tls import BrokenTls
+from relay.tls.certificate import chain_words, is_for, names_of
+from relay.tls.client import ClientConnectionCreator, ClientContexts, ClientFiles
+from relay.tls.policy import Level, TlsPolicy
+from relay.transport import start_tls
+
+MAX_WHY = 200  # characters of what a host or OpenSSL said
+
+_log = Logger()
+
+
+class HostSecurity:
+    """What is the same for all sessions with a host. `is_implicit`: TLS begins before SMTP does.
+
+    Raises TlsUnusable where a file of its options cannot be used.
+    """
+
+    def __init__(
+        self,
+        host: HostAddress,
+        policy: TlsPolicy,
+        files: ClientFiles,
+        contexts: ClientContexts,
+        broken: BrokenTls,
+        reactor: Any,
+    ) -> None:
+        self.host = host.host
+        self.is_implicit = host.scheme == "smtps"
+        self.policy = policy
+        self.is_address = isIPAddress(host.host) or isIPv6Address(host.host)
+        is_wanted = self.is_implicit or policy.level is not Level.NONE
+        self.context = contexts.get(files, policy.level) if is_wanted else None
+        self._key = str(host)
+        self._broken = broken
+        self._reactor = reactor
+
+    @property
+    def is_broken(self) -> bool:
+        """TLS did not work there lately."""
+        return self._broken.is_broken(self._key, self._reactor.seconds())
+
+    def note_broken(self, why: Reply) -> bool:
+        """TLS failed in a session. Whether it may be tried in plain."""
+        if self.is_implicit or not self.policy.may_go_plain:
+            return False
+        self._broken.note(self._key, self._reactor.seconds())
+        _log.warn("{host}: TLS does not work, mail goes in plain: {why}", host=self._key, why=why)
+        return True
+
+    def forget_trouble(self) -> None:
+        self._broken.forget(self._key)
+
+    def session(self) -> "Security":
+        """For a new one."""
+        return Security(self)
+
+    def __repr__(self) -> str:
+        return f"<HostSecurity {self._key} {self.policy}{' broken' if self.is_broken else ''}>"
+
+
+class Security:
+    """One session's. `is_started`: there is TLS, or a handshake under way."""
+
+    __slots__ = ("_certificate", "_chain_trouble", "_host", "_tls", "is_started", "summary")
+
+    def __init__(self, host: HostSecurity) -> None:
+        self._host = host
+        self._tls: Any = None
+        self._certificate: x509.Certificate | None = None
+        self._chain_trouble = ""
+        self.is_started = False
+        self.summary = ""  # as logged: version, cipher, whether verified; "" for plain
+
+    @property
+    def begins_at_once(self) -> bool:
+        """With TLS, before the greeting."""
+        return self._host.is_implicit
+
+    @property
+    def wants_starttls(self) -> bool:
+        host = self._host
+        return not (host.is_implicit or host.context is None or self._goes_plain)
+
+    @property
+    def _goes_plain(self) -> bool:
+        return self._host.policy.may_go_plain and self._host.is_broken
+
+    def start(self, session: Protocol) -> None:
+        """Begin the handshake; the session hears `handshakeCompleted`, or that it is lost."""
+        host = self._host
+        assert host.context is not None
+        self.is_started = True
+        server_name = "" if host.is_address else host.host
+        creator = ClientConnectionCreator(host.context, server_name, self)
+        self._tls = start_tls(session, creator, is_client=True)
+
+    def chain_broken(self, error: int, certificate: x509.Certificate) -> None:
+        if not self._chain_trouble:
+            self._chain_trouble = chain_words(error, certificate)
+
+    def judge(self, connection: SSL.Connection) -> Reply | None:
+        """The handshake is done. The trouble, if it is not what the policy asks for."""
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        trouble = self._trouble(certificate)
+        version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
+        self.summary = f"{version} {cipher}{'' if trouble else ' verified'}"
+        if trouble and self._host.policy.is_verified:
+            return reply(451, "4.7.5", trouble)
+        return None
+
+    def _trouble(self, certificate: x509.Certificate | None) -> str:
+        host = self._host
+        if self._chain_trouble or certificate is None:
+            return self._chain_trouble or f"{host.host} showed no certificate"
+        names = host.policy.names or (host.host,)
+        for name in names:
+            if is_for(certificate, name, is_address=host.is_address and name == host.host):
+                return ""
+        return f"certificate is for {names_of(certificate)}, not {' or '.join(names)}"
+
+    def lost(self, reason: Failure | None) -> Reply | None:
+        """The connection ended. Why, if that was TLS's trouble."""
+        if reason is None or not reason.check(SSL.Error):
+            return None
+        if self._chain_trouble and self._host.policy.is_verified:
+            return reply(451, "4.7.5", self._chain_trouble)
+        return reply(451, "4.7.5", f"TLS handshake failed: {_openssl_words(reason.value)}")
+
+    def unmet(self, refusal: Reply | None) -> Reply | None:
+        """Hello is said, and there is no TLS: the trouble, if the policy asks for it. `refusal` is
+        the answer to STARTTLS, where that was offered."""
+        if self.is_started or self._host.policy.may_go_plain:
+            return None
+        host = self._host.host
+        if refusal is None:
+            return reply(451, "4.7.4", f"TLS required, but {host} offers no STARTTLS")
+        return reply(
+            451, "4.7.4", f"TLS required, but {host} refused STARTTLS: {refusal}"[:MAX_WHY]
+        )
+
+    def __repr__(self) -> str:
+        state = self.summary or ("handshake" if self.is_started else "plain")
+        return f"<Security {self._host.host} {self._host.policy} {state}>"
+
+
+def _openssl_words(error: BaseException | None) -> str:
+    """OpenSSL's own few words; pyOpenSSL gives a list of (library, function, reason)."""
+    queue = error.args[0] if error is not None and error.args else None
+    if isinstance(queue, list) and queue and len(queue[-1]) == 3 and queue[-1][2]:
+        return str(queue[-1][2])[:MAX_WHY]
+    return "without a reason"
