@@ -206,6 +206,7 @@ class UpstreamSession(protocol.Protocol):
         how = "closed" if is_clean else "lost"
         text = f"connection {how} by the host {_AT[self._step]}"
         last_word = self._last_word or self.security.lost(reason)
+        self._blame_tls()
         self._end(Cause.HOST, last_word or Reply(451, "4.4.2", (text,)))
         self._owner.session_gone(self)
 
@@ -219,7 +220,13 @@ class UpstreamSession(protocol.Protocol):
             self.recall()
         else:
             text = f"no answer for {self._timeouts[self._step]:g} s {_AT[self._step]}"
+            self._blame_tls()
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
+
+    def _blame_tls(self) -> None:
+        """Not where the host broke the protocol: it may be an attacker who wants plain text."""
+        if self.state is State.OPENING:
+            self.has_tls_failed = self.security.is_started or self._step == "tls"
 
     def leave(self) -> None:
         """Say QUIT where that can be said, and close."""
@@ -244,8 +251,6 @@ class UpstreamSession(protocol.Protocol):
         self._abort_connection()
         job, self._job = self._job, None
         if was is State.OPENING:
-            is_theirs = cause is not Cause.LOCAL
-            self.has_tls_failed = is_theirs and self.security.is_started
             self._owner.session_not_opened(self, reply)
         elif was is not State.CLOSING:
             self._owner.session_spent(self)

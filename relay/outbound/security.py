@@ -108,7 +108,8 @@ class Security:
         assert host.context is not None
         self.is_started = True
         server_name = "" if host.is_address else host.host
-        creator = ClientConnectionCreator(host.context, server_name, self)
+        is_strict = host.policy.is_verified
+        creator = ClientConnectionCreator(host.context, server_name, self, is_strict=is_strict)
         self._tls = start_tls(session, creator, is_client=True)
 
     def chain_broken(self, error: int, certificate: x509.Certificate) -> None:

@@ -95,10 +95,10 @@ class Transaction:
 
 class ScriptedUpstream:
     """`script` keys: connect, ehlo, helo, lhlo, mail, rcpt, data, content (its first octets; only
-    acts and octets), bdat, dot, rset, quit, starttls, handshake (once TLS is to begin; only acts
-    and octets in its place); `mail:GLOB`, `rcpt:GLOB` and, in LMTP, `dot:GLOB` go first, for paths
-    that match, `ehlo:tls` under TLS. What the script leaves out is answered as usual. `script` may
-    be changed while the upstream runs.
+    acts and octets), bdat, dot, rset, quit, starttls, handshake (once TLS is to begin; only acts,
+    and octets that answer it); `mail:GLOB`, `rcpt:GLOB` and, in LMTP, `dot:GLOB` go first, for
+    paths that match, `ehlo:tls` under TLS. What the script leaves out is answered as usual.
+    `script` may be changed while the upstream runs.
 
     With a `tls` context it offers STARTTLS or, where `is_implicit`, begins with TLS.
     """
@@ -342,11 +342,17 @@ class UpstreamSession(Protocol):
         if isinstance(answer, Act):
             self._act(answer, "handshake", None)
         elif answer:
-            self._is_deaf = True
-            self._send(answer, None)
+            self._read = lambda: self._answer_handshake(answer)
         else:
             assert self.upstream.tls is not None
             cast(Any, self.transport).startTLS(_ServerTls(self.upstream.tls))
+
+    def _answer_handshake(self, answer: str | bytes) -> bool:
+        if not self._buffer:
+            return False
+        self._is_deaf = True
+        self._send(answer, None)
+        return True
 
     def handshakeCompleted(self) -> None:
         self.is_tls = True

@@ -1,7 +1,7 @@
 """TLS contexts for sessions with upstreams, made once for each set of options and never changed.
 
-A context of a level that verifies ends the handshake where the chain of certificates is not
-trusted; the others go on, and the connection knows of it. Files are read when a context is made.
+Where the certificate is to be verified the handshake ends at a chain that is not trusted; else it
+goes on, and whoever began it hears of that. Files are read when a context is made.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,6 @@ def make_context(files: ClientFiles, level: Level) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION if is_demanded else SSL.TLS1_VERSION)
     context.set_cipher_list(GOOD_CIPHERS if is_demanded else ANY_CIPHER)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.set_verify(SSL.VERIFY_PEER, _chain_check(is_strict=level is Level.VERIFIED))
     if files.ca is None:
         context.set_default_verify_paths()
     else:
@@ -96,35 +95,30 @@ def _use(path: Path, what: str, load: Callable[[str], object]) -> None:
         raise TlsUnusable(f"{path} does not hold {what} in PEM form") from None
 
 
-_ChainCheck = Callable[[SSL.Connection, crypto.X509, int, int, int], bool]
-
-
-def _chain_check(*, is_strict: bool) -> _ChainCheck:
-    """OpenSSL asks for each certificate of the chain, and again where there is trouble."""
-
-    def check(
-        connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, is_good: int
-    ) -> bool:
-        if not is_good:
-            connection.get_app_data().chain_broken(error, certificate.to_cryptography())
-        return bool(is_good) or not is_strict
-
-    return check
-
-
 @implementer(IOpenSSLClientConnectionCreator)
 class ClientConnectionCreator:
     """Begins TLS on one connection. `server_name` (SNI) is "" for an address literal."""
 
-    def __init__(self, context: SSL.Context, server_name: str, witness: Witness) -> None:
+    def __init__(
+        self, context: SSL.Context, server_name: str, witness: Witness, *, is_strict: bool
+    ) -> None:
         self._context = context
         self._server_name = server_name
         self._witness = witness
+        self._is_strict = is_strict
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(self._witness)
+        connection.set_verify(SSL.VERIFY_PEER, self._check)
         if self._server_name:
             connection.set_tlsext_host_name(self._server_name.encode("ascii"))
         connection.set_connect_state()
         return connection
+
+    def _check(
+        self, _: SSL.Connection, certificate: crypto.X509, error: int, depth: int, is_good: int
+    ) -> bool:
+        """OpenSSL asks for each certificate of the chain, and wherever there is trouble."""
+        if not is_good:
+            self._witness.chain_broken(error, certificate.to_cryptography())
+        return bool(is_good) or not self._is_strict
