@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.certificates import Authority, Identity
+from tests.certificates import Authority, Issued
 from tests.interop import clients
 from tests.interop.peers import UNCHANGED, Postfix
 from tests.interop.received import without_received
@@ -29,7 +29,7 @@ class PostfixTests(SynchronousTestCase):
         self.collector.start()
         self.addCleanup(self.collector.stop)
 
-    def postfix(self, identity: Identity, more: Mapping[str, str] = {}) -> Postfix:
+    def postfix(self, identity: Issued, more: Mapping[str, str] = {}) -> Postfix:
         certificate, key = identity.write(self.folder, "postfix")
         settings = {
             **UNCHANGED,

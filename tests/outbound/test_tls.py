@@ -1,5 +1,6 @@
 """TLS to upstreams: each policy against each thing that a host may do."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -11,26 +12,31 @@ from relay.tls.client import TlsUnusable
 from tests.certificates import Authority, self_signed
 from tests.outbound.case import DeliveryCase
 
+DAY = timedelta(days=1)
+
 AUTHORITY = Authority()
 GOOD = AUTHORITY.issue("localhost", "127.0.0.1")
 
 
-class Bare:
-    """It has no certificate to show."""
+def server_context(issued):
+    """An SSL.Context is itself, for servers of another kind."""
+    if isinstance(issued, SSL.Context):
+        return issued
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.use_certificate(issued.certificate)
+    context.use_privatekey(issued.key)
+    for certificate in issued.between:
+        context.add_extra_chain_cert(certificate)
+    return context
 
-    def server_context(self):
-        return SSL.Context(SSL.TLS_SERVER_METHOD)
 
-
-class Old:
+def old_context():
     """TLS 1.1 is the best it can do."""
-
-    def server_context(self):
-        context = GOOD.server_context()
-        context.set_min_proto_version(SSL.TLS1_VERSION)
-        context.set_max_proto_version(SSL.TLS1_1_VERSION)
-        context.set_cipher_list(b"ALL:@SECLEVEL=0")
-        return context
+    context = server_context(GOOD)
+    context.set_min_proto_version(SSL.TLS1_VERSION)
+    context.set_max_proto_version(SSL.TLS1_1_VERSION)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    return context
 
 
 PLAIN, TLS = "plain", "tls"  # the mail went there so
@@ -40,7 +46,13 @@ QUICK = {"timeouts": {"tls": "0.6s", "hello": "0.6s"}}
 # mail gets there, or a part of the trouble that is told.
 HOSTS = {
     "good": (GOOD, {}, TLS, TLS, TLS),
-    "intermediate": (AUTHORITY.intermediate().issue("localhost"), {}, TLS, TLS, TLS),
+    "intermediate": (
+        Authority("Test intermediate", AUTHORITY).issue("localhost"),
+        {},
+        TLS,
+        TLS,
+        TLS,
+    ),
     "no STARTTLS": (
         None,
         {},
@@ -79,14 +91,14 @@ HOSTS = {
         "451 4.4.2 no answer for 0.6 s while TLS was set up",
     ),
     "handshake refused": (
-        Bare(),
+        SSL.Context(SSL.TLS_SERVER_METHOD),  # without a certificate
         {},
         PLAIN,
         "451 4.7.5 TLS handshake failed: ",
         "alert handshake failure",
     ),
     "old TLS": (
-        Old(),
+        old_context(),
         {},
         TLS,
         "451 4.7.5 TLS handshake failed: ",
@@ -160,14 +172,14 @@ HOSTS = {
         "451 4.7.5 certificate is for *.localhost, not localhost",
     ),
     "expired": (
-        AUTHORITY.issue("localhost", since=-30, until=-10),
+        AUTHORITY.issue("localhost", valid_from=-30 * DAY, valid_until=-10 * DAY),
         {},
         TLS,
         TLS,
         "451 4.7.5 certificate expired on 20",
     ),
     "not yet valid": (
-        AUTHORITY.issue("localhost", since=10),
+        AUTHORITY.issue("localhost", valid_from=10 * DAY),
         {},
         TLS,
         TLS,
@@ -202,7 +214,7 @@ class TlsCase(DeliveryCase):
         return super().delivery(*upstreams, **{"ca_file": str(self.ca_file), **settings})
 
     def good(self, script=None, identity=GOOD, **more):
-        return self.upstream(script, tls=identity.server_context(), **more)
+        return self.upstream(script, tls=server_context(identity), **more)
 
     def assert_way(self, up, attempt, way):
         self.assert_kinds(attempt, Relayed)
@@ -336,7 +348,7 @@ class SessionTests(TlsCase):
 
     async def test_client_certificate(self):
         certificate, key = AUTHORITY.issue("relay.test").write(self.folder, "client")
-        context = GOOD.server_context()
+        context = server_context(GOOD)
         context.load_verify_locations(str(self.ca_file))
         context.set_verify(3, lambda *_: True)  # it must show one
         up = self.upstream(tls=context)
