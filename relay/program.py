@@ -10,6 +10,7 @@ from relay.config.reading import Config, ConfigError, load
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service import RelayService
+from relay.tls.client import problems
 from relay.workers.supervisor import Supervisor
 
 
@@ -23,6 +24,8 @@ class Options(usage.Options):
         """Every mistake in the config at once, then exit status 2."""
         try:
             self["loaded"] = load(self["config"])
+            if found := problems(self["loaded"].upstreams):
+                raise ConfigError(found)
         except ConfigError as error:
             for problem in error.problems:
                 sys.stderr.write(f"relay: {problem}\n")

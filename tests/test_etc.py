@@ -11,7 +11,9 @@ from relay.config.reference import reference, sample
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "etc" / "relay.toml"
 
-_NO_DEFAULT = dict.fromkeys(("ca_file", "client_certificate", "client_key", "bind", "helo"))
+_NO_DEFAULT = dict.fromkeys(
+    ("ca_file", "client_certificate", "client_key", "bind", "helo", "max_rate")
+)
 
 
 class SampleTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, load
+from relay.tls.client import problems
 
 
 @click.command()
@@ -17,6 +18,8 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
+        if found := problems(loaded.upstreams):
+            raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
             _tell("problem", problem, as_json)
@@ -53,7 +56,7 @@ def _facts(config: Config) -> list[Json]:
         {"listener": each.name, "address": str(each.address)} for each in config.listeners
     ]
     facts += [
-        {"upstream": each.name, "hosts": [str(host) for host in each.hosts]}
+        {"upstream": each.name, "hosts": [str(host) for host in each.hosts], "tls": each.tls}
         for each in config.upstreams
     ]
     facts += [
@@ -85,8 +88,8 @@ def _show(config: Config) -> None:
     )
     click.echo()
     tables.show_table(
-        ("UPSTREAM", "HOSTS, TRIED IN THIS ORDER"),
-        [(each.name, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+        ("UPSTREAM", "TLS", "HOSTS, TRIED IN THIS ORDER"),
+        [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
     )
     click.echo()
     tables.show_table(

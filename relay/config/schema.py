@@ -23,6 +23,7 @@ from relay.config.values import (
     Mailbox,
     Name,
     Pattern,
+    Rate,
     SenderPattern,
     Size,
     StoreUrl,
@@ -226,6 +227,12 @@ class Upstream(Table):
         (),
         "EHLO keywords that are taken as not offered, where a host offers what it cannot do: e.g. "
         '["CHUNKING"].',
+    )
+    max_rate: Rate | None = _key(
+        None,
+        "Messages a second, minute, hour or day, over all hosts, evenly and never in a burst; "
+        "workers share it in equal parts. Default: no limit.",
+        "30/m",
     )
     timeouts: Timeouts = _key(Timeouts())
 

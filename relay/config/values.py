@@ -25,6 +25,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _SIZE = re.compile(r"(\d{1,12})([KMG]?)")
+_RATE = re.compile(r"(\d{1,9})/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
@@ -84,6 +85,14 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write e.g. '64K', '50M' or '1G'")
     return int(match[1]) * _OCTETS[match[2]]
+
+
+def _rate(text: str) -> float:
+    """Messages a second."""
+    match = _RATE.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ValueError(f"{text!r} is not a rate; write e.g. '5/s', '30/m', '500/h' or '10000/d'")
+    return int(match[1]) / _SECONDS[match[2]]
 
 
 def _network(text: str) -> Network:
@@ -245,6 +254,7 @@ Duration = Annotated[float, _read(duration)]
 Wait = Annotated[float, _read(_wait)]
 DurationOrNever = Annotated[float | None, _read(_duration_or_never)]
 Size = Annotated[int, _read(size, numbers=True)]
+Rate = Annotated[float, _read(_rate)]
 IPNetwork = Annotated[Network, _read(_network)]
 Name = Annotated[str, _read(_name)]
 Domain = Annotated[str, _read(_domain)]

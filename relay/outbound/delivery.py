@@ -15,15 +15,13 @@ from relay.mail.envelope import Envelope
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
-from relay.outbound.broken_tls import BrokenTls
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import UpstreamSession
-from relay.outbound.security import HostSecurity
+from relay.outbound.security import Securities
 from relay.places import SharedPlaces
-from relay.tls.client import ClientContexts, ClientFiles
-from relay.tls.policy import Level, TlsPolicy
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -39,15 +37,17 @@ class UpstreamHop:
         delivery: "Delivery",
         reactor: Any,
         places: SharedPlaces | None,
+        workers: int,
     ) -> None:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.memory = HostMemory(len(upstream.hosts))
+        self.pacer = (
+            None if upstream.max_rate is None else Pacer(upstream.max_rate / workers, reactor)
+        )
         hello_name = upstream.helo or hostname
-        policy = TlsPolicy(Level(upstream.tls))
-        files = ClientFiles(upstream.ca_file, upstream.client_certificate, upstream.client_key)
         self.factories: Sequence[QueuedClientFactory] = tuple(
             QueuedClientFactory(
                 upstream,
@@ -56,9 +56,8 @@ class UpstreamHop:
                 self,
                 reactor,
                 places,
-                security=HostSecurity(
-                    host, policy, files, delivery.contexts, delivery.broken_tls, reactor
-                ),
+                security=delivery.securities.of(upstream, host),
+                pacer=self.pacer,
             )
             for host in upstream.hosts
         )
@@ -87,12 +86,20 @@ class UpstreamHop:
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._delivery.check_stopped()
 
+    def leave(self) -> None:
+        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+        if self.pacer is not None:
+            self.stop_reply = STOPPING
+            self.pacer.stop(STOPPING)
+
     def status(self) -> list[dict[str, object]]:
         now = self._reactor.seconds()
+        paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
                 "upstream": self.name,
                 **factory.status(),
+                "paced": paced,
                 "is_skipped": not self.memory.is_due(number, now),
             }
             for number, factory in enumerate(self.factories)
@@ -115,6 +122,7 @@ class _Question:
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams.
 
+    `workers` share each `max_rate` evenly: one without mail leaves its part unused.
     Raises TlsUnusable where an upstream's certificates cannot be used.
     """
 
@@ -124,12 +132,12 @@ class Delivery:
         hostname: str,
         reactor: Any,
         places: SharedPlaces | None = None,
+        workers: int = 1,
     ) -> None:
         self._reactor = reactor
-        self.contexts = ClientContexts()
-        self.broken_tls = BrokenTls()
+        self.securities = Securities(reactor)
         self._hops = {
-            name: UpstreamHop(upstream, hostname, self, reactor, places)
+            name: UpstreamHop(upstream, hostname, self, reactor, places, workers)
             for name, upstream in upstreams.items()
         }
         self._running = 0
@@ -190,6 +198,7 @@ class Delivery:
         self._abort_call = self._reactor.callLater(within, self._abort)
         stopped = self._stopped
         for hop in self._hops.values():
+            hop.leave()
             for factory in hop.factories:
                 factory.leave()
         self.check_stopped()

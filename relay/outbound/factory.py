@@ -14,6 +14,7 @@ from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
 from relay.outbound.addresses import Addresses
 from relay.outbound.opening import Opening
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
 from relay.outbound.security import HostSecurity
 from relay.outbound.throttle import Move, Window, next_move
@@ -71,8 +72,10 @@ class QueuedClientFactory:
         places: SharedPlaces | None = None,
         *,
         security: HostSecurity,
+        pacer: Pacer | None = None,
     ) -> None:
         self.security = security
+        self._pacer = pacer
         self._places = places
         self._place_key = f"upstream {upstream.name} {host}"
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
@@ -100,6 +103,12 @@ class QueuedClientFactory:
 
     def submit(self, pending: Pending) -> None:
         """Give it a session as soon as one may be had."""
+        if self._pacer is None:
+            self._submit(pending)
+        else:
+            self._pacer.take_turn(pending, self._submit)
+
+    def _submit(self, pending: Pending) -> None:
         if self._idle and not self._waiting:
             self._start(self._idle.pop(), pending)
         else:
@@ -113,6 +122,8 @@ class QueuedClientFactory:
 
     def withdraw(self, pending: Pending) -> None:
         """It does not want a session any more. Harmless where it has one."""
+        if self._pacer is not None:
+            self._pacer.withdraw(pending)
         for queue in (self._waiting, self._needing_fresh):
             if pending in queue:
                 queue.remove(pending)
@@ -156,7 +167,7 @@ class QueuedClientFactory:
             "idle": len(self._idle),
             "pending": len(self._waiting) + len(self._needing_fresh),
             "window": self._window.size,
-            "tls": self._tls_now,
+            "tls": "broken, so plain" if self.security.is_broken else self._tls_now,
         }
 
     def __repr__(self) -> str:

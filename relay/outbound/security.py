@@ -13,31 +13,52 @@ from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.config import HostAddress
+from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply, reply
 from relay.outbound.broken_tls import BrokenTls
 from relay.tls.certificate import chain_words, is_for, names_of
-from relay.tls.client import ClientConnectionCreator, ClientContexts, ClientFiles
+from relay.tls.client import ClientConnectionCreator, ClientContexts, files_of
 from relay.tls.policy import Level, TlsPolicy
+from relay.tls.trouble import handshake_trouble
 from relay.transport import start_tls
 
-MAX_WHY = 200  # characters of what a host or OpenSSL said
+MAX_WHY = 200  # characters of what a host said
 
 _log = Logger()
 
 
-class HostSecurity:
-    """What is the same for all sessions with a host. `is_implicit`: TLS begins before SMTP does.
+class Securities:
+    """Makes those of all hosts: what they share is the contexts, and the memory of broken TLS."""
 
-    Raises TlsUnusable where a file of its options cannot be used.
-    """
+    def __init__(self, reactor: Any) -> None:
+        self._contexts = ClientContexts()
+        self._broken = BrokenTls()
+        self._reactor = reactor
+
+    def of(
+        self, upstream: Upstream, host: HostAddress, policy: TlsPolicy | None = None
+    ) -> "HostSecurity":
+        """`policy`: from lookups; None: that of the config.
+
+        Raises TlsUnusable where a file of the upstream cannot be used.
+        """
+        policy = policy or TlsPolicy(Level(upstream.tls))
+        is_wanted = host.scheme == "smtps" or policy.level is not Level.NONE
+        context = self._contexts.get(files_of(upstream), policy.level) if is_wanted else None
+        return HostSecurity(host, policy, context, self._broken, self._reactor)
+
+    def __repr__(self) -> str:
+        return f"<Securities {self._contexts!r} {self._broken!r}>"
+
+
+class HostSecurity:
+    """What is the same for all sessions with a host. `is_implicit`: TLS begins before SMTP does."""
 
     def __init__(
         self,
         host: HostAddress,
         policy: TlsPolicy,
-        files: ClientFiles,
-        contexts: ClientContexts,
+        context: SSL.Context | None,
         broken: BrokenTls,
         reactor: Any,
     ) -> None:
@@ -45,8 +66,7 @@ class HostSecurity:
         self.is_implicit = host.scheme == "smtps"
         self.policy = policy
         self.is_address = isIPAddress(host.host) or isIPv6Address(host.host)
-        is_wanted = self.is_implicit or policy.level is not Level.NONE
-        self.context = contexts.get(files, policy.level) if is_wanted else None
+        self.context = context
         self._key = str(host)
         self._broken = broken
         self._reactor = reactor
@@ -142,7 +162,7 @@ class Security:
             return None
         if self._chain_trouble and self._host.policy.is_verified:
             return reply(451, "4.7.5", self._chain_trouble)
-        return reply(451, "4.7.5", f"TLS handshake failed: {_openssl_words(reason.value)}")
+        return reply(451, "4.7.5", handshake_trouble(reason.value))
 
     def unmet(self, refusal: Reply | None) -> Reply | None:
         """Hello is said, and there is no TLS: the trouble, if the policy asks for it. `refusal` is
@@ -159,11 +179,3 @@ class Security:
     def __repr__(self) -> str:
         state = self.summary or ("handshake" if self.is_started else "plain")
         return f"<Security {self._host.host} {self._host.policy} {state}>"
-
-
-def _openssl_words(error: BaseException | None) -> str:
-    """OpenSSL's own few words; pyOpenSSL gives a list of (library, function, reason)."""
-    queue = error.args[0] if error is not None and error.args else None
-    if isinstance(queue, list) and queue and len(queue[-1]) == 3 and queue[-1][2]:
-        return str(queue[-1][2])[:MAX_WHY]
-    return "without a reason"

@@ -4,7 +4,7 @@ Where the certificate is to be verified the handshake ends at a chain that is no
 goes on, and whoever began it hears of that. Files are read when a context is made.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from relay.config import Upstream
 from relay.tls.policy import Level
 
 ANY_CIPHER = b"DEFAULT:!aNULL:!eNULL:@SECLEVEL=0"
@@ -36,6 +37,21 @@ class ClientFiles:
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+
+
+def files_of(upstream: Upstream) -> ClientFiles:
+    return ClientFiles(upstream.ca_file, upstream.client_certificate, upstream.client_key)
+
+
+def problems(upstreams: Sequence[Upstream]) -> list[str]:
+    """Files that cannot be used, each with its upstream: with them the relay does not start."""
+    found = []
+    for index, upstream in enumerate(upstreams):
+        try:
+            make_context(files_of(upstream), Level.VERIFIED)
+        except TlsUnusable as error:
+            found.append(f"upstream[{index}]: {error}")
+    return found
 
 
 class Witness(Protocol):
