@@ -204,6 +204,26 @@ MISTAKES = [
     ("^max_rate = '0/s'", "upstream[0].max_rate: '0/s' is not a rate"),
     ("^bind = 'eth0'", "upstream[0].bind: 'eth0' is not an IP address; write e.g. '192.0.2.1'"),
     ("^ignore_extensions = ['A B']", "upstream[0].ignore_extensions[0]: 'A B' is not an EHLO"),
+    (
+        "^hosts = ['smtps://a']\ntls = 'none'",
+        "upstream[0].hosts[0]: 'smtps://a' begins with TLS, which tls = 'none' forbids; write",
+    ),
+    (
+        "^hosts = ['smtp://a']\ntls = 'none'\nca_file = 'a'",
+        "upstream[0].ca_file: is of no use with tls = 'none'",
+    ),
+    (
+        "^hosts = ['smtp://a']\nclient_key = 'a'",
+        "upstream[0].client_key: is of no use alone; name its client_certificate too",
+    ),
+    (
+        "^hosts = ['smtp://a', 'smtp://[::1]:25']\nbind = '127.0.0.1'",
+        "upstream[0].bind: 'smtp://[::1]:25' cannot be reached from 127.0.0.1",
+    ),
+    (
+        "^hosts = ['smtp://10.0.0.1:25']\nbind = '::1'",
+        "upstream[0].bind: 'smtp://10.0.0.1:25' cannot be reached from ::1",
+    ),
     ("^hosts = ['mx:']", "upstream[0].hosts[0]: 'mx:': looking up MX records is not available in"),
     ("^timeouts.conect = '1s'", "upstream[0].timeouts.conect: unknown key; did you mean connect?"),
     ("^timeouts.connect = '0s'", "upstream[0].timeouts.connect: '0s': a wait of no time at all"),
@@ -324,6 +344,7 @@ DOUBTS = [
     (LOG, "", "traffic_log: is not set: nothing is recorded"),
     (ROUTE, "", "route: there is none: every recipient is refused with 550 5.7.1"),
     (ROUTE, ROUTE * 2, "route[0]: takes everything, so the routes after it never match"),
+    ("2526", "465", "upstream[0].hosts[0]: on port 465 servers begin with TLS; write smtps://127"),
     ("2526", "2525", "upstream[0].hosts[0]: smtp://127.0.0.1:2525 is this relay's own listener"),
     (ROUTE, UPSTREAM.replace("smarthost", "b") + ROUTE, "upstream[1]: no route leads to 'b'"),
     ('2525"\n', '2525"\nrelay_networks = ["0.0.0.0/0"]\n', "0.0.0.0/0 lets the whole world send"),

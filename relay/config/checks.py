@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
+from relay.config.upstream_checks import upstream_contradictions, upstream_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -29,6 +30,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
         *_workers_in_memory(raw),
+        *upstream_contradictions(_tables(raw, "upstream")),
     ]
 
 
@@ -39,6 +41,7 @@ def doubts(settings: Settings) -> list[str]:
         *_volatile_queue(settings),
         *_open_relay(settings),
         *_narrow_limits(settings),
+        *upstream_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
@@ -78,7 +81,8 @@ def _no_listener(raw: Raw) -> Iterator[str]:
 
 
 def _names(raw: Raw, key: str) -> set[str]:
-    return {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    names = {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    return {name for name in names if name.isprintable()}  # the others are told as mistakes
 
 
 def _routes_to_nowhere(raw: Raw) -> Iterator[str]:

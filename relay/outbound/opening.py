@@ -97,7 +97,8 @@ class Opening(ClientFactory[Any]):
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         number = getattr(reason.value, "osError", None)
         why = os.strerror(number).lower() if number else "no answer in time"
-        self.try_next(Reply(451, "4.4.1", (f"cannot connect: {why}",)))
+        origin = f" from {self._bind}" if self._bind else ""
+        self.try_next(Reply(451, "4.4.1", (f"cannot connect{origin}: {why}",)))
 
     def give_up(self) -> None:
         """Nothing is heard of it any more."""

@@ -126,6 +126,8 @@ class ClientEngine(Offers):
             if reply is None:
                 return self._end_of_events()
             if not self._awaited:
+                if self._phase is _SECURING:
+                    self._fail("plain text came before TLS began")
                 self._is_spent = True
                 return Unsolicited(reply)
             event = self._take(reply)
