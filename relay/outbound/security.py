@@ -4,6 +4,7 @@ Troubles are replies of our own, 4.7.4 where a host offers no TLS and 4.7.5 wher
 (RFC 3463, RFC 5248): a policy that cannot be met delays the mail.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from cryptography import x509
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply, reply
 from relay.outbound.broken_tls import BrokenTls
+from relay.tls import dane
 from relay.tls.certificate import chain_words, is_for, names_of
 from relay.tls.client import ClientConnectionCreator, ClientContexts, files_of
 from relay.tls.policy import Level, TlsPolicy
@@ -43,7 +45,9 @@ class Securities:
         Raises TlsUnusable where a file of the upstream cannot be used.
         """
         policy = policy or TlsPolicy(Level(upstream.tls))
-        is_wanted = host.scheme == "smtps" or policy.level is not Level.NONE
+        if host.scheme == "smtps" and policy.may_go_plain:
+            policy = replace(policy, level=Level.REQUIRED)
+        is_wanted = policy.level is not Level.NONE
         context = self._contexts.get(files_of(upstream), policy.level) if is_wanted else None
         return HostSecurity(host, policy, context, self._broken, self._reactor)
 
@@ -65,6 +69,8 @@ class HostSecurity:
         self.host = host.host
         self.is_implicit = host.scheme == "smtps"
         self.policy = policy
+        self.names = policy.names or (host.host,)
+        self.is_strict = policy.level is Level.VERIFIED  # a chain without trust ends the handshake
         self.is_address = isIPAddress(host.host) or isIPv6Address(host.host)
         self.context = context
         self._key = str(host)
@@ -78,7 +84,7 @@ class HostSecurity:
 
     def note_broken(self, why: Reply) -> bool:
         """TLS failed in a session. Whether it may be tried in plain."""
-        if self.is_implicit or not self.policy.may_go_plain:
+        if not self.policy.may_go_plain:
             return False
         self._broken.note(self._key, self._reactor.seconds())
         _log.warn("{host}: TLS does not work, mail goes in plain: {why}", host=self._key, why=why)
@@ -98,12 +104,10 @@ class HostSecurity:
 class Security:
     """One session's. `is_started`: there is TLS, or a handshake under way."""
 
-    __slots__ = ("_certificate", "_chain_trouble", "_host", "_tls", "is_started", "summary")
+    __slots__ = ("_chain_trouble", "_host", "is_started", "summary")
 
     def __init__(self, host: HostSecurity) -> None:
         self._host = host
-        self._tls: Any = None
-        self._certificate: x509.Certificate | None = None
         self._chain_trouble = ""
         self.is_started = False
         self.summary = ""  # as logged: version, cipher, whether verified; "" for plain
@@ -128,9 +132,8 @@ class Security:
         assert host.context is not None
         self.is_started = True
         server_name = "" if host.is_address else host.host
-        is_strict = host.policy.is_verified
-        creator = ClientConnectionCreator(host.context, server_name, self, is_strict=is_strict)
-        self._tls = start_tls(session, creator, is_client=True)
+        creator = ClientConnectionCreator(host.context, server_name, self, is_strict=host.is_strict)
+        start_tls(session, creator, is_client=True)
 
     def chain_broken(self, error: int, certificate: x509.Certificate) -> None:
         if not self._chain_trouble:
@@ -139,28 +142,36 @@ class Security:
     def judge(self, connection: SSL.Connection) -> Reply | None:
         """The handshake is done. The trouble, if it is not what the policy asks for."""
         certificate = connection.get_peer_certificate(as_cryptography=True)
-        trouble = self._trouble(certificate)
+        trouble = (
+            self._dane_trouble(connection)
+            if self._host.policy.level is Level.DANE
+            else self._trouble(certificate)
+        )
         version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
         self.summary = f"{version} {cipher}{'' if trouble else ' verified'}"
         if trouble and self._host.policy.is_verified:
             return reply(451, "4.7.5", trouble)
         return None
 
+    def _dane_trouble(self, connection: SSL.Connection) -> str:
+        host = self._host
+        chain = connection.get_peer_cert_chain(as_cryptography=True) or []
+        return dane.trouble_with(chain, host.policy.tlsa, host.names)
+
     def _trouble(self, certificate: x509.Certificate | None) -> str:
         host = self._host
         if self._chain_trouble or certificate is None:
             return self._chain_trouble or f"{host.host} showed no certificate"
-        names = host.policy.names or (host.host,)
-        for name in names:
+        for name in host.names:
             if is_for(certificate, name, is_address=host.is_address and name == host.host):
                 return ""
-        return f"certificate is for {names_of(certificate)}, not {' or '.join(names)}"
+        return f"certificate is for {names_of(certificate)}, not {' or '.join(host.names)}"
 
     def lost(self, reason: Failure | None) -> Reply | None:
         """The connection ended. Why, if that was TLS's trouble."""
         if reason is None or not reason.check(SSL.Error):
             return None
-        if self._chain_trouble and self._host.policy.is_verified:
+        if self._chain_trouble and self._host.is_strict:
             return reply(451, "4.7.5", self._chain_trouble)
         return reply(451, "4.7.5", handshake_trouble(reason.value))
 

@@ -14,14 +14,27 @@ class Level(Enum):
     OPPORTUNISTIC = "opportunistic"  # encrypted where that works, unverified
     REQUIRED = "required"  # encrypted, unverified
     VERIFIED = "verified"  # encrypted, and the certificate is the host's
+    DANE = "dane"  # encrypted, and the certificate is that of the TLSA records
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """A TLSA record (RFC 6698 2.1)."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
-    """`names`: those that the certificate may bear, () for the host's own."""
+    """`names`: those that the certificate may bear, () for the host's own; `tlsa`: usable records
+    (see `relay.tls.dane`), for DANE alone."""
 
     level: Level
     names: tuple[str, ...] = ()
+    tlsa: tuple[Tlsa, ...] = ()
 
     @property
     def may_go_plain(self) -> bool:
@@ -29,7 +42,7 @@ class TlsPolicy:
 
     @property
     def is_verified(self) -> bool:
-        return self.level is Level.VERIFIED
+        return self.level is Level.VERIFIED or self.level is Level.DANE
 
     def __str__(self) -> str:
         return self.level.value

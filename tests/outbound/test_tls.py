@@ -3,12 +3,14 @@
 from datetime import timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from relay.mail.content import InlineContent
 from relay.mail.outcome import Relayed
 from relay.testing.upstream import Act
 from relay.tls.client import TlsUnusable
+from relay.tls.policy import Level, Tlsa, TlsPolicy
 from tests.certificates import Authority, self_signed
 from tests.outbound.case import DeliveryCase
 
@@ -383,6 +385,49 @@ class SessionTests(TlsCase):
         ):
             error = self.assertRaises(TlsUnusable, self.delivery, up, **settings)
             self.assertIn(text, str(error))
+
+
+class LookedUpTests(TlsCase):
+    """A policy that comes from lookups, whatever the config says."""
+
+    async def send(self, up, policy):
+        upstream = self.settings(up, ca_file=str(self.ca_file))
+        delivery = self.delivery(up)
+        (factory,) = delivery._hops["up"].factories
+        factory.security = delivery.securities.of(upstream, upstream.hosts[0], policy)
+        return await self.deliver(delivery, "a@x.test")
+
+    def record(self, issued):
+        return Tlsa(3, 0, 0, issued.certificate.public_bytes(Encoding.DER))
+
+    async def test_names(self):
+        policy = TlsPolicy(Level.VERIFIED, ("x.test", "mx.x.test"))
+        for name in policy.names:
+            up = self.good(identity=AUTHORITY.issue(name))
+            self.assert_way(up, await self.send(up, policy), TLS)
+        up = self.good()
+        trouble = "certificate is for localhost, 127.0.0.1, not x.test or mx.x.test"
+        self.assert_delayed(up, await self.send(up, policy), trouble)
+
+    async def test_dane(self):
+        shown = self_signed("whoever.example")
+        up = self.good(identity=shown)
+        attempt = await self.send(up, TlsPolicy(Level.DANE, tlsa=(self.record(shown),)))
+        self.assert_way(up, attempt, TLS)
+        self.assertIn("verified", attempt.outcomes[1].tls)
+
+    async def test_dane_with_another_certificate(self):
+        policy = TlsPolicy(Level.DANE, tlsa=(self.record(self_signed("localhost")),))
+        up = self.good()  # which everybody else would trust
+        trouble = "451 4.7.5 certificate is none of those that the host's TLSA records name"
+        self.assert_delayed(up, await self.send(up, policy), trouble)
+
+    async def test_dane_without_tls(self):
+        policy = TlsPolicy(Level.DANE, tlsa=(self.record(GOOD),))
+        up = self.upstream()
+        self.assert_delayed(up, await self.send(up, policy), "offers no STARTTLS")
+        up = self.good({"handshake": Act.DROP})
+        self.assert_delayed(up, await self.send(up, policy), "while TLS was set up")
 
 
 class BrokenTests(TlsCase):
