@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from smtplib import SMTPSenderRefused
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +14,7 @@ from tests.interop.peers import UNCHANGED, Postfix
 from tests.interop.received import without_received
 from tests.process.child import free_port
 from tests.process.collector import Collector
-from tests.process.relay_process import RelayProcess
+from tests.process.relay_process import RelayProcess, route
 
 _AUTHORITY = Authority()
 _CONTENT = (
@@ -45,10 +46,10 @@ class PostfixTests(SynchronousTestCase):
         postfix.start()
         return postfix
 
-    def relay_to(self, host: str, **settings: object) -> RelayProcess:
+    def relay_to(self, host: str, delivery: str = "store", **settings: object) -> RelayProcess:
         ca_file = str(_AUTHORITY.write(self.folder))
         upstream = {"name": "main", "hosts": [host], "ca_file": ca_file, **settings}
-        relay = RelayProcess([upstream])
+        relay = RelayProcess([upstream], [route("main", delivery=delivery)])
         self.addCleanup(relay.clean_up)
         relay.start()
         return relay
@@ -69,6 +70,21 @@ class PostfixTests(SynchronousTestCase):
         port = self.postfix(_AUTHORITY.issue("localhost")).port
         told = self.assert_relayed(self.relay_to(f"smtp://localhost:{port}", tls="verified"))
         self.assertRegex(told, r"^TLSv1\.3 TLS_\w+ verified$")
+
+    def test_hybrid_and_proxy(self) -> None:
+        port = self.postfix(_AUTHORITY.issue("localhost")).port
+        for delivery in ("hybrid", "proxy"):
+            relay = self.relay_to(f"smtp://localhost:{port}", delivery, tls="verified")
+            self.assertIn("verified", self.assert_relayed(relay))
+            self.collector.kept.clear()
+
+    def test_wrong_name_in_proxy(self) -> None:
+        """The client hears that it may try again, and no more; the log says why."""
+        port = self.postfix(_AUTHORITY.issue("other.example")).port
+        relay = self.relay_to(f"smtp://localhost:{port}", "proxy", tls="verified")
+        refused = self.assertRaises(SMTPSenderRefused, self.send, relay)
+        self.assertEqual((refused.smtp_code, b"other" in refused.smtp_error), (451, False))
+        self.assertIn("certificate is for other.example", str(relay.wait_for(1, "rejected")[0]))
 
     def test_opportunistic_by_default(self) -> None:
         port = self.postfix(Authority().issue("other.example")).port
