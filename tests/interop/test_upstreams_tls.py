@@ -1,4 +1,4 @@
-"""A real Postfix as an upstream under TLS: with the right certificate, and with another's."""
+"""Real upstreams under TLS: Postfix, with the right certificate and another's; Dovecot's LMTP."""
 
 import shutil
 import tempfile
@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.certificates import Authority, Issued
 from tests.interop import clients
+from tests.interop.dovecot import Dovecot
 from tests.interop.peers import UNCHANGED, Postfix
 from tests.interop.received import without_received
 from tests.process.child import free_port
@@ -22,10 +23,42 @@ _CONTENT = (
 )
 
 
-class PostfixTests(SynchronousTestCase):
+class _TlsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="relay-tls-", dir="/var/tmp"))
         self.addCleanup(shutil.rmtree, self.folder)
+
+    def relay_to(self, host: str, delivery: str = "store", **settings: object) -> RelayProcess:
+        ca_file = str(_AUTHORITY.write(self.folder))
+        upstream = {"name": "main", "hosts": [host], "ca_file": ca_file, **settings}
+        relay = RelayProcess([upstream], [route("main", delivery=delivery)])
+        self.addCleanup(relay.clean_up)
+        relay.start()
+        return relay
+
+    def send(self, relay: RelayProcess, *recipients: str) -> None:
+        to = recipients or ("b@example.org",)
+        clients.by_smtplib(relay.port, "a@example.net", to, _CONTENT, relay.folder)
+
+
+class DovecotTests(_TlsTests):
+    def test_lmtp_with_starttls(self) -> None:
+        dovecot = Dovecot(*_AUTHORITY.issue("localhost").write(self.folder, "dovecot"))
+        self.addCleanup(dovecot.clean_up)
+        dovecot.start()
+        relay = self.relay_to(f"lmtp://localhost:{dovecot.port}", tls="verified")
+        self.send(relay, "one@example.org", "two@example.org")
+        for fact in relay.wait_for(2, "relayed"):
+            self.assertRegex(str(fact["upstream_tls"]), r"^TLSv1\.3 TLS_\w+ verified$")
+        for user in ("one@example.org", "two@example.org"):
+            (kept,) = dovecot.kept(user)
+            self.assertTrue(kept.endswith(_CONTENT.replace(b"\r\n", b"\n")), kept)
+            self.assertIn(b"using TLSv1.3 with cipher", kept)
+
+
+class PostfixTests(_TlsTests):
+    def setUp(self) -> None:
+        super().setUp()
         self.collector = Collector()
         self.collector.start()
         self.addCleanup(self.collector.stop)
@@ -45,17 +78,6 @@ class PostfixTests(SynchronousTestCase):
         self.addCleanup(postfix.clean_up)
         postfix.start()
         return postfix
-
-    def relay_to(self, host: str, delivery: str = "store", **settings: object) -> RelayProcess:
-        ca_file = str(_AUTHORITY.write(self.folder))
-        upstream = {"name": "main", "hosts": [host], "ca_file": ca_file, **settings}
-        relay = RelayProcess([upstream], [route("main", delivery=delivery)])
-        self.addCleanup(relay.clean_up)
-        relay.start()
-        return relay
-
-    def send(self, relay: RelayProcess) -> None:
-        clients.by_smtplib(relay.port, "a@example.net", ["b@example.org"], _CONTENT, relay.folder)
 
     def assert_relayed(self, relay: RelayProcess) -> str:
         """The content arrived as it was; what the log says of TLS."""
