@@ -10,7 +10,7 @@ from relay.config.reading import Config, ConfigError, load
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service import RelayService
-from relay.tls.client import problems
+from relay.tls.client import problems, warnings
 from relay.workers.supervisor import Supervisor
 
 
@@ -37,7 +37,7 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     config: Config = options["loaded"]
-    for warning in config.warnings():
+    for warning in (*config.warnings(), *warnings(config.upstreams)):
         sys.stderr.write(f"relay: warning: {warning}\n")
     left = left_folders(config)
     if config.workers == 1 and not left:

@@ -8,7 +8,7 @@ from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, load
-from relay.tls.client import problems
+from relay.tls.client import problems, warnings
 
 
 @click.command()
@@ -24,7 +24,8 @@ def check(config: Path, as_json: bool) -> None:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
-    for warning in (*loaded.warnings(), *_token_trouble(loaded)):
+    doubts = (*loaded.warnings(), *warnings(loaded.upstreams), *_token_trouble(loaded))
+    for warning in doubts:
         _tell("warning", warning, as_json)
     if as_json:
         for fact in _facts(loaded):

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Relayed
 from relay.mail.reply import reply
+from relay.outbound.delivery import Delivery
 from relay.outbound.pacer import Pacer
 from tests.outbound.case import DeliveryCase
 
@@ -86,6 +87,12 @@ class DeliveryTests(DeliveryCase):
         for attempt in [self.deliver(delivery, f"{n}@x.test") for n in range(4)]:
             self.assert_kinds(await attempt, Relayed)
         self.assertGreaterEqual(self.reactor.seconds() - began, 0.5)
+
+    async def test_workers_share_it(self):
+        upstream = self.settings(self.upstream(), max_rate="10/s")
+        delivery = Delivery({"up": upstream}, "relay.test", self.reactor, workers=5)
+        self.addCleanup(delivery.stop, 0)
+        self.assertEqual(repr(delivery._hops["up"].pacer), "<Pacer one in 0.5 s, 0 waiting>")
 
     async def test_what_waits_goes_back_when_the_relay_stops(self):
         up = self.upstream()

@@ -335,6 +335,29 @@ class SessionTests(TlsCase):
         self.assertEqual(len(up.sessions), 1)
         self.assertIn("TLSv1.3", delivery.status()[0]["tls"])
 
+    async def test_idle_session_says_quit_and_goes(self):
+        up = self.good()
+        delivery = self.delivery(up, tls="required", idle_timeout="0.2s")
+        await self.deliver(delivery, "a@x.test")
+        await self.until(lambda: not delivery.status()[0]["sessions"])
+        self.assertEqual(up.commands[-1], "QUIT")
+
+    async def test_closed_by_the_host_while_idle(self):
+        up = self.good()
+        delivery = self.delivery(up, tls="required")
+        await self.deliver(delivery, "a@x.test")
+        up.sessions[0].abort()
+        await self.until(lambda: not delivery.status()[0]["sessions"])
+        self.assert_kinds(await self.deliver(delivery, "a@x.test"), Relayed)
+
+    async def test_stopped_in_the_midst_of_a_handshake(self):
+        up = self.good({"handshake": Act.STALL})
+        delivery = self.delivery(up, tls="required")
+        attempt = self.deliver(delivery, "a@x.test")
+        await up.when(lambda: "STARTTLS" in up.commands)
+        await delivery.stop(0)
+        self.assertTrue((await attempt).is_withdrawn)
+
     async def test_next_host(self):
         """A policy that one host cannot meet is no reason to send it weaker to the next."""
         plain, good = self.upstream(), self.good()
