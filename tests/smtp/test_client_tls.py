@@ -116,6 +116,11 @@ class Injection(Case):
             events = self.hears(b"220 go on\r\n" + injected)
             self.assertTrue(events[-1].startswith("broken"), (injected, events))
 
+    def test_in_one_piece_no_handshake_begins(self) -> None:
+        if not self.step:
+            [event] = self.hears(b"220 go on\r\n250 up\r\n")
+            self.assertIn("plain text came behind its answer to STARTTLS", event)
+
 
 class StartTlsBytewise(StartTls):
     step = 1

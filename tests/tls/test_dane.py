@@ -73,6 +73,13 @@ class TrustAnchorTests(SynchronousTestCase):
         trouble = trouble_with(chain(shown), [record(2, MIDDLE.certificate)], NAMES)
         self.assertEqual(trouble, "certificate is for other.example, not example.org or " + HOST)
 
+    def test_the_hosts_own_certificate_as_anchor(self):
+        """Then it must bear the name, unlike where it is an end entity."""
+        shown, other = ROOT.issue(HOST), ROOT.issue("other.example")
+        self.assertEqual(trouble_with(chain(shown), [record(2, shown.certificate)], NAMES), "")
+        trouble = trouble_with(chain(other), [record(2, other.certificate)], NAMES)
+        self.assertIn("is for other.example", trouble)
+
     def test_expired(self):
         shown = MIDDLE.issue(HOST, valid_from=-20 * DAY, valid_until=-10 * DAY)
         trouble = trouble_with(chain(shown), [record(2, MIDDLE.certificate)], NAMES)
