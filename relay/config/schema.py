@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from relay.config.values import (
     BindAddress,
     Delivery,
+    DnsServer,
     Domain,
     Duration,
     DurationOrNever,
@@ -175,7 +176,9 @@ class Upstream(Table):
     hosts: tuple[UpstreamHost, ...] = _key(
         ...,
         'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given), '
-        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24).',
+        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24). ["mx:"] '
+        "alone: the mail hosts of each recipient's domain, as DNS names them (RFC 5321 5.1); "
+        '"mx::2525" connects to another port than 25.',
         ["smtp://127.0.0.1:2526"],
         min_length=1,
         max_length=100,
@@ -237,6 +240,11 @@ class Upstream(Table):
     timeouts: Timeouts = _key(Timeouts())
 
     @property
+    def is_by_domain(self) -> bool:
+        """Each recipient's domain is a next hop of its own (mx:)."""
+        return self.hosts[0].scheme == "mx"
+
+    @property
     def ignored_keywords(self) -> frozenset[str]:
         return frozenset(self.ignore_extensions)
 
@@ -287,6 +295,27 @@ class Route(Table):
     def client_waits(self) -> float | None:
         """Seconds for which a client waits for the upstream; None: not at all."""
         return self.hybrid_wait if self.delivery == "hybrid" else None
+
+
+class Dns(Table):
+    """The name servers that mx: upstreams ask."""
+
+    servers: tuple[DnsServer, ...] = _key(
+        (),
+        "Resolvers, asked in this order: IP addresses, with a port where it is not 53. Default: "
+        "those of /etc/resolv.conf.",
+        ["127.0.0.1:5353"],
+        max_length=10,
+    )
+    timeout: Wait = _key(
+        "10s", "For the answer to one question, over all servers; then the mail is delayed."
+    )
+    trusted: bool = _key(
+        False,
+        "The servers validate DNSSEC, and nobody between them and this relay can change their "
+        "answers (a resolver on this machine): their word that an answer is secure (the AD bit) is "
+        "believed. Needed for DANE.",
+    )
 
 
 class TrafficLog(Table):
@@ -343,5 +372,6 @@ class Settings(Table):
     listeners: tuple[Listener, ...] = _key(..., alias="listener", max_length=100)
     upstreams: tuple[Upstream, ...] = _key((), alias="upstream", max_length=10000)
     routes: tuple[Route, ...] = _key((), alias="route", max_length=10000)
+    dns: Dns = _key(Dns())
     traffic_log: TrafficLog | None = _key(None)
     admin: Admin | None = _key(None)

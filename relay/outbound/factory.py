@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import Addresses, AddressFinder
 from relay.outbound.opening import Opening
 from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
@@ -70,6 +70,7 @@ class QueuedClientFactory:
         owner: FactoryOwner,
         reactor: Any,
         places: SharedPlaces | None = None,
+        addresses: AddressFinder | None = None,
         *,
         security: HostSecurity,
         pacer: Pacer | None = None,
@@ -84,7 +85,7 @@ class QueuedClientFactory:
         self._hello_name = hello_name
         self._owner = owner
         self._reactor = reactor
-        self._addresses = Addresses(host.host, reactor)
+        self._addresses = addresses or Addresses(host.host, reactor)
         self._window = Window(upstream.max_connections)
         self._waiting: deque[Pending] = deque()
         self._needing_fresh: deque[Pending] = deque()
@@ -154,6 +155,11 @@ class QueuedClientFactory:
         for session in list(self._sessions):
             session.abort(reply)
         self._check_empty()
+
+    @property
+    def name(self) -> str:
+        """The host's, as configured or found by MX."""
+        return self._host.host
 
     @property
     def is_empty(self) -> bool:

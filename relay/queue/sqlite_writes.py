@@ -281,6 +281,9 @@ class SqliteWrites:
                 " AND EXISTS (SELECT 1 FROM lane WHERE name = ?1 AND lane.is_held)",
                 (state.name,),
             )
+        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+            self._execute("DELETE FROM lane WHERE name = ?", (state.name,))
+            return
         self._execute(
             "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
             " VALUES (?, ?, ?, ?, ?)",
