@@ -112,8 +112,14 @@ class RelayService(Service):
         """None where no mail goes by MX."""
         if not self._next_hops.by_domain:
             return None
+        spool = spool_of(config.queue.store)
         return Directory(
-            config.dns, config.hostname, config.listeners, config.upstreams, self._reactor
+            config.dns,
+            config.hostname,
+            config.listeners,
+            config.upstreams,
+            self._reactor,
+            None if spool is None else spool / "mta-sts",
         )
 
     def _build_queue(self, config: Config, max_in_hand: int) -> None:

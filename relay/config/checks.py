@@ -32,6 +32,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_proxied_lmtp(raw),
         *_mx_beside_others(raw),
         *_proxied_mx(raw),
+        *_looked_up_tls(raw),
         *_workers_in_memory(raw),
         *upstream_contradictions(_tables(raw, "upstream")),
     ]
@@ -151,6 +152,19 @@ def _proxied_mx(raw: Raw) -> Iterator[str]:
     for path, route in _tables(raw, "route"):
         if route.get("delivery") == "proxy" and str(route.get("upstream")) in by_domain:
             yield f"{path}.delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"
+
+
+def _looked_up_tls(raw: Raw) -> Iterator[str]:
+    dns = raw.get("dns")
+    is_trusted = isinstance(dns, dict) and dns.get("trusted") is True
+    for path, table in _tables(raw, "upstream"):
+        tls, hosts = table.get("tls"), table.get("hosts")
+        if tls not in ("dane", "mta-sts") or not isinstance(hosts, tuple):
+            continue
+        if not any(map(_is_mx, hosts)):
+            yield f"{path}.tls: {tls!r} is for \"mx:\" alone; write 'verified' for named hosts"
+        elif tls == "dane" and not is_trusted:
+            yield f"{path}.tls: 'dane' needs a resolver that is believed; set dns.trusted = true"
 
 
 def _upstreams_with(raw: Raw, scheme: str) -> set[str]:

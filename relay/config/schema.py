@@ -194,11 +194,16 @@ class Upstream(Table):
         ge=1,
         le=50000,
     )
-    tls: Literal["none", "opportunistic", "required", "verified"] = _key(
-        "opportunistic",
+    tls: Literal["none", "opportunistic", "required", "verified", "dane", "mta-sts", "auto"] = _key(
+        "auto",
         'Whether sessions are encrypted. "none": never. "opportunistic": where the host offers it '
         'and it works, else plain. "required": always. "verified": always, and the certificate '
-        "must be the host's, by an authority that is trusted. A host that cannot do what is asked "
+        'must be the host\'s, by an authority that is trusted. By mx: alone, "dane": the '
+        "certificate must be one that secure TLSA records name (RFC 7672; needs dns.trusted); "
+        '"mta-sts": the domain publishes which hosts it has, and their certificates are verified '
+        '(RFC 8461). "auto": DANE where there are secure TLSA records, else MTA-STS where there is '
+        "a policy, else opportunistic; for hosts that are named here it is opportunistic. "
+        "A host that cannot do what is asked "
         "gets no mail: that waits, and the traffic log says why.",
     )
     ca_file: FilePath | None = _key(
@@ -238,6 +243,11 @@ class Upstream(Table):
         "30/m",
     )
     timeouts: Timeouts = _key(Timeouts())
+
+    @property
+    def own_tls(self) -> str:
+        """What is asked of hosts that are named: there is nothing to look up."""
+        return "opportunistic" if self.tls == "auto" else self.tls
 
     @property
     def is_by_domain(self) -> bool:

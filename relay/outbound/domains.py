@@ -1,7 +1,8 @@
 """An mx: upstream at work: the mail hosts of all the domains that mail goes to at this moment.
 
-A host that serves several domains has one factory, its sessions are shared. Factories live as long
-as an attempt or a session uses them; what is known of hosts' trouble outlives them.
+A host that serves several domains under the same TLS policy has one factory, its sessions are
+shared. Factories live as long as an attempt or a session uses them; what is known of hosts' trouble
+outlives them.
 """
 
 from collections import Counter
@@ -20,11 +21,16 @@ from relay.outbound.directory import Directory
 from relay.outbound.dns.exchanges import Exchange, Exchanges
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
+from relay.outbound.mail_hosts import MailHost
 from relay.outbound.pacer import Pacer
 from relay.outbound.security import Securities
 from relay.places import SharedPlaces
+from relay.tls.policy import TlsPolicy
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
+
+_Key = tuple[str, TlsPolicy]
+"""A host, and what is asked of its sessions: those of another policy are not shared with it."""
 
 
 class DomainsHop:
@@ -50,11 +56,11 @@ class DomainsHop:
         self._securities = securities
         self._pacer = pacer
         self._port = upstream.hosts[0].port
-        self._exchanges = directory.exchanges(upstream.name)
+        self._hosts = directory.hosts(upstream.name)
         self._emptied = emptied
         self._reactor = reactor
         self._places = places
-        self._factories: dict[str, QueuedClientFactory] = {}
+        self._factories: dict[_Key, QueuedClientFactory] = {}
         self._users: Counter[QueuedClientFactory] = Counter()
 
     @property
@@ -63,12 +69,12 @@ class DomainsHop:
 
     async def deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
         """One attempt at the hosts of a domain."""
-        found = await self._exchanges.find(domain)
+        found = await self._hosts.find(domain)
         if self.stop_reply is not None:
             return Attempt(is_withdrawn=True)
         if isinstance(found, Reply):
             return _without_hosts(found, envelope)
-        factories = [self._use(exchange) for exchange in found]
+        factories = [self._use(host) for host in found]
         done: Deferred[Attempt] = Deferred()
         RunningAttempt(DomainHop(self, factories), envelope, content, done.callback).begin()
         try:
@@ -79,19 +85,20 @@ class DomainsHop:
 
     # --- factories ----------------------------------------------------------------------------
 
-    def _use(self, exchange: Exchange) -> QueuedClientFactory:
-        factory = self._factories.get(exchange.name)
+    def _use(self, found: MailHost) -> QueuedClientFactory:
+        key = (found.exchange.name, found.policy)
+        factory = self._factories.get(key)
         if factory is None:
-            host = HostAddress("smtp", exchange.name, self._port)
-            factory = self._factories[exchange.name] = QueuedClientFactory(
+            host = HostAddress("smtp", found.exchange.name, self._port)
+            factory = self._factories[key] = QueuedClientFactory(
                 self._upstream,
                 host,
                 self._hello_name,
                 self,
                 self._reactor,
                 self._places,
-                _AddressesByDns(exchange, self._exchanges),
-                security=self._securities.of(self._upstream, host),
+                _AddressesByDns(found.exchange, self._hosts.exchanges),
+                security=self._securities.of(self._upstream, host, found.policy),
                 pacer=self._pacer,
             )
         self._users[factory] += 1
@@ -104,13 +111,13 @@ class DomainsHop:
     def _forget_if_unused(self, factory: QueuedClientFactory) -> None:
         if self._users[factory] == 0 and factory.is_empty:
             del self._users[factory]
-            self._factories.pop(factory.name, None)
+            self._factories.pop(_key(factory), None)
 
     def host_failed(self, factory: QueuedClientFactory) -> None:
-        self.memory.failed(factory.name, self._reactor.seconds())
+        self.memory.failed(_key(factory), self._reactor.seconds())
 
     def host_answered(self, factory: QueuedClientFactory) -> None:
-        self.memory.answered(factory.name)
+        self.memory.answered(_key(factory))
 
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._forget_if_unused(factory)
@@ -119,7 +126,7 @@ class DomainsHop:
     def to_try(self, factories: Sequence[QueuedClientFactory]) -> Sequence[QueuedClientFactory]:
         """In the same order, without those that failed lately."""
         now = self._reactor.seconds()
-        return [f for f in factories if self.memory.is_due(f.name, now)] or factories
+        return [f for f in factories if self.memory.is_due(_key(f), now)] or factories
 
     def leave(self) -> None:
         """What waits for its turn could wait for long: it goes back to the queue, untried."""
@@ -135,7 +142,7 @@ class DomainsHop:
                 "upstream": self.name,
                 **factory.status(),
                 "paced": paced,
-                "is_skipped": not self.memory.is_due(factory.name, now),
+                "is_skipped": not self.memory.is_due(_key(factory), now),
             }
             for factory in self._factories.values()
         ]
@@ -172,6 +179,10 @@ class _AddressesByDns:
 
     def find(self) -> "Deferred[Sequence[str]]":
         return Deferred.fromCoroutine(self._exchanges.addresses_of(self._exchange))
+
+
+def _key(factory: QueuedClientFactory) -> _Key:
+    return factory.name, factory.security.policy
 
 
 def _without_hosts(why: Reply, envelope: Envelope) -> Attempt:

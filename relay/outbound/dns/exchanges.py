@@ -29,9 +29,8 @@ LOOPS = reply(554, "5.4.6", "Mail for this domain would come back to this relay"
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One mail host. `is_secure`: DNSSEC vouches for its addresses, and for its being the domain's.
-
-    `names`: by which it may be known, the one after CNAMEs first (RFC 7672 2.2.2).
+    """One mail host of a domain. `is_secure`: DNSSEC vouches for its addresses, and for its being
+    the domain's. `names`: by which it may be known, the one after CNAMEs first (RFC 7672 2.2.2).
     """
 
     preference: int
@@ -39,6 +38,7 @@ class Exchange:
     addresses: tuple[str, ...]
     is_secure: bool = False
     names: tuple[str, ...] = ()
+    domain: str = ""
 
     @property
     def is_literal(self) -> bool:
@@ -109,9 +109,9 @@ class Exchanges:
             addresses = tuple(_interleaved(answers))[:MAX_ADDRESSES]
             if any(self._is_us("", address) for address in addresses):
                 ours = preference if ours is None else min(ours, preference)
-            names = tuple(dict.fromkeys((*(a.name for a in answers), name)))
+            names = tuple(dict.fromkeys((*(a.name for a in answers if a.records), name)))
             secure = is_secure and all(a.is_secure for a in answers if a.records)
-            hosts.append(Exchange(preference, name, addresses, secure, names))
+            hosts.append(Exchange(preference, name, addresses, secure, names, domain))
         usable = [host for host in hosts if host.addresses]
         if ours is not None:
             usable = [host for host in usable if host.preference < ours]
@@ -122,11 +122,17 @@ class Exchanges:
     def _addresses(self, name: str) -> Deferred[list[Answer]]:
         return gatherResults([self._resolver.ask(name, kind) for kind in (Kind.AAAA, Kind.A)])
 
+    def addresses_of_name(self, name: str) -> Deferred[Sequence[str]]:
+        """Of any host; none where there are none or nobody knows."""
+        return self._addresses(name).addCallback(
+            lambda answers: tuple(_interleaved(answers))[:MAX_ADDRESSES]
+        )
+
     async def addresses_of(self, exchange: Exchange) -> Sequence[str]:
         """As they are now; none where there are none any more or nobody knows."""
         if exchange.is_literal:
             return exchange.addresses
-        return tuple(_interleaved(await self._addresses(exchange.name)))[:MAX_ADDRESSES]
+        return await self.addresses_of_name(exchange.name)
 
     def __repr__(self) -> str:
         return f"<Exchanges {self._resolver!r}>"
