@@ -1,10 +1,12 @@
 """What tests of mx: upstreams share: a real resolver with zones of its own, hosts on loopback."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from relay.config import Dns, Listener, Upstream
 from relay.outbound.delivery import Delivery
 from relay.outbound.directory import Directory
+from relay.outbound.sts.fetch import HTTPS_PORT
 from relay.testing.upstream import KEYWORDS, ScriptedUpstream
 from tests.interop.nameserver import NameServer
 from tests.outbound.case import DeliveryCase
@@ -21,25 +23,36 @@ class MxCase(DeliveryCase):
     def setUp(self) -> None:
         self.port = free_port()
         zones = {name: text.replace("{port}", str(self.port)) for name, text in self.zones.items()}
-        self.names = NameServer(zones, self.signed, self.spoilt)
+        spoilt = frozenset(name.replace("{port}", str(self.port)) for name in self.spoilt)
+        self.names = NameServer(zones, self.signed, spoilt)
         self.addCleanup(self.names.stop)
         self.names.start()
 
-    def host(self, address: str = "127.0.0.1", script: Any = None, **more: Any) -> ScriptedUpstream:
+    def there(
+        self, address: str = "127.0.0.1", script: Any = None, **more: Any
+    ) -> ScriptedUpstream:
         upstream = ScriptedUpstream(script, keywords=KEYWORDS, **more)
         upstream.listen(self.reactor, self.port, address)
         self.addCleanup(upstream.stop)
         return upstream
 
-    def dns(self, **settings: Any) -> Dns:
-        return Dns(servers=(self.names.address,), timeout=2.0, trusted=True, **settings)
-
-    def by_mx(self, *, listeners: tuple[Listener, ...] = (), **settings: Any) -> Delivery:
+    def by_mx(
+        self,
+        *,
+        listeners: tuple[Listener, ...] = (),
+        is_trusted: bool = True,
+        folder: Path | None = None,
+        https_port: int = HTTPS_PORT,
+        **settings: Any,
+    ) -> Delivery:
         """A delivery whose upstream "up" is mx:."""
+        dns = Dns(servers=(self.names.address,), timeout=2.0, trusted=is_trusted)
         upstream = Upstream.model_validate(
             {"name": "up", "hosts": (f"mx::{self.port}",), **settings}
         )
-        directory = Directory(self.dns(), "relay.test", listeners, (upstream,), self.reactor)
+        directory = Directory(
+            dns, "relay.test", listeners, (upstream,), self.reactor, folder, https_port
+        )
         delivery = Delivery({"up": upstream}, "relay.test", self.reactor, directory=directory)
         self.addCleanup(delivery.stop, 0)
         return delivery

@@ -49,14 +49,14 @@ class MxTests(MxCase):
     spoilt = frozenset({"broken.signed.test."})
 
     async def test_first_host_takes_it(self):
-        first = self.host()
+        first = self.there()
         attempt = await self.send(self.by_mx(), "plain.test")
         self.assert_kinds(attempt, Relayed)
         self.assertEqual(attempt.outcomes[1].host, f"first.plain.test[127.0.0.1]:{self.port}")
         self.assertEqual(first.accepted[0].forward_paths, ["a@plain.test"])
 
     async def assert_at_first(self, domain, **more):
-        first = self.host()
+        first = self.there()
         self.assert_kinds(await self.send(self.by_mx(**more), domain), Relayed)
         self.assertEqual(len(first.accepted), 1)
 
@@ -75,17 +75,17 @@ class MxTests(MxCase):
         self.assertIn(words, str(reply))
 
     async def test_next_host_where_the_first_is_away(self):
-        second = self.host("127.0.0.2")
+        second = self.there("127.0.0.2")
         delivery = self.by_mx()
         self.assert_kinds(await self.send(delivery, "plain.test"), Relayed)
         self.assertEqual(len(second.accepted), 1)
 
     async def test_a_failed_host_is_skipped_by_all_its_domains(self):
-        self.host("127.0.0.2")
+        self.there("127.0.0.2")
         delivery = self.by_mx()
         await self.send(delivery, "plain.test")
         await self.until(lambda: not delivery.status())
-        first = self.host()
+        first = self.there()
         await self.send(delivery, "equal.plain.test")
         self.assertEqual(first.sessions, [])
         delivery.forget_trouble("up:plain.test")
@@ -111,7 +111,7 @@ class MxTests(MxCase):
             "[127.0.0.1]",
         ):
             with self.subTest(domain):
-                first = self.host()
+                first = self.there()
                 self.assert_kinds(await self.send(self.by_mx(), domain), Relayed)
                 self.assertEqual(len(first.accepted), 1)
                 await first.stop()
@@ -136,12 +136,12 @@ class MxTests(MxCase):
         await self.assert_waits("silent.plain.test", "in time")
 
     async def test_both_families(self):
-        six = self.host("::1")
+        six = self.there("::1")
         delivery = self.by_mx(idle_timeout="0s")
         self.assert_kinds(await self.send(delivery, "both.plain.test"), Relayed)
         self.assertEqual(len(six.accepted), 1)
         await six.stop()
-        four = self.host("127.0.0.1")
+        four = self.there("127.0.0.1")
         self.assert_kinds(await self.send(delivery, "both.plain.test"), Relayed)
         self.assertEqual(len(four.accepted), 1)
 
@@ -156,7 +156,7 @@ class MxTests(MxCase):
         await self.assert_at_first("byaddress.plain.test", listeners=(elsewhere,))
 
     async def test_equal_hosts_share_the_load(self):
-        first, second = self.host(), self.host("127.0.0.2")
+        first, second = self.there(), self.there("127.0.0.2")
         delivery = self.by_mx()
         for _ in range(40):
             await self.send(delivery, "equal.plain.test")
@@ -164,7 +164,7 @@ class MxTests(MxCase):
         self.assertGreater(len(second.accepted), 2)
 
     async def test_domains_of_one_host_share_its_sessions(self):
-        first = self.host()
+        first = self.there()
         delivery = self.by_mx()
         for domain in ("plain.test", "many.plain.test", "mixed.plain.test"):
             await self.send(delivery, domain)
@@ -172,7 +172,7 @@ class MxTests(MxCase):
         self.assertEqual(len(delivery.status()), 1)
 
     async def test_hosts_are_forgotten_when_idle(self):
-        self.host()
+        self.there()
         delivery = self.by_mx(idle_timeout="0.1s")
         await self.send(delivery, "plain.test")
         await self.until(lambda: not delivery.status())
