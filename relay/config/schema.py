@@ -184,6 +184,12 @@ class Upstream(Table):
         max_length=100,
     )
     max_connections: int = _key(20, "Sessions at a time to each host.", ge=1, le=1000)
+    max_connections_in_all: int = _key(
+        500,
+        "Sessions at a time over all hosts that mx: leads to; each takes a file descriptor.",
+        ge=1,
+        le=100000,
+    )
     max_messages_per_connection: int = _key(
         0, "Messages after which a session is ended and a new one opened; 0: no limit.", ge=0
     )

@@ -25,6 +25,7 @@ from relay.outbound.next_hops import split_lane
 from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.security import Securities
+from relay.outbound.total import TotalPlaces
 from relay.places import SharedPlaces
 
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -157,7 +158,7 @@ class Delivery:
                 self.securities,
                 self.check_stopped,
                 reactor,
-                places,
+                TotalPlaces(max(1, upstream.max_connections_in_all // workers), places),
                 pacer_of(upstream, workers, reactor),
             )
             for name, upstream in upstreams.items()

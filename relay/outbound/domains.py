@@ -44,7 +44,7 @@ class DomainsHop:
         securities: Securities,
         emptied: Callable[[], None],
         reactor: Any,
-        places: SharedPlaces | None,
+        places: SharedPlaces,
         pacer: Pacer | None,
     ) -> None:
         self.name = upstream.name

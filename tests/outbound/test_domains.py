@@ -177,6 +177,16 @@ class MxTests(MxCase):
         await self.send(delivery, "plain.test")
         await self.until(lambda: not delivery.status())
 
+    async def test_sessions_over_all_hosts(self):
+        """One at a time: the idle session of one host gives way to another host's."""
+        first, second = self.there(), self.there("127.0.0.2")
+        delivery = self.by_mx(max_connections_in_all=1, idle_timeout="1h")
+        for _ in range(2):
+            for domain in ("plain.test", "[127.0.0.2]"):
+                self.assert_kinds(await self.send(delivery, domain), Relayed)
+        self.assertEqual((len(first.sessions), len(second.sessions)), (2, 2))
+        self.assertLessEqual(len(first.open_sessions) + len(second.open_sessions), 1)
+
     async def test_stop_while_dns_is_asked(self):
         delivery = self.by_mx()
         attempt = self.send(delivery, "silent.plain.test")
