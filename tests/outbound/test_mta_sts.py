@@ -185,6 +185,7 @@ class StsTests(MxCase):
         delivery = self.sts()
         for _ in range(2):
             await self.assert_way(NOT_TRUSTED, UNTRUSTED, delivery=delivery)
+        await self.pause(0.3)
         self.assertEqual(len(self.web.asked), 2)  # the failed one is not repeated at once
 
     async def test_refreshed_in_time(self):
