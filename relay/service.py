@@ -34,6 +34,8 @@ from relay.notices import Alarm, Started, Stopped
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
+from relay.outbound.directory import Directory
+from relay.outbound.next_hops import NextHops
 from relay.outbound.routes import Routes
 from relay.places import OwnPlaces, SharedPlaces
 from relay.queue.control import QueueControl
@@ -88,12 +90,14 @@ class RelayService(Service):
         self._routes = Routes(config.routes)
         memory = config.queue.max_content_memory // of
         self._store = open_store(config.queue.store, reactor, memory, self._number)
+        self._next_hops = NextHops(config.upstreams)
         self._delivery = Delivery(
             {upstream.name: upstream for upstream in config.upstreams},
             config.hostname,
             reactor,
             None if share is None else share.places,
             of,
+            self._directory(config),
         )
         self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))
@@ -105,11 +109,24 @@ class RelayService(Service):
         self._is_open = False
         self._watch: LoopingCall | None = None
 
+    def _directory(self, config: Config) -> Directory | None:
+        """None where no mail goes by MX."""
+        if not self._next_hops.by_domain:
+            return None
+        spool = spool_of(config.queue.store)
+        return Directory(
+            config.dns,
+            config.hostname,
+            config.listeners,
+            config.upstreams,
+            self._reactor,
+            None if spool is None else spool / "mta-sts",
+        )
+
     def _build_queue(self, config: Config, max_in_hand: int) -> None:
         queue = config.queue
         terms = Terms(queue.retry, queue.warn_after, queue.expire_after)
         reports = ReportMaker(config.hostname, config.postmaster, self._dsn_lane, self._next_id)
-        lanes = [upstream.name for upstream in config.upstreams]
         self._manager = QueueManager(
             self._store,
             self._delivery,
@@ -117,13 +134,14 @@ class RelayService(Service):
             terms,
             reports,
             self._observe,
-            lanes,
+            self._next_hops.fixed,
             SystemRandom(),
             max_in_hand,
+            self._next_hops.by_domain,
         )
         self._hybrid = Hybrid(self._manager, self._store, reports, self._clock, self._observe)
         self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
-        self._reroute = Reroute(self._store, self._manager, self._lane_for, lanes, self._observe)
+        self._reroute = Reroute(self._store, self._manager, self._lane_for, self._observe)
         self._spool = spool_of(queue.store)
         self._space = (
             SpaceWatch(self._spool, queue.min_free, self._observe, self._clock)
@@ -136,7 +154,7 @@ class RelayService(Service):
 
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
-        policy = Policy(listener, self._routes.find, config.postmaster)
+        policy = Policy(listener, self._routes.find, config.postmaster, self._next_hops.lane_of)
         intake = Intake(
             config.hostname,
             listener.max_received,
@@ -180,12 +198,12 @@ class RelayService(Service):
 
     def _lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
         route = self._routes.find(forward_path, reverse_path, listener)
-        return None if route is None else route.upstream
+        return None if route is None else self._next_hops.lane_of(route, forward_path)
 
     def _dsn_lane(self, forward_path: str) -> str | None:
         """Mail made here goes by its recipient alone, whatever the listener."""
         route = self._routes.find(forward_path, "", None)
-        return None if route is None else route.upstream
+        return None if route is None else self._next_hops.lane_of(route, forward_path)
 
     def _next_id(self) -> str:
         assert self._ids is not None

@@ -218,6 +218,9 @@ MISTAKES = [
     ("^hosts = ['http://a']", "upstream[0].hosts[0]: 'http://a' is not an upstream host"),
     ("^hosts = ['smtp://a:0']", "upstream[0].hosts[0]: 'smtp://a:0' is not an upstream host"),
     ("^hosts = ['smtp://a/b']", "upstream[0].hosts[0]: 'smtp://a/b' is not an upstream host"),
+    ("^hosts = ['mx:example.org']", "upstream[0].hosts[0]: 'mx:example.org': write 'mx:' alone,"),
+    ("^hosts = ['mx::0']", "upstream[0].hosts[0]: 'mx::0': port 0 is out of range; ports are 1 to"),
+    ("^hosts = ['mx:', 'smtp://a']", 'upstream[0].hosts: "mx:" stands alone; give other hosts an'),
     ("^hosts = ['smtps://a:0']", "upstream[0].hosts[0]: 'smtps://a:0' is not an upstream host"),
     ("^tls = 'yes'", "upstream[0].tls: "),
     ("^max_rate = '30'", "upstream[0].max_rate: '30' is not a rate; write e.g. '5/s', '30/m'"),
@@ -244,7 +247,9 @@ MISTAKES = [
         "^hosts = ['smtp://10.0.0.1:25']\nbind = '::1'",
         "upstream[0].bind: 'smtp://10.0.0.1:25' cannot be reached from ::1",
     ),
-    ("^hosts = ['mx:']", "upstream[0].hosts[0]: 'mx:': looking up MX records is not available in"),
+    ("^hosts = ['smtp://a']\ntls = 'dane'", "upstream[0].tls: 'dane' is for \"mx:\" alone; write"),
+    ("^hosts = ['mx:']\ntls = 'dane'", "upstream[0].tls: 'dane' needs a resolver that is believed"),
+    ("[dns]\nservers = ['localhost']", "dns.servers[0]: 'localhost': 'localhost' is not an IP "),
     ("^timeouts.conect = '1s'", "upstream[0].timeouts.conect: unknown key; did you mean connect?"),
     ("^timeouts.connect = '0s'", "upstream[0].timeouts.connect: '0s': a wait of no time at all"),
     ("+delivery = 'x'", "route[0].delivery: 'x' is not a delivery; write 'store', 'hybrid'"),
@@ -329,6 +334,14 @@ class MistakeTests(ReadsFiles):
             ],
         )
 
+    def test_proxy_by_mx(self) -> None:
+        by_mx = UPSTREAM.replace("smtp://127.0.0.1:2526", "mx:")
+        proxied = ROUTE + 'delivery = "proxy"\n'
+        self.assertEqual(
+            self.problems(WHOLE.replace(UPSTREAM, by_mx).replace(ROUTE, proxied)),
+            ["route[0].delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"],
+        )
+
     def test_free_ports_are_never_the_same(self) -> None:
         free = '[[listener]]\nname = "%s"\naddress = "127.0.0.1:0"\n'
         self.assertEqual(len(self.config(QUEUE + free % "a" + free % "b").listeners), 2)
@@ -381,6 +394,8 @@ DOUBTS = [
     ('127.0.0.1:2525"\n', f'192.0.2.1:25"\n{TLS}accept_recipients = ["*@a.b"]\n', "(RFC 3207 4)"),
     ('2525"\n', f'465"\n{TLS}', "'required' on port 465, where clients begin wit"),
     ('2525"\n', f'25"\n{TLS}'.replace("required", "implicit"), "'implicit' on port 25"),
+    (LOG, LOG + "[dns]\nservers = ['127.0.0.1', '192.0.2.1:5353', '[::1]']\ntrusted = true\n",
+     "dns.servers[1]: 192.0.2.1:5353 is another machine, and is trusted"),
     (
         HEAD + QUEUE + LISTENER + UPSTREAM + ROUTE,
         HEAD[: HEAD.index("postmaster")] + QUEUE + LISTENER + UPSTREAM + ROUTE

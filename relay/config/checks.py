@@ -5,6 +5,7 @@ inside single values; whatever has the wrong type is passed over here, since tha
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
@@ -31,6 +32,9 @@ def contradictions(raw: Raw) -> list[str]:
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
         *_told_twice(raw),
+        *_mx_beside_others(raw),
+        *_proxied_mx(raw),
+        *_looked_up_tls(raw),
         *_workers_in_memory(raw),
         *tls_contradictions(_tables(raw, "listener")),
         *upstream_contradictions(_tables(raw, "upstream")),
@@ -51,6 +55,7 @@ def doubts(settings: Settings) -> list[str]:
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
+        *_unguarded_trust(settings),
         *_nothing_recorded(settings),
     ]
 
@@ -128,12 +133,7 @@ def _warning_after_expiry(raw: Raw) -> Iterator[str]:
 
 def _proxied_lmtp(raw: Raw) -> Iterator[str]:
     """LMTP answers for each recipient after the content; an SMTP client hears one reply."""
-    lmtp = {
-        str(table.get("name"))
-        for _, table in _tables(raw, "upstream")
-        if isinstance(hosts := table.get("hosts"), tuple)
-        and any(str(host).startswith("lmtp:") for host in hosts)
-    }
+    lmtp = _upstreams_with(raw, "lmtp:")
     for path, route in _tables(raw, "route"):
         if route.get("delivery") == "proxy" and str(route.get("upstream")) in lmtp:
             yield f"{path}.delivery: 'proxy' cannot go to lmtp:// hosts; write 'store' or 'hybrid'"
@@ -147,6 +147,50 @@ def _told_twice(raw: Raw) -> Iterator[str]:
                 f"{path}.xforward: XCLIENT tells the upstream all of it already; write one of "
                 "xclient and xforward"
             )
+
+
+def _mx_beside_others(raw: Raw) -> Iterator[str]:
+    for path, table in _tables(raw, "upstream"):
+        hosts = table.get("hosts")
+        if isinstance(hosts, tuple) and len(hosts) > 1 and any(map(_is_mx, hosts)):
+            yield (
+                f'{path}.hosts: "mx:" stands alone; give other hosts an [[upstream]] of their own'
+            )
+
+
+def _is_mx(host: object) -> bool:
+    return str(host).startswith("mx:")
+
+
+def _proxied_mx(raw: Raw) -> Iterator[str]:
+    """In proxy MAIL is passed on before the recipient's domain is known."""
+    by_domain = _upstreams_with(raw, "mx:")
+    for path, route in _tables(raw, "route"):
+        if route.get("delivery") == "proxy" and str(route.get("upstream")) in by_domain:
+            yield f"{path}.delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"
+
+
+def _looked_up_tls(raw: Raw) -> Iterator[str]:
+    dns = raw.get("dns")
+    is_trusted = isinstance(dns, dict) and dns.get("trusted") is True
+    for path, table in _tables(raw, "upstream"):
+        tls, hosts = table.get("tls"), table.get("hosts")
+        if tls not in ("dane", "mta-sts") or not isinstance(hosts, tuple):
+            continue
+        if not any(map(_is_mx, hosts)):
+            yield f"{path}.tls: {tls!r} is for \"mx:\" alone; write 'verified' for named hosts"
+        elif tls == "dane" and not is_trusted:
+            yield f"{path}.tls: 'dane' needs a resolver that is believed; set dns.trusted = true"
+
+
+def _upstreams_with(raw: Raw, scheme: str) -> set[str]:
+    """The names of those that have such a host."""
+    return {
+        str(table.get("name"))
+        for _, table in _tables(raw, "upstream")
+        if isinstance(hosts := table.get("hosts"), tuple)
+        and any(str(host).startswith(scheme) for host in hosts)
+    }
 
 
 def _workers_in_memory(raw: Raw) -> Iterator[str]:
@@ -264,6 +308,15 @@ def _circles(settings: Settings) -> Iterator[str]:
                     f"upstream[{index}].hosts[{place}]: {host} is this relay's own listener "
                     f"{name!r}: mail would go in a circle"
                 )
+
+
+def _unguarded_trust(settings: Settings) -> Iterator[str]:
+    for place, server in enumerate(settings.dns.servers if settings.dns.trusted else ()):
+        if not ip_address(server.host).is_loopback:
+            yield (
+                f"dns.servers[{place}]: {server} is another machine, and is trusted: whoever can "
+                "change its answers on the way can redirect mail; run the resolver on this machine"
+            )
 
 
 def _nothing_recorded(settings: Settings) -> Iterator[str]:

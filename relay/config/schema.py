@@ -14,6 +14,7 @@ from relay.config.values import (
     BindAddress,
     CertificatePattern,
     Delivery,
+    DnsServer,
     Domain,
     Duration,
     DurationOrNever,
@@ -256,12 +257,20 @@ class Upstream(Table):
     hosts: tuple[UpstreamHost, ...] = _key(
         ...,
         'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given), '
-        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24).',
+        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24). ["mx:"] '
+        "alone: the mail hosts of each recipient's domain, as DNS names them (RFC 5321 5.1); "
+        '"mx::2525" connects to another port than 25.',
         ["smtp://127.0.0.1:2526"],
         min_length=1,
         max_length=100,
     )
     max_connections: int = _key(20, "Sessions at a time to each host.", ge=1, le=1000)
+    max_connections_in_all: int = _key(
+        500,
+        "Sessions at a time over all hosts that mx: leads to; each takes a file descriptor.",
+        ge=1,
+        le=100000,
+    )
     max_messages_per_connection: int = _key(
         0, "Messages after which a session is ended and a new one opened; 0: no limit.", ge=0
     )
@@ -283,11 +292,16 @@ class Upstream(Table):
         "It logs who the client is (Postfix: smtpd_authorized_xforward_hosts): it is told so by "
         "XFORWARD before each message, where it offers that. Not together with xclient.",
     )
-    tls: Literal["none", "opportunistic", "required", "verified"] = _key(
-        "opportunistic",
+    tls: Literal["none", "opportunistic", "required", "verified", "dane", "mta-sts", "auto"] = _key(
+        "auto",
         'Whether sessions are encrypted. "none": never. "opportunistic": where the host offers it '
         'and it works, else plain. "required": always. "verified": always, and the certificate '
-        "must be the host's, by an authority that is trusted. A host that cannot do what is asked "
+        'must be the host\'s, by an authority that is trusted. By mx: alone, "dane": the '
+        "certificate must be one that secure TLSA records name (RFC 7672; needs dns.trusted); "
+        '"mta-sts": the domain publishes which hosts it has, and their certificates are verified '
+        '(RFC 8461). "auto": DANE where there are secure TLSA records, else MTA-STS where there is '
+        "a policy, else opportunistic; for hosts that are named here it is opportunistic. "
+        "A host that cannot do what is asked "
         "gets no mail: that waits, and the traffic log says why.",
     )
     ca_file: FilePath | None = _key(
@@ -327,6 +341,16 @@ class Upstream(Table):
         "30/m",
     )
     timeouts: Timeouts = _key(Timeouts())
+
+    @property
+    def own_tls(self) -> str:
+        """What is asked of hosts that are named: there is nothing to look up."""
+        return "opportunistic" if self.tls == "auto" else self.tls
+
+    @property
+    def is_by_domain(self) -> bool:
+        """Each recipient's domain is a next hop of its own (mx:)."""
+        return self.hosts[0].scheme == "mx"
 
     @property
     def ignored_keywords(self) -> frozenset[str]:
@@ -379,6 +403,27 @@ class Route(Table):
     def client_waits(self) -> float | None:
         """Seconds for which a client waits for the upstream; None: not at all."""
         return self.hybrid_wait if self.delivery == "hybrid" else None
+
+
+class Dns(Table):
+    """The name servers that mx: upstreams ask."""
+
+    servers: tuple[DnsServer, ...] = _key(
+        (),
+        "Resolvers, asked in this order: IP addresses, with a port where it is not 53. Default: "
+        "those of /etc/resolv.conf.",
+        ["127.0.0.1:5353"],
+        max_length=10,
+    )
+    timeout: Wait = _key(
+        "10s", "For the answer to one question, over all servers; then the mail is delayed."
+    )
+    trusted: bool = _key(
+        False,
+        "The servers validate DNSSEC, and nobody between them and this relay can change their "
+        "answers (a resolver on this machine): their word that an answer is secure (the AD bit) is "
+        "believed. Needed for DANE.",
+    )
 
 
 class TrafficLog(Table):
@@ -435,5 +480,6 @@ class Settings(Table):
     listeners: tuple[Listener, ...] = _key(..., alias="listener", max_length=100)
     upstreams: tuple[Upstream, ...] = _key((), alias="upstream", max_length=10000)
     routes: tuple[Route, ...] = _key((), alias="route", max_length=10000)
+    dns: Dns = _key(Dns())
     traffic_log: TrafficLog | None = _key(None)
     admin: Admin | None = _key(None)

@@ -32,7 +32,8 @@ _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
-_DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
+_MX = re.compile(r"mx:(?::(\d{1,5}))?")
+_DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24, "dns": 53}
 
 
 class SocketAddress(NamedTuple):
@@ -47,13 +48,16 @@ class SocketAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """One server of an upstream. `host` is a name, or an IP address without brackets."""
+    """One server of an upstream. `host` is a name, or an IP address without brackets; with "mx" it
+    is empty: the hosts are those that each recipient's domain names."""
 
-    scheme: Literal["smtp", "smtps", "lmtp"]
+    scheme: Literal["smtp", "smtps", "lmtp", "mx"]
     host: str
     port: int
 
     def __str__(self) -> str:
+        if self.scheme == "mx":
+            return "mx:" if self.port == _DEFAULT_PORTS["smtp"] else f"mx::{self.port}"
         return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
 
@@ -181,17 +185,37 @@ def _socket_address(text: str) -> SocketAddress:
 
 
 def _host_address(text: str) -> HostAddress:
-    scheme, separator, rest = text.partition("://")
     if text.startswith("mx:"):
-        kind = "looking up MX records"
-        raise ValueError(f"{text!r}: {kind} is not available in this version; use smtp://HOST:PORT")
-    if not separator or scheme not in _DEFAULT_PORTS:
+        return _mx(text)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("smtp", "smtps", "lmtp"):
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
     host, port = _split_address(rest)
     if port == 0 or not (":" in host or _DOMAIN.fullmatch(host)):
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
     known = cast(Literal["smtp", "smtps", "lmtp"], scheme)
     return HostAddress(known, host, _DEFAULT_PORTS[scheme] if port is None else port)
+
+
+def _mx(text: str) -> HostAddress:
+    match = _MX.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r}: write 'mx:' alone, the domain is the recipient's own ('mx::2525': at a port"
+            " other than 25)"
+        )
+    port = _DEFAULT_PORTS["smtp"] if match[1] is None else int(match[1])
+    if not 0 < port < 65536:
+        raise ValueError(f"{text!r}: port {port} is out of range; ports are 1 to 65535")
+    return HostAddress("mx", "", port)
+
+
+def _dns_server(text: str) -> SocketAddress:
+    host, port = _split_address(text)
+    if port == 0:
+        raise ValueError(f"{text!r}: port 0 is no server's; DNS servers have 53")
+    known = _DEFAULT_PORTS["dns"] if port is None else port
+    return SocketAddress(str(_ip_address(host, text)), known)
 
 
 def _keyword(text: str) -> str:
@@ -271,6 +295,7 @@ Pattern = Annotated[str, _read(_pattern)]
 SenderPattern = Annotated[str, _read(_sender_pattern)]
 CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
+DnsServer = Annotated[SocketAddress, _read(_dns_server)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 BindAddress = Annotated[str, _read(_bind_address)]
 Keyword = Annotated[str, _read(_keyword)]

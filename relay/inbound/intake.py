@@ -80,7 +80,7 @@ class Transaction:
         """One that may be added."""
         return Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
 
-    def add(self, recipient: Recipient, route: Route) -> None:
+    def add(self, recipient: Recipient, route: Route, lane: str) -> None:
         """One more accepted recipient. Hybrid beside store is store."""
         if self.route is None:
             self.route = route
@@ -89,7 +89,6 @@ class Transaction:
             waits = route.client_waits
             self.client_waits = None if waits is None else min(self.client_waits, waits)
         self.recipients.append(recipient)
-        lane = route.upstream
         self.lanes[lane] = (*self.lanes.get(lane, ()), recipient.id)
 
     def fits(self, route: Route) -> bool:

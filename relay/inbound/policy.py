@@ -25,11 +25,21 @@ UNKNOWN_HOST = "unknown"
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
 
+LaneOf = Callable[[Route, str], str]
+"""(route, forward_path) -> the lane of a recipient who takes it."""
+
 
 class Policy:
     """The judgements of one listener."""
 
-    def __init__(self, listener: Listener, route_for: RouteFor, postmaster: str | None) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        route_for: RouteFor,
+        postmaster: str | None,
+        lane_of: LaneOf = lambda route, forward_path: route.upstream,
+    ) -> None:
+        self.lane_of = lane_of
         self._listener = listener.name
         self._networks = listener.relay_networks
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)

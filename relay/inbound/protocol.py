@@ -371,7 +371,7 @@ class InboundProtocol(Protocol):
                 lambda answer: self._rcpt_passed(answer, recipient, route),
             )
             return None
-        transaction.add(recipient, route)
+        transaction.add(recipient, route, self._policy.lane_of(route, forward_path))
         return RECIPIENT_OK
 
     def _content_begin(self, event: ContentBegin) -> Reply | None:
@@ -467,7 +467,7 @@ class InboundProtocol(Protocol):
 
     def _rcpt_passed(self, answer: Reply, recipient: Recipient, route: Route) -> None:
         if answer.code < 300:
-            cast(Transaction, self._transaction).add(recipient, route)
+            cast(Transaction, self._transaction).add(recipient, route, route.upstream)
             self._resume(answer)
         else:
             self._resume_rejected("RCPT", answer, recipient.forward_path)

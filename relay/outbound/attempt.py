@@ -27,7 +27,10 @@ class NextHop(Protocol):
 
     factories: Sequence[QueuedClientFactory]
     max_recipients: int
-    stop_reply: Reply | None  # set once nothing more may be begun
+
+    @property
+    def stop_reply(self) -> Reply | None:
+        """Set once nothing more may be begun."""
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         """In this order; those that failed lately are left out while others have not."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import Addresses, AddressFinder
 from relay.outbound.opening import Opening
 from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
@@ -66,6 +66,7 @@ class QueuedClientFactory:
         ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None = None,
+        addresses: AddressFinder | None = None,
         *,
         security: HostSecurity,
         pacer: Pacer | None = None,
@@ -81,7 +82,7 @@ class QueuedClientFactory:
         self._owner = owner
         self._ticker = ticker
         self._reactor = reactor
-        self._addresses = Addresses(host.host, reactor)
+        self._addresses = addresses or Addresses(host.host, reactor)
         self._window = Window(upstream.max_connections)
         self._waiting: deque[Pending] = deque()
         self._needing_fresh: deque[Pending] = deque()
@@ -150,6 +151,11 @@ class QueuedClientFactory:
         for session in list(self._sessions):
             session.abort(reply)
         self._check_empty()
+
+    @property
+    def name(self) -> str:
+        """The host's, as configured or found by MX."""
+        return self._host.host
 
     @property
     def is_empty(self) -> bool:

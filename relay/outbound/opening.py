@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.config import HostAddress
 from relay.mail.reply import Reply
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import AddressFinder
 from relay.outbound.protocol import UpstreamSession
 from relay.transport import connect_tcp
 
@@ -33,7 +33,7 @@ class Opening(ClientFactory[Any]):
     def __init__(
         self,
         host: HostAddress,
-        addresses: Addresses,
+        addresses: AddressFinder,
         connect_timeout: float,
         owner: OpeningOwner,
         make_session: Callable[[str], UpstreamSession],

@@ -44,7 +44,7 @@ class Securities:
 
         Raises TlsUnusable where a file of the upstream cannot be used.
         """
-        policy = policy or TlsPolicy(Level(upstream.tls))
+        policy = policy or TlsPolicy(Level(upstream.own_tls))
         if host.scheme == "smtps" and policy.may_go_plain:
             policy = replace(policy, level=Level.REQUIRED)
         is_wanted = policy.level is not Level.NONE

@@ -277,6 +277,9 @@ class SqliteWrites:
     def _save_lane(self, state: LaneState) -> None:
         if not state.is_held and self._is_lane_held(state.name):
             self._execute("UPDATE work SET is_graced = 1 WHERE lane = ?", (state.name,))
+        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+            self._execute("DELETE FROM lane WHERE name = ?", (state.name,))
+            return
         self._execute(
             "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
             " VALUES (?, ?, ?, ?, ?)",

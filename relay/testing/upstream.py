@@ -125,11 +125,11 @@ class ScriptedUpstream:
         self._listening: IListeningPort | None = None
         self._reactor: Any = None
 
-    def listen(self, reactor: IReactorTCP, port: int = 0) -> int:
-        """Begin on 127.0.0.1; returns the port, the same one again after a `stop`."""
+    def listen(self, reactor: IReactorTCP, port: int = 0, address: str = "127.0.0.1") -> int:
+        """Begin; returns the port, the same one again after a `stop`."""
         self._reactor = reactor
         factory = _SessionFactory(self)
-        self._listening = reactor.listenTCP(port or self.port, factory, interface="127.0.0.1")
+        self._listening = reactor.listenTCP(port or self.port, factory, interface=address)
         self.port = cast(IPv4Address, self._listening.getHost()).port
         return self.port
 
