@@ -112,8 +112,14 @@ class QueuedClientFactory:
             self._waiting.append(pending)
             self._pump()
 
-    def submit_fresh(self, pending: Pending) -> None:
-        """The same, on a session that nothing was sent on before."""
+    def submit_fresh(self, pending: Pending, *, is_again: bool = True) -> None:
+        """The same, on a session that nothing was sent on before. `is_again`: it had its turn."""
+        if self._pacer is None or is_again:
+            self._submit_fresh(pending)
+        else:
+            self._pacer.take_turn(pending, self._submit_fresh)
+
+    def _submit_fresh(self, pending: Pending) -> None:
         self._needing_fresh.append(pending)
         self._pump()
 

@@ -213,7 +213,7 @@ class Line:
         factory = self._factory = self._hosts[self._at]
         self._is_pending = True
         if is_fresh or self._hop.xclient:  # that one does not come back for others
-            factory.submit_fresh(self)
+            factory.submit_fresh(self, is_again=is_fresh)
         else:
             factory.submit(self)
 

@@ -203,10 +203,10 @@ class ClientEngine(Offers):
         return self._on_hello(reply, _)
 
     def _on_hello(self, reply: Reply, _: int | None) -> ClientEvent:
+        wants_tls, self._wants_tls = self._wants_tls, False  # no more once the session is open
         if reply.code >= 300:
             self._end_session()
-        elif self._wants_tls and "STARTTLS" in self.extensions:
-            self._wants_tls = False
+        elif wants_tls and "STARTTLS" in self.extensions:
             self._send("STARTTLS", None, b"STARTTLS\r\n")
         else:
             self._phase = _IDLE

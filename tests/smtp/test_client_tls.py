@@ -55,6 +55,15 @@ class StartTls(Case):
     def test_not_offered(self) -> None:
         self.assert_plain(self.talk(wants_tls=True).opened(ALL))
 
+    def test_offered_only_after_xclient(self) -> None:
+        """The session is somebody's by then: TLS cannot begin any more."""
+        talk = self.talk(wants_tls=True).opened(PIPELINING)
+        talk.engine.introduce(["XCLIENT NAME=x"], "me.example")
+        talk.hears(b"220 up\r\n")
+        self.assertIn(EHLO, talk.says())
+        talk.hears(OFFER)
+        self.assert_plain(talk)
+
     def test_offered_and_not_wanted(self) -> None:
         self.assert_plain(self.talk().opened(OFFER))
 
