@@ -53,6 +53,26 @@ class Disconnected:
     reason: str
     transactions: int
     helo: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    session: str
+    client: str
+    listener: str
+    helo: str
+    user: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutOut:
+    """An address is not let authenticate for a while. client: an IP address, or an IPv6 /64."""
+
+    client: str
+    listener: str
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,7 @@ class Rejected:
     recipient: str = ""
     queue_id: str = ""
     why: str = ""  # what the client was not told
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +151,8 @@ Notice = (
     | AlarmOver
     | Connected
     | Disconnected
+    | Authenticated
+    | ShutOut
     | Accepted
     | Rejected
     | Attempted

@@ -30,6 +30,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_proxied_lmtp(raw),
         *_told_twice(raw),
         *_workers_in_memory(raw),
+        *_auth_without_users(raw),
     ]
 
 
@@ -45,6 +46,7 @@ def doubts(settings: Settings) -> list[str]:
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
+        *_readable_passwords(settings),
         *_nothing_recorded(settings),
     ]
 
@@ -147,6 +149,17 @@ def _workers_in_memory(raw: Raw) -> Iterator[str]:
     is_in_memory = isinstance(queue, dict) and queue.get("store") == "memory:"
     if is_in_memory and raw.get("workers", 1) != 1:
         yield 'workers: a "memory:" queue is one process\'s; write workers = 1 or a "sqlite:" store'
+
+
+def _auth_without_users(raw: Raw) -> Iterator[str]:
+    auth = raw.get("auth")
+    if isinstance(auth, dict) and ("users" in auth) == ("checker" in auth):
+        both = "users" in auth
+        yield f"auth: has {'both' if both else 'neither'} users {'and' if both else 'nor'} checker"
+    for path, listener in _tables(raw, "listener"):
+        wants = listener.get("auth", "none")
+        if wants in ("offered", "required") and auth is None:
+            yield f'{path}.auth: {wants!r} needs to know the users; add [auth] with users = "FILE"'
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:
@@ -257,6 +270,15 @@ def _circles(settings: Settings) -> Iterator[str]:
                     f"upstream[{index}].hosts[{place}]: {host} is this relay's own listener "
                     f"{name!r}: mail would go in a circle"
                 )
+
+
+def _readable_passwords(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        if listener.auth != "none" and listener.auth_without_tls:
+            yield (
+                f"listener[{index}].auth_without_tls: passwords may come in plain text, and "
+                "whoever listens on the network can read them"
+            )
 
 
 def _nothing_recorded(settings: Settings) -> Iterator[str]:

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 from relay.config.schema import Listener
 from relay.inbound.admission import Admission
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
@@ -43,9 +44,11 @@ class InboundFactory(ServerFactory):
         next_session: Callable[[], str],
         places: Places,
         passages: Passages | None = None,
+        keeper: Doorkeeper | None = None,
     ) -> None:
         self._passages = passages
         self._admission = Admission(config, places)
+        self._keeper = keeper
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -57,6 +60,8 @@ class InboundFactory(ServerFactory):
             max_recipients=config.max_recipients,
             bare_newline=config.bare_newline,
             max_errors=config.max_errors,
+            mechanisms=() if keeper is None else keeper.accounts.mechanisms,
+            auth_without_tls=config.auth_without_tls,
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
         self._when_empty: Deferred[None] | None = None
@@ -105,6 +110,7 @@ class InboundFactory(ServerFactory):
             self._ended,
             self._passages,
             Peer(client, via, may_introduce=may_introduce),
+            self._keeper,
         )
         self._sessions.add(session)
         return session
