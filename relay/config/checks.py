@@ -31,6 +31,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_told_twice(raw),
         *_workers_in_memory(raw),
         *_auth_without_users(raw),
+        *_auth_in_plain_text(raw),
     ]
 
 
@@ -160,6 +161,20 @@ def _auth_without_users(raw: Raw) -> Iterator[str]:
         wants = listener.get("auth", "none")
         if wants in ("offered", "required") and auth is None:
             yield f'{path}.auth: {wants!r} needs to know the users; add [auth] with users = "FILE"'
+
+
+def _auth_in_plain_text(raw: Raw) -> Iterator[str]:
+    for path, listener in _tables(raw, "listener"):
+        is_encrypted = listener.get("tls", "none") != "none"
+        if (
+            listener.get("auth", "none") in ("offered", "required")
+            and not is_encrypted
+            and listener.get("auth_without_tls", False) is False
+        ):
+            yield (
+                f"{path}.auth: without TLS no password is taken, so nobody could authenticate; "
+                "set tls, or auth_without_tls = true on a network where nobody listens"
+            )
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:
