@@ -155,8 +155,10 @@ def _workers_in_memory(raw: Raw) -> Iterator[str]:
 def _auth_without_users(raw: Raw) -> Iterator[str]:
     auth = raw.get("auth")
     if isinstance(auth, dict) and ("users" in auth) == ("checker" in auth):
-        both = "users" in auth
-        yield f"auth: has {'both' if both else 'neither'} users {'and' if both else 'nor'} checker"
+        if "users" in auth:
+            yield "auth: has both users and checker; write one of them"
+        else:
+            yield 'auth: does not say who the users are; write e.g. users = "/etc/relay/users"'
     for path, listener in _tables(raw, "listener"):
         wants = listener.get("auth", "none")
         if wants in ("offered", "required") and auth is None:
