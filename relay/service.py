@@ -330,7 +330,7 @@ class RelayService(Service):
         else:
             _log.failure("the relay cannot start", reason)
         exit_with(1)
-        self._reactor.stop()
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     # --- stop ---------------------------------------------------------------------------------
 

@@ -90,7 +90,10 @@ class RelayProcess:
             "--config",
             self.config,
         )
-        self._child = Child(command, self.folder / "output", _ENVIRONMENT)
+        # modules beside the configuration can be imported
+        path = os.pathsep.join((str(CHECKOUT), str(self.folder)))
+        environment = {**_ENVIRONMENT, "PYTHONPATH": path}
+        self._child = Child(command, self.folder / "output", environment)
         return self._child
 
     def write_config(self) -> None:
