@@ -140,7 +140,8 @@ class RelayService(Service):
 
     def _build_auth(self, auth: Auth | None) -> None:
         self._accounts: Accounts | None = None
-        if auth is None or all(listener.auth == "none" for listener in self._config.listeners):
+        takes_mail = self._share is None or bool(self._share.sockets)
+        if auth is None or not takes_mail or not self._config.takes_passwords:
             return
         self._accounts = accounts_of(auth, self._reactor, self._observe)
         self._failures = Failures(

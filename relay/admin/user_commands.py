@@ -57,8 +57,15 @@ def add(
         is_new = name not in users
         users[name] = made
 
-    _change(path, change, _owner(loaded))
+    owner = _owner(loaded)
+    _change(path, change, owner)
     click.echo(f"{'added' if is_new else 'changed'} {tables.safe(name)}")
+    if owner is None and path.stat().st_uid == 0:
+        click.echo(
+            f"relayctl: {path} belongs to root; where the relay runs as another user, run:"
+            f" chown USER {path}",
+            err=True,
+        )
 
 
 @user.command()

@@ -383,3 +383,7 @@ class Settings(Table):
     auth: Auth | None = _key(None)
     traffic_log: TrafficLog | None = _key(None)
     admin: Admin | None = _key(None)
+
+    @property
+    def takes_passwords(self) -> bool:
+        return any(listener.auth != "none" for listener in self.listeners)

@@ -89,7 +89,10 @@ def read_users(path: Path) -> tuple[Users, Version]:
             f"users file {path} does not exist; make it with: relayctl user add NAME"
         ) from None
     except OSError as error:
-        raise UsersUnusable(f"users file {path} cannot be read: {error.strerror}") from None
+        raise UsersUnusable(
+            f"users file {path} cannot be read: {error.strerror}; it belongs to the user that the"
+            " relay runs as"
+        ) from None
     if stat.S_IMODE(told.st_mode) & 0o077:
         raise UsersUnusable(f"users file {path} can be read by others; run: chmod 600 {path}")
     if len(octets) > MAX_FILE_SIZE:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from relay.admin.cli import relayctl
 from relay.users.file import read_users
@@ -53,15 +53,26 @@ class UserCase(SynchronousTestCase):
 class AddTests(UserCase):
     def test_a_new_one(self) -> None:
         done = self.add("tim")
-        self.assertEqual((done.exit_code, done.output), (0, "added tim\n"))
+        self.assertEqual((done.exit_code, done.stdout), (0, "added tim\n"))
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
         self.assertTrue(is_password(self.user("tim").hashed, "secret"))
         self.assertIsNotNone(self.user("tim").keys)
         self.assertNotIn("secret", self.path.read_text())
 
+    def test_it_belongs_to_whoever_has_the_spool(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        self.assertIn("belongs to root", self.add("tim").stderr)
+        self.path.unlink()
+        spool = self.folder / "spool"
+        spool.mkdir()
+        os.chown(spool, 65534, 65534)
+        self.assertEqual(self.add("tim").stderr, "")
+        self.assertEqual((self.path.stat().st_uid, self.path.stat().st_gid), (65534, 65534))
+
     def test_another_password(self) -> None:
         self.add("tim")
-        self.assertEqual(self.add("tim", "other\r\n").output, "changed tim\n")
+        self.assertEqual(self.add("tim", "other\r\n").stdout, "changed tim\n")
         self.assertTrue(is_password(self.user("tim").hashed, "other"))
 
     def test_senders(self) -> None:
