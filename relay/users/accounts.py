@@ -89,4 +89,4 @@ class FileAccounts:
 
 def _is_right(hashed: str | None, password: str) -> bool:
     """In a thread. A name that nobody has costs the same time."""
-    return is_password(hashed or nobodys_hash(), password) and hashed is not None
+    return is_password(hashed or nobodys_hash(), password)

@@ -106,6 +106,7 @@ class ChangeTests(AccountsCase):
     async def test_what_changes_during_a_check_is_not_remembered(self) -> None:
         checked = self.accounts.check("tim", "secret")
         self.set(user("tim", "other"))
+        self.accounts.user("tim")  # somebody else is looked up
         await checked
         self.assertFalse(await self.is_right("tim", "secret"))
 

@@ -40,14 +40,16 @@ class ScramClient:
     def first(self) -> bytes:
         return (self.header + self.bare).encode()
 
-    def final(self, server_first: bytes) -> bytes:
+    def final(self, server_first: bytes, *, header: str | None = None, more: str = "") -> bytes:
+        """`header` in place of the one it began with; `more`: behind the nonce."""
         text = server_first.decode()
+        bound = self.header if header is None else header
         nonce, salt, count = (part[2:] for part in text.split(","))
         salted = hashlib.pbkdf2_hmac(
             "sha256", self.password.encode(), base64.b64decode(salt), int(count)
         )
         key = hmac.digest(salted, b"Client Key", "sha256")
-        without = f"c={base64.b64encode(self.header.encode()).decode()},r={nonce}"
+        without = f"c={base64.b64encode(bound.encode()).decode()},r={nonce}{more}"
         message = f"{self.bare},{text},{without}".encode()
         signature = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
         self.server_signature = hmac.digest(

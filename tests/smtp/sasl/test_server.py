@@ -147,6 +147,17 @@ class ScramTests(SynchronousTestCase):
         ):
             self.assertRaises(Denied, self.final, text)
 
+    def test_right_proofs_of_what_was_not_agreed(self) -> None:
+        """The password alone is not enough: another nonce, another channel binding."""
+        for changes in ({"header": "y,,"}, {"header": "n,a=user,"}, {"more": "x"}):
+            scram, client = Scram(SERVER_NONCE), ScramClient()
+            first = played(scram, client.first())
+            fault = self.assertRaises(Denied, scram.step, client.final(first.octets, **changes))
+            self.assertNotIn("password", str(fault))
+        scram, client = Scram(SERVER_NONCE), ScramClient()
+        final = client.final(played(scram, client.first()).octets, more=",x=y")
+        self.assertIsInstance(scram.step(final), Challenge)  # an extension, covered by the proof
+
     def test_final_messages_that_are_malformed(self) -> None:
         nonce = CLIENT_NONCE + SERVER_NONCE
         for text in ("", "x", f"r={nonce},c=biws,p=eHg=", f"c=biws,r={nonce}", "c=biws,p=eHg="):
