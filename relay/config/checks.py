@@ -99,7 +99,8 @@ def _routes_to_nowhere(raw: Raw) -> Iterator[str]:
 
 
 def _unknown(path: str, name: str, kind: str, known: set[str]) -> str:
-    there = f"there are: {', '.join(sorted(known))}" if known else f"add [[{kind}]]"
+    shown = (each if each.isprintable() else ascii(each) for each in sorted(known))
+    there = f"there are: {', '.join(shown)}" if known else f"add [[{kind}]]"
     return f"{path}: there is no {kind} named {name!r}; {there}"
 
 
