@@ -40,9 +40,15 @@ class AuthCase(TestCase):
     async def greeted(self) -> Client:
         client = await self.front.connect()
         await client.heard(1)
-        client.say("EHLO client.example")
-        await client.heard(11)
+        await self.hello(client)
         return client
+
+    async def hello(self, client: Client) -> None:
+        """Until the last line of the reply, however many there are."""
+        count = len(client.lines())
+        client.say("EHLO client.example")
+        while (await client.heard(count := count + 1))[count - 1][3] == "-":
+            pass
 
     async def ask(self, client: Client, *lines: str) -> list[str]:
         """The replies, each of one line."""
@@ -76,16 +82,14 @@ class GrantTests(AuthCase):
     async def test_the_name_is_told_and_stored(self) -> None:
         client = await self.begin()
         await self.ask(client, plain())
-        before = len(client.lines())
-        client.say("EHLO other.example")  # changes nothing about who it is
-        await client.heard(before + 9)
+        await self.hello(client)  # changes nothing about who it is
         await self.message(client)
         self.assertEqual((await self.codes(client, "NONSENSE", "QUIT")), ["500", "221"])
         await client.gone
         [authenticated] = self.told(Authenticated)
         self.assertEqual((authenticated.user, authenticated.mechanism), (NAME, "PLAIN"))
         [accepted] = self.told(Accepted)
-        self.assertEqual((accepted.origin.user, accepted.origin.helo), (NAME, "other.example"))
+        self.assertEqual((accepted.origin.user, accepted.origin.helo), (NAME, "client.example"))
         self.assertEqual(self.told(Rejected)[-1].user, NAME)
         self.assertEqual(self.told(Disconnected)[-1].user, NAME)
         [work] = await self.front.bench.store.works(sorted(self.front.bench.listed()))
@@ -166,6 +170,39 @@ class PolicyTests(AuthCase):
         lines = await client.heard(11)
         self.assertFalse([line for line in lines if "AUTH" in line])
         self.assertEqual(lines[-1][:9], "502 5.5.1")
+
+
+class ProxiedTests(AuthCase):
+    """XCLIENT makes another client of the session."""
+
+    KEYS = REQUIRED | {"xclient_from": ("127.0.0.0/8",)}
+
+    async def test_who_was_authenticated_is_forgotten(self) -> None:
+        client = await self.begin(**self.KEYS)
+        moved = await self.codes(client, plain(), "XCLIENT ADDR=198.51.100.7")
+        self.assertEqual(moved, ["235", "220"])
+        await self.hello(client)
+        self.assertEqual(await self.codes(client, "MAIL FROM:<s@x>"), ["530"])
+        self.assertEqual(await self.codes(client, plain(), "MAIL FROM:<s@x>"), ["235", "250"])
+        self.assertEqual(self.told(Authenticated)[-1].client, "198.51.100.7:0")
+
+    async def test_login_is_no_authentication(self) -> None:
+        client = await self.begin(**self.KEYS)
+        self.assertEqual(await self.codes(client, "XCLIENT LOGIN=user"), ["220"])
+        await self.hello(client)
+        self.assertEqual(await self.codes(client, "MAIL FROM:<s@x>"), ["530"])
+
+    async def test_failures_are_those_of_the_client(self) -> None:
+        client = await self.begin(**self.KEYS, failures=(0.0, 0.0, 1, 60.0))
+        for address in ("198.51.100.7", "[UNAVAILABLE]"):
+            await self.ask(client, f"XCLIENT ADDR={address}")
+            await self.hello(client)
+            self.assertEqual(await self.codes(client, plain(NAME, "guess")), ["535"])
+        self.assertEqual([each.client for each in self.told(ShutOut)], ["198.51.100.7", "unknown"])
+        other = await self.front.connect()
+        await other.heard(1)
+        await self.hello(other)
+        self.assertEqual(await self.codes(other, plain()), ["235"])
 
 
 class FailureTests(AuthCase):
