@@ -54,6 +54,7 @@ class Disconnected:
     transactions: int
     helo: str = ""
     user: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Rejected:
     queue_id: str = ""
     why: str = ""  # what the client was not told
     user: str = ""
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)

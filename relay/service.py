@@ -48,6 +48,7 @@ from relay.queue.schedule import Terms
 from relay.queue.space import SpaceWatch
 from relay.queue.store import Opened, StoreUnusable
 from relay.queue.sweep import Sweep
+from relay.tls.server import ServerTls
 from relay.users.accounts import Accounts
 from relay.users.failures import Failures
 from relay.users.file import UsersUnusable
@@ -173,6 +174,7 @@ class RelayService(Service):
             self._next_id,
             self._has_space,
             self._clock,
+            adds_headers=listener.add_missing_headers,
         )
         factory = InboundFactory(
             listener,
@@ -184,6 +186,7 @@ class RelayService(Service):
             self._places,
             self._passages(listener.name, intake),
             self._doorkeeper(listener),
+            ServerTls(listener, self._observe, self._clock.seconds) if listener.has_tls else None,
         )
         inherited = None if self._share is None else self._share.sockets[listener.name]
         return InboundListener(listener, factory, cast(IReactorTCP, self._reactor), inherited)

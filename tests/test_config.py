@@ -199,7 +199,23 @@ MISTAKES = [
     ("!auth = 'offered'\nauth_without_tls = true", "listener[0].auth: 'offered' needs to know the"),
     ("[auth]\nusers = 'u'\n[[listener]]\nname='a'\naddress='[::]:1'\nauth = 'required'",
      "listener[1].auth: without TLS no password is taken, so nobody could authenticate"),
-    ("!tls = true", "listener[0].tls: unknown key; known here: name, address, relay_networks,"),
+    ("!tsl = true", "listener[0].tsl: unknown key; did you mean tls?"),
+    ("!colour = 'red'", "listener[0].colour: unknown key; known here: name, address, relay_netwo"),
+    ("!tls = true", "listener[0].tls: true is not known; write 'none', 'starttls', 'required' or"),
+    ("!tls = 'starttls'", "listener[0].certificates: is missing, and tls = 'starttls' needs it"),
+    ("!client_ca = 'a'", "listener[0].client_ca: is of no use without TLS; write e.g. tls = "),
+    ("!certificates = [{certificate = 'a'}]", "listener[0].certificates: is of no use without"),
+    (
+        "!tls = 'implicit'\ncertificates = [{certificate = 'a'}]\nrelay_certificates = ['*.a.b']",
+        "listener[0].relay_certificates: nobody is asked for a certificate; name the authority",
+    ),
+    (
+        "!tls = 'implicit'\ncertificates = [{certificate = 'a'}]\nclient_ca = 'a'\n"
+        "relay_certificates = ['a b']",
+        "listener[0].relay_certificates[0]: 'a b' is not a pattern for names in certificates",
+    ),
+    ("!certificates = [{key = 'a'}]\ntls = 'implicit'", "listener[0].certificates[0].certificat"),
+    ("!tls_max = '1.1'", 'listener[0].tls_max: "1.1" is not known; write'),
     ("[[upstream]]\nname = 'a'", "upstream[0].hosts: is missing; write e.g. hosts = [\"smtp://"),
     ("!xclient_from = ['a']", "listener[0].xclient_from[0]: 'a' is not an IP network; write e.g."),
     ("!proxy_protocol_from = ['a']", "listener[0].proxy_protocol_from[0]: 'a' is not an IP netwo"),
@@ -325,6 +341,7 @@ class MistakeTests(ReadsFiles):
                 self.assertNotIn("\n", line)
 
 
+TLS = 'tls = "required"\ncertificates = [{certificate = "a"}]\n'
 DOUBTS = [
     (HEAD, 'hostname = "relay"\npostmaster = "a@b.c"\n', "hostname: 'relay' is not fully quali"),
     ("sqlite:spool", "memory:", 'queue.store: "memory:" loses mail at every stop'),
@@ -342,6 +359,10 @@ DOUBTS = [
     ('2525"\n', '2525"\naccept_recipients = ["*@*"]\n', "listener[0].accept_recipients[0]: '*@*' "),
     ('2525"\n', '2525"\nmax_recipients = 3\n', "listener[0].max_recipients: 3 is less than the 1"),
     ('2525"\n', '2525"\nmax_message_size = "1K"\n', "listener[0].max_message_size: 1024 is less"),
+    ('127.0.0.1:2525"\n', '0.0.0.0:25"\nprofile = "legacy-device"\n', "profile: 'legacy-de"),
+    ('127.0.0.1:2525"\n', f'192.0.2.1:25"\n{TLS}accept_recipients = ["*@a.b"]\n', "(RFC 3207 4)"),
+    ('2525"\n', f'465"\n{TLS}', "'required' on port 465, where clients begin wit"),
+    ('2525"\n', f'25"\n{TLS}'.replace("required", "implicit"), "'implicit' on port 25"),
     (
         '2525"\n', '2525"\nauth = "offered"\nauth_without_tls = true\n[auth]\nusers = "users"\n',
         "listener[0].auth_without_tls: passwords may come in plain text",
@@ -365,6 +386,11 @@ class WarningTests(ReadsFiles):
             warnings = self.config(WHOLE.replace(old, new)).warnings()
             self.assertIn(told, "\n".join(warnings))
             self.assertLessEqual(len(warnings), 2, warnings)
+
+    def test_old_devices_inside_are_fine(self) -> None:
+        for address in ("127.0.0.1:25", "[::1]:25", "192.168.1.1:25", "[fd00::1]:25"):
+            text = WHOLE.replace('127.0.0.1:2525"', f'{address}"\nprofile = "legacy-device"')
+            self.assertEqual(self.config(text).warnings(), [])
 
     def test_private_networks_and_a_route_for_reports_are_fine(self) -> None:
         text = WHOLE.replace(

@@ -7,7 +7,8 @@ import click
 from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, load
+from relay.config import Config, ConfigError, Listener, load
+from relay.tls import files
 from relay.users.file import UsersUnusable, read_users
 
 
@@ -18,11 +19,19 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
+        if found := files.problems(loaded.listeners):
+            raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
-    for warning in (*loaded.warnings(), *_token_trouble(loaded), *_users_trouble(loaded)):
+    doubts = (
+        *loaded.warnings(),
+        *files.warnings(loaded.listeners),
+        *_token_trouble(loaded),
+        *_users_trouble(loaded),
+    )
+    for warning in doubts:
         _tell("warning", warning, as_json)
     if as_json:
         for fact in _facts(loaded):
@@ -61,7 +70,8 @@ def _users_trouble(config: Config) -> list[str]:
 
 def _facts(config: Config) -> list[Json]:
     facts: list[Json] = [
-        {"listener": each.name, "address": str(each.address)} for each in config.listeners
+        {"listener": each.name, "address": str(each.address), "tls": each.tls}
+        for each in config.listeners
     ]
     facts += [
         {"upstream": each.name, "hosts": [str(host) for host in each.hosts]}
@@ -83,12 +93,13 @@ def _facts(config: Config) -> list[Json]:
 
 def _show(config: Config) -> None:
     tables.show_table(
-        ("LISTENER", "ADDRESS", "MAY SEND ANYWHERE", "ANYONE MAY SEND TO"),
+        ("LISTENER", "ADDRESS", "TLS", "MAY SEND ANYWHERE", "ANYONE MAY SEND TO"),
         [
             (
                 each.name,
                 each.address,
-                ", ".join(map(str, each.relay_networks)) or "nobody",
+                each.tls,
+                _trusted(each),
                 ", ".join(each.accept_recipients) or "-",
             )
             for each in config.listeners
@@ -108,6 +119,12 @@ def _show(config: Config) -> None:
         ],
     )
     click.echo()
+
+
+def _trusted(listener: Listener) -> str:
+    """Networks, and names in certificates."""
+    certificates = [f"certificate {pattern}" for pattern in listener.relay_certificates]
+    return ", ".join([*map(str, listener.relay_networks), *certificates]) or "nobody"
 
 
 def _any(tests: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
+from relay.config.tls_checks import tls_contradictions, tls_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -32,6 +33,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_workers_in_memory(raw),
         *_auth_without_users(raw),
         *_auth_in_plain_text(raw),
+        *tls_contradictions(_tables(raw, "listener")),
     ]
 
 
@@ -44,6 +46,7 @@ def doubts(settings: Settings) -> list[str]:
         *_believed_too_widely(settings),
         *_never_told(settings),
         *_narrow_limits(settings),
+        *tls_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),

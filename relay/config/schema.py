@@ -5,11 +5,13 @@ them (`make reference`). Defaults are written as in the file and read by the sam
 """
 
 import socket
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from relay.config.values import (
+    CertificatePattern,
     Delivery,
     Domain,
     Duration,
@@ -81,6 +83,31 @@ class Queue(Table):
         "Memory for content that is coming in, over all sessions; above it clients are slowed.",
         ge=1 << 20,
     )
+
+
+class Certificate(Table):
+    """A certificate for clients to see, and its key. Several are told apart by the host names in
+    them (SNI); the first is for everybody else. Changed files are used from the next handshake
+    on; should they be unusable, the former ones stay in use, with an alarm."""
+
+    certificate: FilePath = _key(
+        ...,
+        "PEM file with the certificate and those between it and the authority, in this order.",
+        "/etc/relay/tls/fullchain.pem",
+    )
+    key: FilePath | None = _key(
+        None,
+        "PEM file with its key, without a passphrase. Default: the key is in the same file.",
+        "/etc/relay/tls/privkey.pem",
+    )
+
+    @property
+    def key_file(self) -> Path:
+        return self.certificate if self.key is None else self.key
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.certificate,) if self.key is None else (self.certificate, self.key)
 
 
 class Listener(Table):
@@ -161,6 +188,46 @@ class Listener(Table):
         ge=1,
         le=1000,
     )
+    tls: Literal["none", "starttls", "required", "implicit"] = _key(
+        "none",
+        '"starttls": offered (RFC 3207). "required": and demanded before MAIL (530 5.7.0), which '
+        "no server for mail from anyone may do. "
+        '"implicit": from the first octet on (RFC 8314), as is usual on port 465.',
+    )
+    tls_max: Literal["1.2", "1.3"] = _key(
+        "1.3",
+        "The highest TLS version offered; the lowest is 1.2. Outlook breaks off STARTTLS where "
+        'it gets session tickets, which are off in 1.2 and not in 1.3: "1.2" cures that.',
+    )
+    handshake_timeout: Wait = _key("30s", "How long a client may take for the TLS handshake.")
+    client_ca: FilePath | None = _key(
+        None,
+        "PEM file with authorities: clients are asked for a certificate of theirs. Who has none is "
+        "served all the same. Default: nobody is asked.",
+        "/etc/relay/tls/clients.pem",
+    )
+    relay_certificates: tuple[CertificatePattern, ...] = _key(
+        (),
+        "Clients that may send to anyone, by the names in their certificate, verified by client_ca "
+        "(DNS names and mail addresses; the common name where there are none), e.g. "
+        '["*.printers.example.net"]. "*" alone: every such client, '
+        "for an authority that is your own.",
+    )
+    profile: Literal["standard", "legacy-device"] = _key(
+        "standard",
+        '"legacy-device": for old printers and scanners on a network of your own. Addresses '
+        "without angle brackets are taken, and TLS 1.0 and 1.1 are offered.",
+    )
+    add_missing_headers: bool = _key(
+        False,
+        "Add Date, Message-ID and From (the reverse-path) to messages that lack them (RFC 6409 8): "
+        "for programs and devices that send bare text, not for mail from elsewhere.",
+    )
+    certificates: tuple[Certificate, ...] = _key((), max_length=100)
+
+    @property
+    def has_tls(self) -> bool:
+        return self.tls != "none"
 
     @property
     def host(self) -> str:

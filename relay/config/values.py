@@ -142,6 +142,14 @@ def sender_pattern(text: str) -> str:
     return text if text == "<>" else _pattern(text)
 
 
+def _certificate_pattern(text: str) -> str:
+    if not text or _UNSAFE.search(text):
+        raise ValueError(
+            f"{text!r} is not a pattern for names in certificates; write e.g. '*.lan.example.net'"
+        )
+    return text
+
+
 def _split_address(text: str) -> tuple[str, int | None]:
     """ "host", "host:port", "[v6]" or "[v6]:port" → host without brackets, port."""
     match = _ADDRESS.fullmatch(text)
@@ -245,6 +253,7 @@ Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
 PythonName = Annotated[str, _read(_python_name)]
 SenderPattern = Annotated[str, _read(sender_pattern)]
+CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]

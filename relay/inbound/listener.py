@@ -23,6 +23,7 @@ from relay.inbound.proxy_header import Header
 from relay.notices import Observer, Rejected
 from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
+from relay.tls.server import ServerTls
 from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
@@ -45,10 +46,12 @@ class InboundFactory(ServerFactory):
         places: Places,
         passages: Passages | None = None,
         keeper: Doorkeeper | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
         self._admission = Admission(config, places)
         self._keeper = keeper
+        self._tls = tls
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -62,6 +65,9 @@ class InboundFactory(ServerFactory):
             max_errors=config.max_errors,
             mechanisms=() if keeper is None else keeper.accounts.mechanisms,
             auth_without_tls=config.auth_without_tls,
+            offers_starttls=config.tls in ("starttls", "required"),
+            requires_tls=config.tls == "required",
+            takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
         self._when_empty: Deferred[None] | None = None
@@ -98,7 +104,7 @@ class InboundFactory(ServerFactory):
         config = self._config
         may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(
-            ServerEngine(self._settings),
+            ServerEngine(self._settings, is_encrypted=config.tls == "implicit"),
             self._policy,
             self._intake,
             self._observe,
@@ -111,6 +117,7 @@ class InboundFactory(ServerFactory):
             self._passages,
             Peer(client, via, may_introduce=may_introduce),
             self._keeper,
+            self._tls,
         )
         self._sessions.add(session)
         return session

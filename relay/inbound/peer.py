@@ -22,6 +22,11 @@ class Peer:
         self.may_introduce = may_introduce  # by XCLIENT
         self._told: dict[str, str] = {}
 
+    @property
+    def is_introduced(self) -> bool:
+        """XCLIENT told of a client: what the connection proves is the proxy's."""
+        return bool(self._told)
+
     def introduce(self, told: Mapping[str, str], origin: Origin) -> Origin:
         """The session's origin from now on.
 
@@ -44,6 +49,7 @@ class Peer:
             helo=told.get("HELO", ""),
             user=said("LOGIN", ""),
             protocol="",
+            certificate="",
         )
 
 

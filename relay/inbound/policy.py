@@ -33,12 +33,18 @@ class Policy:
         self._listener = listener.name
         self._networks = listener.relay_networks
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
+        self._certificates = tuple(map(_names_like, listener.relay_certificates))
         self._route_for = route_for
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
         """As `is_within`."""
         return is_within(host, self._networks)
+
+    def trusted_name(self, names: Iterable[str]) -> str:
+        """The first of a verified certificate's names that may send to anyone; "": none may."""
+        tests = self._certificates
+        return next((name for name in names if any(matches(name) for matches in tests)), "")
 
     def judge(
         self, is_trusted: bool, reverse_path: str, forward_path: str
@@ -59,6 +65,14 @@ class Policy:
             return RELAYING_DENIED
         local_part, _ = split(forward_path)
         return SOURCE_ROUTED if ROUTING_CHARACTERS.intersection(local_part) else None
+
+
+def _names_like(pattern: str) -> Callable[[str], bool]:
+    """A pattern for host names is none for mail addresses; "*" alone is for both."""
+    matches = AddressGlob(pattern.lower()).matches
+    if not pattern.strip("*"):
+        return matches
+    return lambda name: ("@" in name) == ("@" in pattern) and matches(name)
 
 
 def is_within(host: str, networks: Iterable[Network]) -> bool:

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IPushProducer,
+)
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -17,7 +22,8 @@ from relay.config.schema import Route
 from relay.deadline import Deadline
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Authentication, Doorkeeper
-from relay.inbound.intake import Intake, Receiving, Transaction
+from relay.inbound.intake import Intake, Transaction
+from relay.inbound.missing_headers import Content
 from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
@@ -40,10 +46,14 @@ from relay.smtp.events import (
     Rcpt,
     RemoteProtocolError,
     Signal,
+    StartTls,
     Xclient,
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
+from relay.tls.server import ServerTls, facts_of
+from relay.tls.trouble import handshake_trouble, tls_trouble
+from relay.transport import start_tls
 
 MAX_BUFFERED = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
@@ -59,13 +69,14 @@ SENDER_OK = reply(250, "2.1.0", "Sender OK")
 SEPARATELY = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
 GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
 BYE = reply(221, "2.0.0", "Bye")
 IDLE = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
 class InboundProtocol(Protocol):
     """Made by the listener for each connection. A producer of replies: paused while unread."""
 
@@ -86,6 +97,7 @@ class InboundProtocol(Protocol):
         passages: Passages | None,
         peer: Peer,
         keeper: Doorkeeper | None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._engine = engine
         self._policy = policy
@@ -104,9 +116,11 @@ class InboundProtocol(Protocol):
         self._keeper = keeper  # None: there is no AUTH
         self._auth: Authentication | None = None
         self._held_back: IDelayedCall | None = None  # the reply to a failed AUTH
+        self._tls = tls
+        self._is_shaking_hands = False
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
-        self._receiving: Receiving | Passing | None = None
+        self._receiving: Content | None = None
         self._is_admitted = False
         self._is_told = False  # the log knows of the session
         self._is_closing = False
@@ -140,7 +154,8 @@ class InboundProtocol(Protocol):
         else:
             self._rejected("connect", refusal)
             self._is_closing = True
-            self.transport.write(reply_octets(refusal))
+            if self._tls is None or not self._tls.is_implicit:  # else it could not be read
+                self.transport.write(reply_octets(refusal))
             self.transport.loseConnection()
 
     def _begin(self) -> None:
@@ -151,10 +166,39 @@ class InboundProtocol(Protocol):
         self._know_nobody()
         self._is_told = True
         self._observe(Connected(self._session, client, self._listener, self._peer.via))
-        self.transport.write(self._engine.reply(self._engine.greeting()))
+        if self._tls is not None and self._tls.is_implicit:
+            self._shake_hands(self._tls)
+            if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+                self.transport.dataReceived(self._engine.withdraw())
+        else:
+            self._greet()
         self._reading.go_on(self._admission)
         if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
             self._run()
+
+    def _greet(self) -> None:
+        self.transport.write(self._engine.reply(self._engine.greeting()))
+
+    def _shake_hands(self, tls: ServerTls) -> None:
+        self._is_shaking_hands = True
+        self._deadline.set(tls.handshake_timeout)
+        self.transport.unregisterProducer()
+        start_tls(self, tls.contexts(), is_client=False)
+        self.transport.registerProducer(self, True)
+
+    def handshakeCompleted(self) -> None:
+        """Twisted's: TLS is there."""
+        facts = facts_of(self.transport.getHandle())
+        certificate = ""
+        if not self._peer.is_introduced:
+            trusted = self._policy.trusted_name(facts.names)
+            self._is_trusted = self._is_trusted or bool(trusted)
+            certificate = trusted or facts.name
+        self._origin = replace(self._origin, helo="", tls=str(facts), certificate=certificate)
+        self._is_shaking_hands = False
+        self._deadline.set(self._idle_timeout)
+        if cast(ServerTls, self._tls).is_implicit:
+            self._greet()
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
@@ -195,21 +239,34 @@ class InboundProtocol(Protocol):
         if self._is_admitted:
             self._admission.leave(client_host(self._origin.client))
         if self._is_told:
-            self._tell_end(self._reason or reason.getErrorMessage())
+            self._tell_end(self._reason or self._why_lost(reason))
         self._ended(self)
 
+    def _why_lost(self, reason: Failure) -> str:
+        if self._is_shaking_hands:
+            return handshake_trouble(reason.value)
+        return tls_trouble(reason.value) or reason.getErrorMessage()
+
     def _tell_end(self, why: str) -> None:
-        origin, count = self._origin, self._transactions
-        client = origin.client
+        origin = self._origin
         self._observe(
             Disconnected(
-                self._session, client, self._listener, why, count, origin.helo, origin.user
+                self._session,
+                origin.client,
+                self._listener,
+                why,
+                self._transactions,
+                origin.helo,
+                origin.user,
+                origin.tls,
             )
         )
 
     def _rang(self) -> None:
         if self._is_waiting:  # for us, not for the client
             self._deadline.set(self._idle_timeout)
+        elif self._is_shaking_hands:
+            self._close(IDLE, "TLS handshake failed: it took too long")
         else:
             self._close(IDLE, "idle for too long")
 
@@ -395,7 +452,8 @@ class InboundProtocol(Protocol):
             return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
         brake = Brake(self._reading)
         protocol = self._protocol_of(transaction)
-        self._receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        self._receiving = self._intake.completed(receiving, transaction.reverse_path)
         return GO_ON
 
     def _protocol_of(self, transaction: Transaction) -> str:
@@ -428,7 +486,7 @@ class InboundProtocol(Protocol):
 
     def _finished(self, answer: Reply) -> None:
         """The message is committed, or refused; the client may be gone by now."""
-        queue_id = cast("Receiving | Passing", self._receiving).queue_id
+        queue_id = cast(Content, self._receiving).queue_id
         self._receiving = None
         self._transaction = None
         if answer.code < 300:
@@ -496,8 +554,9 @@ class InboundProtocol(Protocol):
         )
 
     def _passing_begun(self, answer: Reply, passing: Passing | None) -> None:
-        self._receiving = passing
         if passing is not None:
+            transaction = cast(Transaction, self._transaction)
+            self._receiving = self._intake.completed(passing, transaction.reverse_path)
             self._resume(answer)
         else:
             self._resume_rejected("DATA", answer)
@@ -510,6 +569,13 @@ class InboundProtocol(Protocol):
         if event.reply.code >= 400:
             return self._rejected(event.command, event.reply)
         return event.reply
+
+    def _start_tls(self, event: StartTls) -> None:
+        self._out.append(self._engine.reply(READY_FOR_TLS))
+        self._flush()
+        self._engine.tls_started()
+        self._end_transaction()
+        self._shake_hands(cast(ServerTls, self._tls))
 
     def _quit(self, event: Quit) -> Reply:
         self._is_closing, self._reason = True, "quit"
@@ -529,6 +595,7 @@ class InboundProtocol(Protocol):
         ContentChunk: _content_chunk,
         ContentEnd: _content_end,
         Answered: _answered,
+        StartTls: _start_tls,
         Quit: _quit,
         Closed: _closed,
     }
@@ -557,6 +624,7 @@ class InboundProtocol(Protocol):
                 queue_id,
                 why,
                 origin.user,
+                origin.tls,
             )
         )
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
@@ -583,7 +651,8 @@ class InboundProtocol(Protocol):
             self._receiving = None
 
     def _close(self, last_word: Reply, reason: str) -> None:
-        if self._is_closing:
+        if self._is_closing or self._is_shaking_hands:
+            self._is_closing, self._reason = True, self._reason or reason
             self.transport.abortConnection()
             return
         self._is_closing, self._reason = True, reason

@@ -56,3 +56,5 @@ class Origin:
     session: str = ""
     name: str = ""  # the client's host name, where a proxy told it
     protocol: str = ""  # "ESMTP", "SMTP"; "": not known
+    tls: str = ""  # "TLSv1.3 TLS_AES_256_GCM_SHA384"; not stored
+    certificate: str = ""  # a name in the client's verified certificate; not stored

@@ -78,6 +78,8 @@ def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
         fields["helo"] = notice.helo
     if notice.user:
         fields["user"] = notice.user
+    if notice.tls:
+        fields["tls"] = notice.tls
     fields["reason"] = notice.reason
     fields["transactions"] = notice.transactions
     return "disconnected", fields
@@ -114,6 +116,10 @@ def _origin(queue_id: str, origin: Origin) -> Fields:
     }
     if origin.user:
         fields["user"] = origin.user
+    if origin.tls:
+        fields["tls"] = origin.tls
+    if origin.certificate:
+        fields["certificate"] = origin.certificate
     return fields
 
 
@@ -136,6 +142,7 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         listener=notice.listener,
         helo=notice.helo,
         user=notice.user,
+        tls=notice.tls,
         command=notice.command,
         reply=notice.reply,
         recipient=notice.recipient,

@@ -3,7 +3,7 @@
 It knows no roles: the server moves by the replies it gives, the client by those it gets. A row
 is state -> command -> first digit of the reply -> next state. `greeting`, `DOT` (the end of
 dot-ended content) and `RESPONSE` (a line of an AUTH exchange) stand as commands, since they too are
-answered. RFC 5321 4.1.4, RFC 3030 2, RFC 4954 4.
+answered. RFC 5321 4.1.4, RFC 3030 2, RFC 3207 4.2, RFC 4954 4.
 """
 
 from enum import Enum
@@ -72,7 +72,11 @@ TABLE: dict[State, dict[str, Moves]] = {
     State.READY: _anywhere(State.READY, State.READY)
     | _may_restart(State.READY)
     | _may_begin(State.READY)
-    | {"AUTH": _authenticates(), "XFORWARD": _either_way(State.READY, State.READY)},
+    | {
+        "AUTH": _authenticates(),
+        "XFORWARD": _either_way(State.READY, State.READY),
+        "STARTTLS": _either_way(State.GREETED, State.READY),
+    },
     State.AUTH: {RESPONSE: _authenticates()},
     State.MAIL: _anywhere(State.MAIL, State.READY)
     | {

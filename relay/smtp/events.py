@@ -129,6 +129,11 @@ class Answered:
 
 
 @dataclass(slots=True)
+class StartTls:
+    """(answer) STARTTLS (RFC 3207): after 220 call `engine.tls_started()`, and shake hands."""
+
+
+@dataclass(slots=True)
 class Quit:
     """(answer) QUIT: answer 221 and close."""
 
@@ -185,6 +190,7 @@ ServerEvent = (
     | ContentChunk
     | ContentEnd
     | Answered
+    | StartTls
     | Quit
     | Closed
 )

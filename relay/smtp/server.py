@@ -3,7 +3,7 @@
 Commands are handled strictly in order: after an event that needs an answer `next_event` returns
 PAUSED until `reply` was called, so that pipelined replies cannot overtake one another (RFC 2920).
 What needs no policy is judged here and comes as Answered. Decides nothing about who may send.
-RFC 5321, 1870, 2034, 2920, 3030, 4954, 6152, 6531.
+RFC 5321, 1870, 2034, 2920, 3030, 3207, 4954, 6152, 6531.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 
 from relay.mail.reply import Reply, reply
 from relay.smtp import answers, conveying
+from relay.smtp.bare_paths import with_brackets
 from relay.smtp.content import BareNewline
 from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, RESPONSE, TABLE, Moves, State
 from relay.smtp.events import (
@@ -29,8 +30,10 @@ from relay.smtp.events import (
     Mail,
     Quit,
     Rcpt,
+    RemoteProtocolError,
     ServerEvent,
     Signal,
+    StartTls,
     Xclient,
 )
 from relay.smtp.extensions import offered_keywords
@@ -72,6 +75,9 @@ class ServerSettings:
     max_swallowed: int = 64 * 1024 * 1024  # of refused content, read so that its reply arrives
     mechanisms: tuple[str, ...] = ()  # of AUTH, as they are offered
     auth_without_tls: bool = False
+    offers_starttls: bool = False
+    requires_tls: bool = False  # before MAIL
+    takes_bare_paths: bool = False  # without angle brackets
 
     @property
     def max_barren_commands(self) -> int:
@@ -92,6 +98,7 @@ class ServerEngine:
         "_is_eof",
         "_is_last",
         "_moves",
+        "_needs_tls",
         "_pending",
         "_read",
         "_recipients",
@@ -106,7 +113,7 @@ class ServerEngine:
         "may_introduce",
     )
 
-    def __init__(self, settings: ServerSettings, is_encrypted: bool = False) -> None:
+    def __init__(self, settings: ServerSettings, *, is_encrypted: bool = False) -> None:
         self._settings = settings
         self._input = InputBuffer(may_end_bare=settings.bare_newline == "normalise")
         self._state = State.CONNECTED
@@ -126,6 +133,7 @@ class ServerEngine:
         self.is_encrypted = is_encrypted
         self.is_extended = False  # greeted by EHLO
         self.is_authenticated = False
+        self._needs_tls = settings.requires_tls and not is_encrypted
         self.error_count = 0
         self.may_introduce = False  # the peer may name the client by XCLIENT
 
@@ -152,7 +160,7 @@ class ServerEngine:
     def may_authenticate(self) -> bool:
         """AUTH may come, with a password in it (RFC 4954 4, 9)."""
         settings = self._settings
-        may_be_told = self.is_encrypted or settings.auth_without_tls
+        may_be_told = self.is_encrypted or (settings.auth_without_tls and not self._needs_tls)
         return bool(settings.mechanisms) and may_be_told and not self.is_authenticated
 
     def greeting(self) -> Reply:
@@ -176,6 +184,8 @@ class ServerEngine:
             size = min(size, max_size)
         mechanisms = settings.mechanisms if self.may_authenticate else ()
         keywords = offered_keywords(size, settings.max_recipients, withheld, mechanisms)
+        if settings.offers_starttls and not self.is_encrypted:
+            keywords = (*keywords, "STARTTLS")  # RFC 3207
         if self.may_introduce:
             keywords = (*keywords, conveying.OFFER)
         return Reply(250, "", (settings.hostname, *keywords))
@@ -259,7 +269,15 @@ class ServerEngine:
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
         except Malformed as fault:
-            return self._refuse(verb, fault.reply)
+            return self._mended(verb, argument.strip(" "), fault)
+
+    def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
+        """What an old device means, where that is tolerated."""
+        text = with_brackets(argument) if self._settings.takes_bare_paths else ""
+        try:
+            return _HANDLERS[verb](self, verb, text) if text else self._refuse(verb, fault.reply)
+        except Malformed as another:
+            return self._refuse(verb, another.reply)
 
     def _unknown(self, verb: str, argument: str) -> ServerEvent:
         if verb in answers.HTTP_VERBS:
@@ -288,6 +306,23 @@ class ServerEngine:
     def _hello(self, verb: str, argument: str) -> ServerEvent:
         return self._ask(Hello(verb, parse_hello(argument)), TABLE[self._state][verb])
 
+    def _starttls(self, verb: str, argument: str) -> ServerEvent:
+        """Octets behind it came without protection, from whomever: the session must end."""
+        if not self._settings.offers_starttls:
+            return self._not_offered(verb, argument)
+        if self.is_encrypted:
+            return self._refuse(verb, answers.TLS_ALREADY)
+        if self.is_authenticated:  # which RFC 3207 4.2 wants forgotten: nobody needs that order
+            return self._refuse(verb, sasl.ALREADY)
+        if argument:
+            return self._refuse(verb, answers.NO_ARGUMENT)
+        if self._input:
+            return self._refuse(verb, answers.TLS_PIPELINED, must_close=True)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(StartTls(), moves)
+
     def _xclient(self, verb: str, argument: str) -> ServerEvent:
         if not self.may_introduce:
             return self._refuse(verb, conveying.NOT_AUTHORISED)
@@ -300,6 +335,8 @@ class ServerEngine:
         moves = TABLE[self._state].get(verb)
         if moves is None:
             return self._out_of_sequence(verb)
+        if self._needs_tls:
+            return self._refuse(verb, answers.TLS_FIRST)
         mail = parse_mail(argument, bool(self._settings.mechanisms))
         if mail.size > self._settings.max_message_size:
             return self._answer(verb, answers.TOO_BIG)
@@ -478,6 +515,28 @@ class ServerEngine:
             self._read = ServerEngine._read_response
         self.is_authenticated = code < 300
 
+    def _settle_tls(self, start: StartTls, code: int) -> None:
+        if code < 300:
+            self._read = ServerEngine._read_nothing  # till `tls_started`
+
+    def tls_started(self) -> None:
+        """STARTTLS was answered 220, and what comes now comes through TLS: the session begins anew
+        (RFC 3207 4.2). Raises RemoteProtocolError where plaintext is left: close."""
+        if self._read != ServerEngine._read_nothing or self._state is not State.GREETED:
+            raise LocalProtocolError("STARTTLS was not answered 220")
+        if self._input:
+            self._close()
+            raise RemoteProtocolError("plaintext followed STARTTLS")
+        self._read = ServerEngine._read_command
+        self.is_encrypted, self._needs_tls = True, False
+        self.helo, self.is_extended = "", False
+
+    def withdraw(self) -> bytes:
+        """What came before the greeting: where TLS comes first, it is the client's part of that."""
+        if self._state is not State.CONNECTED:
+            raise LocalProtocolError("the session has begun")
+        return self._input.take()
+
     def _settle_mail(self, mail: Mail, code: int) -> None:
         self._smtputf8 = mail.smtputf8
         self._recipients = 0
@@ -521,6 +580,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "BDAT": ServerEngine._bdat,
     "RSET": ServerEngine._rset,
     "NOOP": ServerEngine._fixed,
+    "STARTTLS": ServerEngine._starttls,
     "QUIT": ServerEngine._quit,
     "VRFY": ServerEngine._vrfy,
     "HELP": ServerEngine._fixed,
@@ -531,6 +591,7 @@ _SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
     Xclient: ServerEngine._settle_xclient,
     Auth: ServerEngine._settle_auth,
     AuthResponse: ServerEngine._settle_auth,
+    StartTls: ServerEngine._settle_tls,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,
     ContentBegin: ServerEngine._settle_begin,

@@ -1,22 +1,39 @@
 """The inbound half of a relay on a real port, a queue in memory behind it that delivers nothing."""
 
+import atexit
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 
-from relay.config.schema import Listener, Route
+from relay.config.schema import Certificate, Listener, Route
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
 from relay.mail.address import AddressGlob
 from relay.places import OwnPlaces, Places
+from relay.tls.server import ServerTls
 from relay.users.accounts import Accounts
 from relay.users.failures import Failures
+from tests.certificates import Authority
 from tests.inbound.few_accounts import FewAccounts
 from tests.queue.scripted import Bench
+
+
+@cache
+def written_certificates() -> tuple[Path, tuple[Certificate, ...]]:
+    """An authority's file, and its certificate for relay.example with its key."""
+    folder = Path(mkdtemp(prefix="relay-front-"))
+    atexit.register(rmtree, folder)
+    authority = Authority()
+    certificate, key = authority.issue("relay.example").write(folder)
+    return authority.write(folder), (Certificate(certificate=certificate, key=key),)
 
 
 class Front:
@@ -31,6 +48,9 @@ class Front:
         failures: tuple[float, float, int, float] = (0.0, 0.0, 1000, 60.0),
         **keys: Any,
     ) -> None:
+        if keys.get("tls", "none") != "none":
+            self.authority, certificates = written_certificates()
+            keys.setdefault("certificates", certificates)
         self.bench = Bench(max_in_hand=0)  # all of it stays in the store
         self.has_space = True
         self.config = Listener(
@@ -51,6 +71,7 @@ class Front:
             self.bench.ids.next,
             lambda: self.has_space,
             reactor,  # type: ignore[arg-type]
+            adds_headers=self.config.add_missing_headers,
         )
         self.sessions = iter(range(1, 10000))
         self.factory = InboundFactory(
@@ -62,6 +83,9 @@ class Front:
             lambda: f"s{next(self.sessions)}",
             OwnPlaces() if places is None else places,
             keeper=self._keeper(),
+            tls=ServerTls(self.config, self.bench.notices.append, reactor.seconds)  # type: ignore[attr-defined]
+            if self.config.has_tls
+            else None,
         )
         self.listener = InboundListener(self.config, self.factory, reactor)  # type: ignore[arg-type]
         self.listener.bind()

@@ -71,6 +71,10 @@ class RelayProcess:
             "upstream": list(upstreams),
             "route": list(routes) or [route(upstreams[0]["name"])],
         }
+        self.before = ""
+        """Python that its process runs first: for a fault at one exact place."""
+        self.arguments: list[str] = []  # of twistd
+        self.python = sys.executable
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -81,18 +85,19 @@ class RelayProcess:
         """Without waiting for anything: for a relay that is expected not to start."""
         self.write_config()
         command = (
-            sys.executable,
+            self.python,
             "-c",
-            _TWISTD,
+            f"{self.before}\n{_TWISTD}",
             "-n",
             "--pidfile=",
+            *self.arguments,
             "relay",
             "--config",
             self.config,
         )
         # modules beside the configuration can be imported
-        path = os.pathsep.join((str(CHECKOUT), str(self.folder)))
-        environment = {**_ENVIRONMENT, "PYTHONPATH": path}
+        path = [str(CHECKOUT) if self.python == sys.executable else libraries(), str(self.folder)]
+        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path)}
         self._child = Child(command, self.folder / "output", environment)
         return self._child
 
@@ -110,6 +115,10 @@ class RelayProcess:
     def child(self) -> Child:
         assert self._child is not None
         return self._child
+
+    def freeze(self) -> None:
+        """It does nothing more, until it is killed."""
+        self.child.signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """As a crash ends it: no code of its own runs any more."""
@@ -189,6 +198,13 @@ class RelayProcess:
         wait_until(is_empty, "an empty queue by relayctl", RECOVERY)
 
 
+def libraries() -> str:
+    """Ours and those we use, for another interpreter of this version."""
+    return os.pathsep.join(
+        path for path in sys.path if path and not path.startswith(sys.base_prefix)
+    )
+
+
 def _lines(path: Path) -> Iterator[Fact]:
     """Whole lines only: the last may be half written."""
     if path.exists():
@@ -196,7 +212,7 @@ def _lines(path: Path) -> Iterator[Fact]:
             yield json.loads(line)
 
 
-def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
+def _toml(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """JSON's strings, numbers and lists are TOML's too."""
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     arrays = {key: value for key, value in settings.items() if _is_tables(value)}
@@ -204,12 +220,12 @@ def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
         if key not in tables and key not in arrays:
             yield f"{key} = {json.dumps(value)}\n"
     for key, value in tables.items():
-        yield f"\n[{key}]\n"
-        yield from _toml(value)
+        yield f"\n[{path}{key}]\n"
+        yield from _toml(value, f"{path}{key}.")
     for key, values in arrays.items():
         for value in values:
-            yield f"\n[[{key}]]\n"
-            yield from _toml(value)
+            yield f"\n[[{path}{key}]]\n"
+            yield from _toml(value, f"{path}{key}.")
 
 
 def _is_tables(value: object) -> bool:

@@ -20,6 +20,7 @@ from relay.smtp.events import (
     Rcpt,
     ServerEvent,
     Signal,
+    StartTls,
 )
 from relay.smtp.sasl.commands import challenge
 from relay.smtp.sasl.server import MECHANISMS, Bad, Challenge, CheckPassword, Denied, Mechanism
@@ -35,6 +36,7 @@ ANSWERS = {
     Rcpt: reply(250, "2.1.5", "Recipient OK"),
     ContentBegin: reply(354, "", "Go on"),
     ContentEnd: reply(250, "2.0.0", "queued as ID"),
+    StartTls: reply(220, "2.0.0", "Go on"),
     Quit: reply(221, "2.0.0", "Bye"),
 }
 
@@ -78,6 +80,8 @@ class Shell:
             answer = self._answer(event)
             if answer is not None:
                 self.sent += self.engine.reply(answer)
+                if type(event) is StartTls:
+                    self.engine.tls_started()
 
     def _note(self, event: ServerEvent) -> None:
         """Chunks are joined: how content was cut does not count."""

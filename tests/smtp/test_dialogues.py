@@ -13,6 +13,10 @@ class EngineConnection:
 
     def __init__(self, script: Script, is_cut: bool) -> None:
         values = {name: setting(value) for name, value in script.settings.items()}
+        tls = values.pop("tls", "none")
+        values["offers_starttls"] = tls != "none"
+        values["requires_tls"] = tls == "required"
+        values["takes_bare_paths"] = values.pop("profile", "") == "legacy-device"
         self._shell = Shell(settings(**values))
         self._is_cut = is_cut
         self._read_off = 0
@@ -30,6 +34,10 @@ class EngineConnection:
         if not octets and not self._shell.is_closed:
             raise Mismatch("the server is silent")
         return octets
+
+    def begin_tls(self) -> None:
+        if not self._shell.engine.is_encrypted:
+            raise Mismatch("STARTTLS was not answered 220")
 
     def content(self) -> bytes:
         if self._contents_read == len(self._shell.contents):
