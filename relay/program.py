@@ -11,7 +11,7 @@ from relay.config.reading import Config, ConfigError, load
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service import RelayService
-from relay.tls import files
+from relay.tls import files, inspection
 from relay.workers.supervisor import Supervisor
 
 
@@ -25,7 +25,7 @@ class Options(usage.Options):
         """Every mistake in the config at once, then exit status 2."""
         try:
             self["loaded"] = load(self["config"])
-            if found := files.problems(self["loaded"].listeners):
+            if found := inspection.problems(self["loaded"]):
                 raise ConfigError(found)
         except ConfigError as error:
             for problem in error.problems:
@@ -45,7 +45,7 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     config: Config = options["loaded"]
-    doubts = [*config.warnings(), *files.warnings(config.listeners), *_later(config, options)]
+    doubts = [*config.warnings(), *inspection.warnings(config), *_later(config, options)]
     for warning in doubts:
         sys.stderr.write(f"relay: warning: {warning}\n")
     left = left_folders(config)

@@ -98,6 +98,7 @@ class RelayService(Service):
             config.hostname,
             reactor,
             None if share is None else share.places,
+            of,
         )
         self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))

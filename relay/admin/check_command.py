@@ -8,7 +8,7 @@ from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, Listener, load
-from relay.tls import files
+from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
 
 
@@ -19,7 +19,7 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
-        if found := files.problems(loaded.listeners):
+        if found := inspection.problems(loaded):
             raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
@@ -27,7 +27,7 @@ def check(config: Path, as_json: bool) -> None:
         raise SystemExit(2) from None
     doubts = (
         *loaded.warnings(),
-        *files.warnings(loaded.listeners),
+        *inspection.warnings(loaded),
         *_token_trouble(loaded),
         *_users_trouble(loaded),
     )
@@ -74,7 +74,7 @@ def _facts(config: Config) -> list[Json]:
         for each in config.listeners
     ]
     facts += [
-        {"upstream": each.name, "hosts": [str(host) for host in each.hosts]}
+        {"upstream": each.name, "hosts": [str(host) for host in each.hosts], "tls": each.tls}
         for each in config.upstreams
     ]
     facts += [
@@ -107,8 +107,8 @@ def _show(config: Config) -> None:
     )
     click.echo()
     tables.show_table(
-        ("UPSTREAM", "HOSTS, TRIED IN THIS ORDER"),
-        [(each.name, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+        ("UPSTREAM", "TLS", "HOSTS, TRIED IN THIS ORDER"),
+        [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
     )
     click.echo()
     tables.show_table(

@@ -147,14 +147,17 @@ def _one_status(one: Json, other: Json) -> Json:
             merged[key] = known + value
         elif isinstance(value, list):
             merged[key] = _one_table(known, value)
+        elif not known:
+            merged[key] = value
     return merged
 
 
 def _one_table(one: list[Json], other: list[Json]) -> list[Json]:
-    """Rows of the same name are one row, their numbers summed."""
+    """Rows of the same name are one row, their numbers summed. A name is all the texts of a row,
+    but for one that tells of a state."""
     by_name: dict[tuple[Any, ...], Json] = {}
     for row in (*one, *other):
-        name = tuple(value for value in row.values() if isinstance(value, str))
+        name = tuple(value for key, value in row.items() if isinstance(value, str) and key != "tls")
         known = by_name.get(name)
         by_name[name] = row if known is None else _one_status(known, row)
     return list(by_name.values())

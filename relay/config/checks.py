@@ -9,6 +9,7 @@ from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
 from relay.config.tls_checks import tls_contradictions, tls_doubts
+from relay.config.upstream_checks import upstream_contradictions, upstream_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -34,6 +35,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_auth_without_users(raw),
         *_auth_in_plain_text(raw),
         *tls_contradictions(_tables(raw, "listener")),
+        *upstream_contradictions(_tables(raw, "upstream")),
     ]
 
 
@@ -47,6 +49,7 @@ def doubts(settings: Settings) -> list[str]:
         *_never_told(settings),
         *_narrow_limits(settings),
         *tls_doubts(settings),
+        *upstream_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
@@ -87,7 +90,8 @@ def _no_listener(raw: Raw) -> Iterator[str]:
 
 
 def _names(raw: Raw, key: str) -> set[str]:
-    return {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    names = {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    return {name for name in names if name.isprintable()}  # the others are told as mistakes
 
 
 def _routes_to_nowhere(raw: Raw) -> Iterator[str]:

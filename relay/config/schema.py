@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from relay.config.values import (
+    BindAddress,
     CertificatePattern,
     Delivery,
     Domain,
@@ -18,12 +19,14 @@ from relay.config.values import (
     DurationOrNever,
     FilePath,
     IPNetwork,
+    Keyword,
     ListenAddress,
     LogFile,
     Mailbox,
     Name,
     Pattern,
     PythonName,
+    Rate,
     SenderPattern,
     Size,
     StoreUrl,
@@ -244,6 +247,7 @@ class Timeouts(Table):
     connect: Wait = _key("30s", "To open the connection.")
     greeting: Wait = _key("5m", "From there to its 220 (RFC 5321 4.5.3.2.1).")
     hello: Wait = _key("5m", "To answer EHLO or HELO.")
+    tls: Wait = _key("1m", "To answer STARTTLS, and again for the TLS handshake.")
     mail: Wait = _key("5m", "To answer MAIL FROM (4.5.3.2.2).")
     rcpt: Wait = _key("5m", "To answer RCPT TO (4.5.3.2.3).")
     data: Wait = _key("2m", "To answer DATA with 354 (4.5.3.2.4).")
@@ -261,8 +265,8 @@ class Upstream(Table):
     name: Name = _key(..., "Its name, for routes, the traffic log and relayctl.", "smarthost")
     hosts: tuple[UpstreamHost, ...] = _key(
         ...,
-        'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given) or '
-        '"lmtp://HOST:PORT" (24).',
+        'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given), '
+        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24).',
         ["smtp://127.0.0.1:2526"],
         min_length=1,
         max_length=100,
@@ -289,7 +293,54 @@ class Upstream(Table):
         "It logs who the client is (Postfix: smtpd_authorized_xforward_hosts): it is told so by "
         "XFORWARD before each message, where it offers that. Not together with xclient.",
     )
+    tls: Literal["none", "opportunistic", "required", "verified"] = _key(
+        "opportunistic",
+        'Whether sessions are encrypted. "none": never. "opportunistic": where the host offers it '
+        'and it works, else plain. "required": always. "verified": always, and the certificate '
+        "must be the host's, by an authority that is trusted. A host that cannot do what is asked "
+        "gets no mail: that waits, and the traffic log says why.",
+    )
+    ca_file: FilePath | None = _key(
+        None,
+        "File with the authorities (PEM) whose certificates are trusted, or the hosts' own "
+        "certificates. Default: the authorities that the system trusts.",
+        "/etc/relay/ca.pem",
+    )
+    client_certificate: FilePath | None = _key(
+        None,
+        "File with the certificate (PEM, with its chain) that is shown to hosts that ask for one; "
+        "readable by the relay's user. Default: none.",
+        "/etc/relay/client.pem",
+    )
+    client_key: FilePath | None = _key(
+        None,
+        "File with its private key. Default: in the same file.",
+        "/etc/relay/client.key",
+    )
+    bind: BindAddress | None = _key(
+        None,
+        "IP address of this machine to connect from. Default: the system's choice.",
+        "192.0.2.1",
+    )
+    helo: Domain | None = _key(
+        None, "The name given in EHLO. Default: hostname.", "mail.example.net"
+    )
+    ignore_extensions: tuple[Keyword, ...] = _key(
+        (),
+        "EHLO keywords that are taken as not offered, where a host offers what it cannot do: e.g. "
+        '["CHUNKING"].',
+    )
+    max_rate: Rate | None = _key(
+        None,
+        "Messages a second, minute, hour or day, over all hosts, evenly and never in a burst; "
+        "workers share it in equal parts. Default: no limit.",
+        "30/m",
+    )
     timeouts: Timeouts = _key(Timeouts())
+
+    @property
+    def ignored_keywords(self) -> frozenset[str]:
+        return frozenset(self.ignore_extensions)
 
 
 class Route(Table):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from os.path import normpath
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -25,12 +25,14 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _SIZE = re.compile(r"(\d{1,12})([KMG]?)")
+_RATE = re.compile(r"(\d{1,9})/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
-_DEFAULT_PORTS = {"smtp": 25, "lmtp": 24}
+_DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24}
 
 
 class SocketAddress(NamedTuple):
@@ -47,7 +49,7 @@ class SocketAddress(NamedTuple):
 class HostAddress:
     """One server of an upstream. `host` is a name, or an IP address without brackets."""
 
-    scheme: Literal["smtp", "lmtp"]
+    scheme: Literal["smtp", "smtps", "lmtp"]
     host: str
     port: int
 
@@ -83,6 +85,14 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write e.g. '64K', '50M' or '1G'")
     return int(match[1]) * _OCTETS[match[2]]
+
+
+def _rate(text: str) -> float:
+    """Messages a second."""
+    match = _RATE.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ValueError(f"{text!r} is not a rate; write e.g. '5/s', '30/m', '500/h' or '10000/d'")
+    return int(match[1]) / _SECONDS[match[2]]
 
 
 def _network(text: str) -> Network:
@@ -179,16 +189,29 @@ def _socket_address(text: str) -> SocketAddress:
 
 def _host_address(text: str) -> HostAddress:
     scheme, separator, rest = text.partition("://")
-    if text.startswith("mx:") or scheme == "smtps":
-        kind = "looking up MX records" if text.startswith("mx:") else "implicit TLS (smtps://)"
+    if text.startswith("mx:"):
+        kind = "looking up MX records"
         raise ValueError(f"{text!r}: {kind} is not available in this version; use smtp://HOST:PORT")
     if not separator or scheme not in _DEFAULT_PORTS:
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
     host, port = _split_address(rest)
     if port == 0 or not (":" in host or _DOMAIN.fullmatch(host)):
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
-    known: Literal["smtp", "lmtp"] = "lmtp" if scheme == "lmtp" else "smtp"
+    known = cast(Literal["smtp", "smtps", "lmtp"], scheme)
     return HostAddress(known, host, _DEFAULT_PORTS[scheme] if port is None else port)
+
+
+def _keyword(text: str) -> str:
+    if not _KEYWORD.fullmatch(text):
+        raise ValueError(f"{text!r} is not an EHLO keyword; write e.g. 'CHUNKING'")
+    return text.upper()
+
+
+def _bind_address(text: str) -> str:
+    try:
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address; write e.g. '192.0.2.1'") from None
 
 
 def _path(text: str, folder: Path) -> Path:
@@ -246,6 +269,7 @@ Duration = Annotated[float, _read(duration)]
 Wait = Annotated[float, _read(_wait)]
 DurationOrNever = Annotated[float | None, _read(_duration_or_never)]
 Size = Annotated[int, _read(size, numbers=True)]
+Rate = Annotated[float, _read(_rate)]
 IPNetwork = Annotated[Network, _read(_network)]
 Name = Annotated[str, _read(_name)]
 Domain = Annotated[str, _read(_domain)]
@@ -256,6 +280,8 @@ SenderPattern = Annotated[str, _read(sender_pattern)]
 CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
+BindAddress = Annotated[str, _read(_bind_address)]
+Keyword = Annotated[str, _read(_keyword)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]
 LogFile = Annotated[Path | Literal["-"], _read(_log_file, in_folder=True)]
 StoreUrl = Annotated[str, _read(_store, in_folder=True)]

@@ -236,7 +236,7 @@ class Passage:
                     "proxy",
                 )
             )
-        outcome = Relayed(answer, line.label, line.offers_dsn)
+        outcome = Relayed(answer, line.label, line.offers_dsn, line.tls)
         delay = self._shared.intake.clock.seconds() - ended_at
         for recipient in recipients:
             observe(

@@ -15,6 +15,7 @@ class Relayed:
     reply: Reply
     host: str  # "name[ip]:port"
     reports_success: bool = False  # the host has DSN: it, not we, reports NOTIFY=SUCCESS
+    tls: str = ""  # of the session, e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Delayed:
     reply: Reply
     host: str
     is_unknown: bool = False
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Failed:
 
     reply: Reply
     host: str
+    tls: str = ""
 
 
 Outcome = Relayed | Delayed | Failed

@@ -165,6 +165,8 @@ def _attempted(notice: Attempted) -> tuple[str, Fields]:
         "delay": round(notice.delay, 3),
         "size": notice.size,
     }
+    if outcome.tls:
+        fields["upstream_tls"] = outcome.tls
     if outcome.__class__ is Delayed:
         if notice.next_attempt_at is not None:
             fields["next_attempt_at"] = rfc3339(notice.next_attempt_at)

@@ -140,7 +140,7 @@ class RunningAttempt:
             return
         self._has_answer = True
         assert answers.content is not None
-        outcome = Relayed(answers.content, session.label, session.engine.offers_dsn)
+        outcome = Relayed(answers.content, session.label, session.engine.offers_dsn, session.tls)
         self._settle(self._sent, outcome)
         self._go_on()
 
@@ -194,7 +194,7 @@ class RunningAttempt:
         scope = scope_of_break(is_stale=is_stale, is_content_ended=is_content_ended)
         if broken.cause is Cause.LOCAL and scope is not Scope.SILENCE:
             if self._hop.stop_reply is None:  # else it is withdrawn, nobody refused it
-                self._settle(undecided, Delayed(broken.reply, session.label))
+                self._settle(undecided, Delayed(broken.reply, session.label, tls=session.tls))
             self._go_on()
         elif scope is Scope.SITE:
             self._factory.site_broke()
@@ -203,7 +203,8 @@ class RunningAttempt:
             self._owed = (*undecided, *self._owed)
             self._go_on(is_fresh=True)
         else:
-            self._settle(undecided, Delayed(broken.reply, session.label, is_unknown=True))
+            lost = Delayed(broken.reply, session.label, is_unknown=True, tls=session.tls)
+            self._settle(undecided, lost)
             self._go_on()
 
     def _judge_site(self, undecided: Recipients, reply: Reply, label: str) -> None:
@@ -240,11 +241,11 @@ class RunningAttempt:
         action = self._action(scope, reply)
         outcome: Outcome
         if action is Action.RELAY:
-            outcome = Relayed(reply, session.label, session.engine.offers_dsn)
+            outcome = Relayed(reply, session.label, session.engine.offers_dsn, session.tls)
         elif action is Action.FAIL:
-            outcome = Failed(reply, session.label)
+            outcome = Failed(reply, session.label, session.tls)
         else:
-            outcome = Delayed(reply, session.label)
+            outcome = Delayed(reply, session.label, tls=session.tls)
         self._settle(recipients, outcome)
         if action is Action.NEXT_HOST:
             self._onward += recipients

@@ -19,7 +19,9 @@ from relay.outbound.attempt import RunningAttempt
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import UpstreamSession
+from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
 from relay.smtp.conveying import Conveyed
@@ -41,6 +43,7 @@ class UpstreamHop:
         ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None,
+        workers: int,
     ) -> None:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
@@ -50,8 +53,22 @@ class UpstreamHop:
         self.xforward = upstream.xforward
         self._is_warned = False
         self.memory = HostMemory(len(upstream.hosts))
+        self.pacer = (
+            None if upstream.max_rate is None else Pacer(upstream.max_rate / workers, reactor)
+        )
+        hello_name = upstream.helo or hostname
         self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(upstream, host, hostname, self, ticker, reactor, places)
+            QueuedClientFactory(
+                upstream,
+                host,
+                hello_name,
+                self,
+                ticker,
+                reactor,
+                places,
+                security=delivery.securities.of(upstream, host),
+                pacer=self.pacer,
+            )
             for host in upstream.hosts
         )
         self._delivery = delivery
@@ -92,12 +109,20 @@ class UpstreamHop:
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._delivery.check_stopped()
 
+    def leave(self) -> None:
+        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+        if self.pacer is not None:
+            self.stop_reply = STOPPING
+            self.pacer.stop(STOPPING)
+
     def status(self) -> list[dict[str, object]]:
         now = self._reactor.seconds()
+        paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
                 "upstream": self.name,
                 **factory.status(),
+                "paced": paced,
                 "is_skipped": not self.memory.is_due(number, now),
             }
             for number, factory in enumerate(self.factories)
@@ -118,7 +143,11 @@ class _Question:
 
 
 class Delivery:
-    """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams."""
+    """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams.
+
+    `workers` share each `max_rate` evenly: one without mail leaves its part unused.
+    Raises TlsUnusable where an upstream's certificates cannot be used.
+    """
 
     def __init__(
         self,
@@ -126,11 +155,13 @@ class Delivery:
         hostname: str,
         reactor: Any,
         places: SharedPlaces | None = None,
+        workers: int = 1,
     ) -> None:
         self._reactor = reactor
+        self.securities = Securities(reactor)
         ticker = Ticker(reactor)
         self._hops = {
-            name: UpstreamHop(upstream, hostname, self, ticker, reactor, places)
+            name: UpstreamHop(upstream, hostname, self, ticker, reactor, places, workers)
             for name, upstream in upstreams.items()
         }
         self._running = 0
@@ -176,6 +207,8 @@ class Delivery:
         hop = self._hops.get(lane)
         if hop is not None:
             hop.memory.forget()
+            for factory in hop.factories:
+                factory.security.forget_trouble()
 
     def status(self) -> list[dict[str, object]]:
         """A row per host, for relayctl status."""
@@ -190,6 +223,7 @@ class Delivery:
         self._abort_call = self._reactor.callLater(within, self._abort)
         stopped = self._stopped
         for hop in self._hops.values():
+            hop.leave()
             for factory in hop.factories:
                 factory.leave()
         self.check_stopped()

@@ -12,7 +12,9 @@ from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
 from relay.outbound.addresses import Addresses
 from relay.outbound.opening import Opening
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
+from relay.outbound.security import HostSecurity
 from relay.outbound.throttle import Move, Window, next_move
 from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
@@ -64,7 +66,12 @@ class QueuedClientFactory:
         ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None = None,
+        *,
+        security: HostSecurity,
+        pacer: Pacer | None = None,
     ) -> None:
+        self.security = security
+        self._pacer = pacer
         self._places = places
         self._place_key = f"upstream {upstream.name} {host}"
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
@@ -84,6 +91,7 @@ class QueuedClientFactory:
         self._openings: set[Opening] = set()
         self._is_pumping = False
         self._is_leaving = False
+        self._tls_now = ""  # of the session opened last
         self.extensions: Mapping[str, str] | None = None  # as last offered; None: never asked
         self.connect_within = upstream.timeouts.connect
 
@@ -91,6 +99,12 @@ class QueuedClientFactory:
 
     def submit(self, pending: Pending) -> None:
         """Give it a session as soon as one may be had."""
+        if self._pacer is None:
+            self._submit(pending)
+        else:
+            self._pacer.take_turn(pending, self._submit)
+
+    def _submit(self, pending: Pending) -> None:
         if self._idle and not self._waiting:
             self._start(self._idle.pop(), pending)
         else:
@@ -104,6 +118,8 @@ class QueuedClientFactory:
 
     def withdraw(self, pending: Pending) -> None:
         """It does not want a session any more. Harmless where it has one."""
+        if self._pacer is not None:
+            self._pacer.withdraw(pending)
         for queue in (self._waiting, self._needing_fresh):
             if pending in queue:
                 queue.remove(pending)
@@ -147,6 +163,7 @@ class QueuedClientFactory:
             "idle": len(self._idle),
             "pending": len(self._waiting) + len(self._needing_fresh),
             "window": self._window.size,
+            "tls": "broken, so plain" if self.security.is_broken else self._tls_now,
         }
 
     def __repr__(self) -> str:
@@ -219,6 +236,7 @@ class QueuedClientFactory:
             self,
             self._make_session,
             self._reactor,
+            self._upstream.bind or "",
         )
         self._openings.add(opening)
         if self._places is None:
@@ -261,9 +279,21 @@ class QueuedClientFactory:
 
     def _make_session(self, label: str) -> UpstreamSession:
         is_lmtp = self._host.scheme == "lmtp"
-        engine = ClientEngine(self._hello_name, is_lmtp=is_lmtp)
+        security = self.security.session()
+        engine = ClientEngine(
+            self._hello_name,
+            is_lmtp=is_lmtp,
+            ignored_keywords=self._upstream.ignored_keywords,
+            wants_tls=security.wants_starttls,
+        )
         session = UpstreamSession(
-            self, engine, self._upstream.timeouts, label, self._reactor, is_lmtp=is_lmtp
+            self,
+            engine,
+            self._upstream.timeouts,
+            label,
+            self._reactor,
+            security=security,
+            is_lmtp=is_lmtp,
         )
         self._sessions.add(session)
         self._ticker.watch(session)
@@ -276,6 +306,7 @@ class QueuedClientFactory:
         if self._places is not None:
             self._placed.add(session)
         self.extensions = session.engine.extensions
+        self._tls_now = session.tls
         self._window.session_opened()
         self._owner.host_answered(self)
         if self._needing_fresh:
@@ -288,7 +319,11 @@ class QueuedClientFactory:
 
     def session_not_opened(self, session: UpstreamSession, trouble: Reply) -> None:
         opening = next((o for o in self._openings if o.session is session), None)
-        if opening is not None:
+        if opening is None:
+            return
+        if session.has_tls_failed and self.security.note_broken(trouble):
+            opening.try_again(trouble)
+        else:
             opening.try_next(trouble)
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:

@@ -84,6 +84,7 @@ class Line:
         "_to_send",
         "label",
         "offers_dsn",
+        "tls",
         "trouble",
     )
 
@@ -110,6 +111,7 @@ class Line:
         self._refusal: Reply | None = None  # of the content, before its end
         self.label = ""
         self.offers_dsn = False
+        self.tls = ""
         self.trouble = ""
 
     # --- requests -----------------------------------------------------------------------------
@@ -220,6 +222,7 @@ class Line:
         self._is_pending = False
         self._session = session
         self.label, self.offers_dsn = session.label, session.engine.offers_dsn
+        self.tls = session.tls
         session.lend(self)
         if self._hop.xclient:
             self._introduce(session)

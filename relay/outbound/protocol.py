@@ -10,14 +10,16 @@ from typing import Any, ClassVar, Protocol, cast
 
 from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from relay.config import Timeouts
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.outbound.answers import Answers, Broken, Cause
+from relay.outbound.security import Security
 from relay.outbound.sender import ContentCutShort, ContentSender
 from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
@@ -27,6 +29,7 @@ from relay.smtp.events import (
     LocalProtocolError,
     RemoteProtocolError,
     Replied,
+    StartTlsReplied,
     Unsolicited,
 )
 
@@ -38,6 +41,7 @@ NEVER = float("inf")
 _AT = {
     "greeting": "before its greeting",
     "hello": "in answer to EHLO",
+    "tls": "while TLS was set up",
     "mail": "in answer to MAIL",
     "rcpt": "in answer to RCPT",
     "data": "in answer to DATA",
@@ -107,8 +111,11 @@ class State(Enum):
     CLOSING = "closing"  # QUIT was sent, or an abort is under way
 
 
+@implementer(IHandshakeListener)
 class UpstreamSession(protocol.Protocol):
-    """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began."""
+    """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began.
+    `has_tls_failed`: it came to nothing, and without TLS it might have.
+    """
 
     def __init__(
         self,
@@ -118,10 +125,13 @@ class UpstreamSession(protocol.Protocol):
         label: str,
         reactor: Any,
         *,
+        security: Security,
         is_lmtp: bool = False,
     ) -> None:
         self.engine = engine
         self.label = label
+        self.security = security
+        self.has_tls_failed = False
         self.transactions = 0
         self.opened_at = 0.0
         self.is_introduced = False  # a client was told of: nobody else's mail may go there
@@ -141,6 +151,11 @@ class UpstreamSession(protocol.Protocol):
         self._last_word: Reply | None = None  # after it the host closes, or is not to be used
 
     @property
+    def tls(self) -> str:
+        """As logged; "" for plain."""
+        return self.security.summary
+
+    @property
     def is_reused(self) -> bool:
         """Its last transaction was not its first."""
         return self.transactions > 1
@@ -152,7 +167,26 @@ class UpstreamSession(protocol.Protocol):
 
     def connectionMade(self) -> None:
         self.opened_at = self._reactor.seconds()
-        self._await("greeting")
+        if self.security.begins_at_once:
+            self._start_tls()
+        else:
+            self._await("greeting")
+
+    def _start_tls(self) -> None:
+        self._await("tls")
+        self.security.start(self)
+
+    def handshakeCompleted(self) -> None:
+        """Nothing is said under TLS before the certificate was judged."""
+        trouble = self.security.judge(cast(Any, self.transport).getHandle())
+        if trouble is not None:
+            self._end(Cause.FAULT, trouble)
+        elif self.security.begins_at_once:
+            self._await("greeting")
+        else:
+            self.engine.tls_started()
+            self._await("hello")
+            self._write(self.engine.data_to_send())
 
     def dataReceived(self, data: bytes) -> None:
         engine = self.engine
@@ -175,7 +209,9 @@ class UpstreamSession(protocol.Protocol):
         is_clean = reason is None or reason.check(ConnectionDone) is not None
         how = "closed" if is_clean else "lost"
         text = f"connection {how} by the host {_AT[self._step]}"
-        self._end(Cause.HOST, self._last_word or Reply(451, "4.4.2", (text,)))
+        last_word = self._last_word or self.security.lost(reason)
+        self._blame_tls()
+        self._end(Cause.HOST, last_word or Reply(451, "4.4.2", (text,)))
         self._owner.session_gone(self)
 
     def check(self, now: float) -> None:
@@ -188,7 +224,13 @@ class UpstreamSession(protocol.Protocol):
             self.recall()
         else:
             text = f"no answer for {self._timeouts[self._step]:g} s {_AT[self._step]}"
+            self._blame_tls()
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
+
+    def _blame_tls(self) -> None:
+        """Not where the host broke the protocol: it may be an attacker who wants plain text."""
+        if self.state is State.OPENING:
+            self.has_tls_failed = self.security.is_started or self._step == "tls"
 
     def leave(self) -> None:
         """Say QUIT where that can be said, and close."""
@@ -432,8 +474,20 @@ class UpstreamSession(protocol.Protocol):
     def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:
         if event.reply.code >= 400:
             self._last_word = event.reply
+        elif self.engine.is_starting_tls:
+            self._step = "tls"
         elif self._tenant is not None:
             self._tenant.introduced()
+        elif event.__class__ is HelloReplied:
+            self._last_word = self.security.unmet(None)
+
+    def _on_starttls_replied(self, event: StartTlsReplied) -> None:
+        if event.reply.code < 300:
+            self._start_tls()
+        elif event.reply.code == 421:
+            self._last_word = event.reply
+        else:
+            self._last_word = self.security.unmet(event.reply)
 
     def _on_unsolicited(self, event: Unsolicited) -> None:
         """In the midst of the content it is a refusal of that."""
@@ -462,6 +516,7 @@ class UpstreamSession(protocol.Protocol):
     _HANDLERS: ClassVar[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
         Greeted: _on_greeted,
         HelloReplied: _on_hello_replied,
+        StartTlsReplied: _on_starttls_replied,
         Replied: _on_replied,
         Unsolicited: _on_unsolicited,
     }

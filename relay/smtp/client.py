@@ -1,8 +1,9 @@
 """The client's side of a session, without a socket: octets and requests in, events and octets out.
 
-Runs one mail transaction after the other (RFC 5321, 2920, 3030; LMTP: RFC 2033). Whether mail may
-go to a server that lacks an extension it wants is the caller's decision, and so is what a reply
-means for the message: here replies are told apart and kept in order, no more.
+Runs one mail transaction after the other (RFC 5321, 2920, 3030; LMTP: RFC 2033), after STARTTLS
+where that is wanted and offered (RFC 3207). Whether mail may go to a server that lacks an extension
+it wants is the caller's decision, and so is what a reply means for the message: here replies are
+told apart and kept in order, no more.
 """
 
 from collections import deque
@@ -24,6 +25,7 @@ from relay.smtp.events import (
     RemoteProtocolError,
     Replied,
     Signal,
+    StartTlsReplied,
     Unsolicited,
 )
 from relay.smtp.offers import Offers
@@ -40,6 +42,7 @@ _Command = tuple[str, int | None, bytes]  # command, recipient id, octets
 
 class _Phase(Enum):
     OPENING = "opening"  # greeting and hello
+    SECURING = "securing"  # the server waits for TLS to begin
     IDLE = "idle"
     BUSY = "busy"  # replies are awaited; nothing is asked of the caller
     CONTENT = "ready for content"
@@ -47,7 +50,7 @@ class _Phase(Enum):
     OVER = "over"
 
 
-_OPENING, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
+_OPENING, _SECURING, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
 
 
 class ClientEngine(Offers):
@@ -75,6 +78,7 @@ class ClientEngine(Offers):
         "_rcpts_owed",
         "_reader",
         "_state",
+        "_wants_tls",
     )
 
     def __init__(
@@ -83,11 +87,13 @@ class ClientEngine(Offers):
         *,
         is_lmtp: bool = False,
         ignored_keywords: frozenset[str] = frozenset(),
+        wants_tls: bool = False,
     ) -> None:
         super().__init__()
         self._hello_name = hello_name
         self._is_lmtp = is_lmtp
         self._ignored = frozenset(keyword.upper() for keyword in ignored_keywords)
+        self._wants_tls = wants_tls  # STARTTLS is to be sent where it is offered
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._awaited: deque[tuple[str, int | None]] = deque([(GREETING, None)])
@@ -123,6 +129,8 @@ class ClientEngine(Offers):
             if reply is None:
                 return self._end_of_events()
             if not self._awaited:
+                if self._phase is _SECURING:
+                    self._fail("plain text came before TLS began")
                 self._is_spent = True
                 return Unsolicited(reply)
             event = self._take(reply)
@@ -195,11 +203,32 @@ class ClientEngine(Offers):
         return self._on_hello(reply, _)
 
     def _on_hello(self, reply: Reply, _: int | None) -> ClientEvent:
-        if reply.code < 300:
-            self._phase = _IDLE
-        else:
+        if reply.code >= 300:
             self._end_session()
+        elif self._wants_tls and "STARTTLS" in self.extensions:
+            self._wants_tls = False
+            self._send("STARTTLS", None, b"STARTTLS\r\n")
+        else:
+            self._phase = _IDLE
         return HelloReplied(reply)
+
+    def _on_starttls(self, reply: Reply, _: int | None) -> ClientEvent:
+        if reply.code >= 300:
+            self._phase = _IDLE
+        elif self._reader.buffered:  # what an attacker put there would be read as if under TLS
+            self._fail("plain text came behind its answer to STARTTLS")
+        else:
+            self._phase = _SECURING
+        return StartTlsReplied(reply)
+
+    def tls_started(self) -> None:
+        """The handshake is done: all that was said before counts for nothing (RFC 3207 4.2)."""
+        self._require(self._phase is _SECURING, "tls_started")
+        if self._reader.buffered:
+            self._fault = "plain text came before TLS began"
+        self._set_offers((), self._ignored)
+        self._phase = _OPENING
+        self._send_hello("LHLO" if self._is_lmtp else "EHLO")
 
     def _end_session(self) -> None:
         self._is_spent = True
@@ -266,6 +295,7 @@ class ClientEngine(Offers):
         "HELO": _on_hello,
         "XCLIENT": _on_introduction,
         "XFORWARD": _on_forwarding,
+        "STARTTLS": _on_starttls,
         "MAIL": _on_mail,
         "RCPT": _on_rcpt,
         "DATA": _on_data,
@@ -437,6 +467,13 @@ class ClientEngine(Offers):
         """A command may go out now, though not any."""
         is_free = not (self._awaited or self._is_eof or self._fault)
         return is_free and self._phase in (_IDLE, _CHUNKS, _OVER)
+
+    @property
+    def is_starting_tls(self) -> bool:
+        """STARTTLS was sent, and neither TLS nor a refusal came yet."""
+        if self._phase is _SECURING:
+            return True
+        return bool(self._awaited) and self._awaited[0][0] == "STARTTLS"
 
     @property
     def is_idle(self) -> bool:

@@ -161,6 +161,14 @@ class HelloReplied:
 
 
 @dataclass(slots=True)
+class StartTlsReplied:
+    """The reply to STARTTLS. 2xx: the shell starts TLS on the connection now, within the event, and
+    calls `engine.tls_started()` once the handshake is done. Else the session goes on in plain."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
 class Replied:
     """The reply to one command of a transaction, in order.
 
@@ -194,4 +202,4 @@ ServerEvent = (
     | Quit
     | Closed
 )
-ClientEvent = Greeted | HelloReplied | Replied | Unsolicited | Closed
+ClientEvent = Greeted | HelloReplied | StartTlsReplied | Replied | Unsolicited | Closed

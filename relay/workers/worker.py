@@ -17,6 +17,7 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
 from relay.service import RelayService, Share
+from relay.tls.client import TlsUnusable
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
 from relay.workers.snapshot import read_snapshot
@@ -103,7 +104,12 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False
     )
-    Worker(Orders(**orders)).run()
+    try:
+        worker = Worker(Orders(**orders))
+    except TlsUnusable as error:  # the start could read it: this is another user, or it changed
+        sys.stderr.write(f"relay: {error}; the relay's user must be able to read it\n")
+        raise SystemExit(1) from None
+    worker.run()
 
 
 if __name__ == "__main__":

@@ -222,6 +222,13 @@ class StatusTests(SeveralCase):
         hosts = self.get(self.several(one, other).status())["hosts"]
         self.assertEqual([{"host": "a", "idle": 1}, {"host": "b", "idle": 5}], hosts)
 
+    def test_a_host_is_one_row_whatever_tls_each_worker_has_there(self) -> None:
+        rows = [{"host": "a", "sessions": n, "tls": tls} for n, tls in ((0, ""), (2, "TLSv1.3 X"))]
+        one, other = Ids(), Ids()
+        one.told, other.told = ({"hosts": [row]} for row in rows)
+        hosts = self.get(self.several(one, other).status())["hosts"]
+        self.assertEqual(hosts, [{"host": "a", "sessions": 2, "tls": "TLSv1.3 X"}])
+
     def test_while_one_is_away_it_tells_of_the_others_and_nothing_else_is_done(self) -> None:
         present = Ids("a")
         present.told = {"in_hand": 2}

@@ -150,7 +150,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
         },
     ),
     (
-        attempted(Relayed(reply(250, "2.0.0", "queued", "as 7"), HOST)),
+        attempted(Relayed(reply(250, "2.0.0", "queued", "as 7"), HOST, tls="TLSv1.3 X verified")),
         {
             "event": "relayed",
             "queue_id": "0A",
@@ -162,6 +162,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
             "attempt": 2,
             "delay": 1.235,
             "size": 4096,
+            "upstream_tls": "TLSv1.3 X verified",
         },
     ),
     (

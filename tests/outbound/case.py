@@ -19,16 +19,16 @@ ORIGIN = Origin("lan", "192.0.2.7:4711", "mail.example", session="S1", protocol=
 class DeliveryCase(TestCase):
     reactor: Any = reactor
 
-    def upstream(self, script=None, *, keywords=KEYWORDS, is_lmtp=False) -> ScriptedUpstream:
-        upstream = ScriptedUpstream(script, keywords=keywords, is_lmtp=is_lmtp)
+    def upstream(self, script=None, *, keywords=KEYWORDS, is_lmtp=False, **tls) -> ScriptedUpstream:
+        upstream = ScriptedUpstream(script, keywords=keywords, is_lmtp=is_lmtp, **tls)
         upstream.listen(reactor)
         self.addCleanup(upstream.stop)
         return upstream
 
+    host = "127.0.0.1"
+
     def settings(self, *upstreams, **settings) -> Upstream:
-        hosts = tuple(
-            f"{'lmtp' if up.is_lmtp else 'smtp'}://127.0.0.1:{up.port}" for up in upstreams
-        )
+        hosts = tuple(f"{_scheme(up)}://{self.host}:{up.port}" for up in upstreams)
         return Upstream.model_validate({"name": "up", "hosts": hosts, **settings})
 
     def delivery(self, *upstreams, **settings) -> Delivery:
@@ -65,3 +65,9 @@ class DeliveryCase(TestCase):
         """What became of the recipients, in their order."""
         found = [type(attempt.outcomes[n]) for n in sorted(attempt.outcomes)]
         self.assertEqual(found, list(kinds), attempt)
+
+
+def _scheme(upstream) -> str:
+    if upstream.is_lmtp:
+        return "lmtp"
+    return "smtps" if getattr(upstream, "is_implicit", False) else "smtp"
