@@ -53,7 +53,27 @@ class Disconnected:
     reason: str
     transactions: int
     helo: str = ""
+    user: str = ""
     tls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    session: str
+    client: str
+    listener: str
+    helo: str
+    user: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutOut:
+    """An address is not let authenticate for a while. client: an IP address, or an IPv6 /64."""
+
+    client: str
+    listener: str
+    failures: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +98,7 @@ class Rejected:
     recipient: str = ""
     queue_id: str = ""
     why: str = ""  # what the client was not told
+    user: str = ""
     tls: str = ""
 
 
@@ -132,6 +153,8 @@ Notice = (
     | AlarmOver
     | Connected
     | Disconnected
+    | Authenticated
+    | ShutOut
     | Accepted
     | Rejected
     | Attempted

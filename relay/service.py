@@ -15,7 +15,7 @@ from random import SystemRandom
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Operations
 from relay.config.reading import Config
-from relay.config.schema import Listener
+from relay.config.schema import Auth, Listener
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.passage import Passages
@@ -50,6 +51,10 @@ from relay.queue.space import SpaceWatch
 from relay.queue.store import Opened, StoreUnusable
 from relay.queue.sweep import Sweep
 from relay.tls.server import ServerTls
+from relay.users.accounts import Accounts
+from relay.users.failures import Failures
+from relay.users.file import UsersUnusable
+from relay.users.opening import accounts_of
 
 DRAIN_LOOK = 5.0
 """Seconds between looks whether a worker that takes no new mail has any left."""
@@ -101,6 +106,7 @@ class RelayService(Service):
         )
         self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))
+        self._build_auth(config.auth)
         self._listeners = [
             self._listener(listener)
             for listener in config.listeners
@@ -152,6 +158,29 @@ class RelayService(Service):
         self.operations = Operations(control, queue.expire_after)
         self._control = Control(self.operations, self._reactor)
 
+    def _build_auth(self, auth: Auth | None) -> None:
+        self._accounts: Accounts | None = None
+        takes_mail = self._share is None or bool(self._share.sockets)
+        if auth is None or not takes_mail or not self._config.takes_passwords:
+            return
+        self._accounts = accounts_of(auth, self._reactor, self._observe)
+        self._failures = Failures(
+            auth.failure_delay, auth.max_failure_delay, auth.max_failures, auth.shut_out_for
+        )
+
+    def _doorkeeper(self, listener: Listener) -> Doorkeeper | None:
+        """None where nobody can authenticate."""
+        if self._accounts is None or listener.auth == "none":
+            return None
+        return Doorkeeper(
+            self._accounts,
+            self._failures,
+            self._clock,
+            self._observe,
+            listener.name,
+            is_required=listener.auth == "required",
+        )
+
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
         policy = Policy(listener, self._routes.find, config.postmaster, self._next_hops.lane_of)
@@ -175,6 +204,7 @@ class RelayService(Service):
             self._next_session,
             self._places,
             self._passages(listener.name, intake),
+            self._doorkeeper(listener),
             ServerTls(listener, self._observe, self._clock.seconds) if listener.has_tls else None,
         )
         inherited = None if self._share is None else self._share.sockets[listener.name]
@@ -250,7 +280,13 @@ class RelayService(Service):
         if self._log is not None:
             self._log.start()
             on_signal(signal.SIGHUP, self._reactor, self.reopen_log)
-        self._opening = self._store.open().addCallback(self._opened).addErrback(self._not_opened)
+        opening = maybeDeferred(self._open)
+        self._opening = opening.addCallback(self._opened).addErrback(self._not_opened)
+
+    def _open(self) -> "Deferred[Opened]":
+        if self._accounts is not None:
+            self._accounts.start()
+        return self._store.open()
 
     def reopen_log(self) -> None:
         """After a rotation."""
@@ -312,12 +348,12 @@ class RelayService(Service):
 
     def _not_opened(self, reason: Failure) -> None:
         """One clear line, and an exit status that says so."""
-        if reason.check(StoreUnusable):
+        if reason.check(StoreUnusable, UsersUnusable):
             sys.stderr.write(f"relay: {reason.getErrorMessage()}\n")
         else:
             _log.failure("the relay cannot start", reason)
         exit_with(1)
-        self._reactor.stop()
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     # --- stop ---------------------------------------------------------------------------------
 
@@ -349,6 +385,8 @@ class RelayService(Service):
         if abort.active():
             abort.cancel()
         await settled
+        if self._accounts is not None:
+            self._accounts.stop()
         await self._store.close()
         what = "relay" if self._share is None else f"worker {self._number}"
         self._observe(Stopped(what))

@@ -191,6 +191,14 @@ MISTAKES = [
     ("!accept_recipients = ['admin@']", "listener[0].accept_recipients[0]: 'admin@' can match no"),
     ("!max_message_size = 0", "listener[0].max_message_size: 0 is too small; the least is 1"),
     ("!max_connections = 100001", "listener[0].max_connections: 100001 is too large; the most is"),
+    ("!auth = 'yes'", "listener[0].auth: \"yes\" is not known; write 'none', 'offered' or 'requi"),
+    ("[auth]\n", "auth: does not say who the users are; write e.g. users = "),
+    ("[auth]\nusers='u'\nchecker='a:b'", "auth: has both users and checker; write one of them"),
+    ("[auth]\nchecker = 'a.b'", "auth.checker: 'a.b' names nothing in Python; write e.g. 'package"),
+    ("[auth]\nusers = 'u'\nmax_failures = 0", "auth.max_failures: 0 is too small; the least is 1"),
+    ("!auth = 'offered'\nauth_without_tls = true", "listener[0].auth: 'offered' needs to know the"),
+    ("[auth]\nusers = 'u'\n[[listener]]\nname='a'\naddress='[::]:1'\nauth = 'required'",
+     "listener[1].auth: without TLS no password is taken, so nobody could authenticate"),
     ("!tsl = true", "listener[0].tsl: unknown key; did you mean tls?"),
     ("!colour = 'red'", "listener[0].colour: unknown key; known here: name, address, relay_netwo"),
     ("!tls = true", "listener[0].tls: true is not known; write 'none', 'starttls', 'required' or"),
@@ -396,6 +404,10 @@ DOUBTS = [
     ('2525"\n', f'25"\n{TLS}'.replace("required", "implicit"), "'implicit' on port 25"),
     (LOG, LOG + "[dns]\nservers = ['127.0.0.1', '192.0.2.1:5353', '[::1]']\ntrusted = true\n",
      "dns.servers[1]: 192.0.2.1:5353 is another machine, and is trusted"),
+    (
+        '2525"\n', '2525"\nauth = "offered"\nauth_without_tls = true\n[auth]\nusers = "users"\n',
+        "listener[0].auth_without_tls: passwords may come in plain text",
+    ),
     (
         HEAD + QUEUE + LISTENER + UPSTREAM + ROUTE,
         HEAD[: HEAD.index("postmaster")] + QUEUE + LISTENER + UPSTREAM + ROUTE

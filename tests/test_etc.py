@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config import Config, load
 from relay.config.reference import reference, sample
+from relay.config.schema import Auth
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "etc" / "relay.toml"
@@ -32,11 +33,11 @@ class SampleTests(SynchronousTestCase):
     def test_what_is_commented_out_is_the_default(self) -> None:
         """With every key active it means the same, apart from those that have no default."""
         as_it_is = load(SAMPLE)
-        text = re.sub(
-            r"^#client_ca.*|^#\[\[listener.certificates]][^[]*", "", SAMPLE.read_text(), flags=re.M
-        )
+        text = SAMPLE.read_text().replace("#checker = ", "# in place of users: checker = ")
+        text = re.sub(r"^#client_ca.*|^#\[\[listener.certificates]][^[]*", "", text, flags=re.M)
         active = self.config(re.sub(r"^#(?=[\[a-z])", "", text, flags=re.M))
         self.assertIsNotNone(active.admin)
+        self.assertEqual(active.auth, Auth(users=Path("/etc/relay/users")))
         self.assertEqual(active.postmaster, "admin@example.net")
         self.assertEqual(active.queue, as_it_is.queue)
         self.assertEqual(active.listeners, as_it_is.listeners)

@@ -9,6 +9,7 @@ from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, Listener, load
 from relay.tls import inspection
+from relay.users.file import UsersUnusable, read_users
 
 
 @click.command()
@@ -24,7 +25,12 @@ def check(config: Path, as_json: bool) -> None:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
-    doubts = (*loaded.warnings(), *inspection.warnings(loaded), *_token_trouble(loaded))
+    doubts = (
+        *loaded.warnings(),
+        *inspection.warnings(loaded),
+        *_token_trouble(loaded),
+        *_users_trouble(loaded),
+    )
     for warning in doubts:
         _tell("warning", warning, as_json)
     if as_json:
@@ -48,6 +54,16 @@ def _token_trouble(config: Config) -> list[str]:
     try:
         read_token(config.admin.token_file)
     except TokenUnusable as error:
+        return [str(error)]
+    return []
+
+
+def _users_trouble(config: Config) -> list[str]:
+    if config.auth is None or config.auth.users is None:
+        return []
+    try:
+        read_users(config.auth.users)
+    except UsersUnusable as error:
         return [str(error)]
     return []
 

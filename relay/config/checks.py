@@ -36,6 +36,8 @@ def contradictions(raw: Raw) -> list[str]:
         *_proxied_mx(raw),
         *_looked_up_tls(raw),
         *_workers_in_memory(raw),
+        *_auth_without_users(raw),
+        *_auth_in_plain_text(raw),
         *tls_contradictions(_tables(raw, "listener")),
         *upstream_contradictions(_tables(raw, "upstream")),
     ]
@@ -56,6 +58,7 @@ def doubts(settings: Settings) -> list[str]:
         *_idle_parts(settings),
         *_circles(settings),
         *_unguarded_trust(settings),
+        *_readable_passwords(settings),
         *_nothing_recorded(settings),
     ]
 
@@ -108,7 +111,8 @@ def _routes_to_nowhere(raw: Raw) -> Iterator[str]:
 
 
 def _unknown(path: str, name: str, kind: str, known: set[str]) -> str:
-    there = f"there are: {', '.join(sorted(known))}" if known else f"add [[{kind}]]"
+    shown = (each if each.isprintable() else ascii(each) for each in sorted(known))
+    there = f"there are: {', '.join(shown)}" if known else f"add [[{kind}]]"
     return f"{path}: there is no {kind} named {name!r}; {there}"
 
 
@@ -198,6 +202,33 @@ def _workers_in_memory(raw: Raw) -> Iterator[str]:
     is_in_memory = isinstance(queue, dict) and queue.get("store") == "memory:"
     if is_in_memory and raw.get("workers", 1) != 1:
         yield 'workers: a "memory:" queue is one process\'s; write workers = 1 or a "sqlite:" store'
+
+
+def _auth_without_users(raw: Raw) -> Iterator[str]:
+    auth = raw.get("auth")
+    if isinstance(auth, dict) and ("users" in auth) == ("checker" in auth):
+        if "users" in auth:
+            yield "auth: has both users and checker; write one of them"
+        else:
+            yield 'auth: does not say who the users are; write e.g. users = "/etc/relay/users"'
+    for path, listener in _tables(raw, "listener"):
+        wants = listener.get("auth", "none")
+        if wants in ("offered", "required") and auth is None:
+            yield f'{path}.auth: {wants!r} needs to know the users; add [auth] with users = "FILE"'
+
+
+def _auth_in_plain_text(raw: Raw) -> Iterator[str]:
+    for path, listener in _tables(raw, "listener"):
+        is_encrypted = listener.get("tls", "none") != "none"
+        if (
+            listener.get("auth", "none") in ("offered", "required")
+            and not is_encrypted
+            and listener.get("auth_without_tls", False) is False
+        ):
+            yield (
+                f"{path}.auth: without TLS no password is taken, so nobody could authenticate; "
+                "set tls, or auth_without_tls = true on a network where nobody listens"
+            )
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:
@@ -316,6 +347,15 @@ def _unguarded_trust(settings: Settings) -> Iterator[str]:
             yield (
                 f"dns.servers[{place}]: {server} is another machine, and is trusted: whoever can "
                 "change its answers on the way can redirect mail; run the resolver on this machine"
+            )
+
+
+def _readable_passwords(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        if listener.auth != "none" and listener.auth_without_tls:
+            yield (
+                f"listener[{index}].auth_without_tls: passwords may come in plain text, and "
+                "whoever listens on the network can read them"
             )
 
 

@@ -19,8 +19,8 @@ WIDTH = 92
 
 _QUOTED = re.compile(r'\["[^\]]*\]|"[^"]*"')
 
-_SWITCHED_OFF = ("admin", "certificates", "timeouts")
-"""Tables that the sample shows but does not use: some need files, one is all defaults."""
+_SWITCHED_OFF = ("admin", "auth", "certificates", "timeouts")
+"""Tables that the sample shows but does not use: they need files, or are all defaults."""
 
 _SAMPLE_HEAD = """\
 # The configuration of the relay: every key there is.

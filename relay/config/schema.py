@@ -26,6 +26,7 @@ from relay.config.values import (
     Mailbox,
     Name,
     Pattern,
+    PythonName,
     Rate,
     SenderPattern,
     Size,
@@ -174,6 +175,15 @@ class Listener(Table):
     )
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
+    )
+    auth: Literal["none", "offered", "required"] = _key(
+        "none",
+        'Whether clients may authenticate, as users of [auth]: "offered" (who does may send to '
+        'anyone, as relay_networks may), or "required" (530 5.7.0 to MAIL from everybody else).',
+    )
+    auth_without_tls: bool = _key(
+        False,
+        "Take passwords over connections that are not encrypted: whoever listens can read them.",
     )
     max_received: int = _key(
         100,
@@ -436,6 +446,59 @@ class TrafficLog(Table):
     )
 
 
+class Auth(Table):
+    """Who may authenticate at listeners with auth = "offered" or "required" (optional). Either
+    users or checker."""
+
+    users: FilePath | None = _key(
+        None,
+        "File with the users, kept by: relayctl user add|remove|list. Readable by the relay's user "
+        "only; it is read again when it changes.",
+        "/etc/relay/users",
+    )
+    checker: PythonName | None = _key(
+        None,
+        "In place of users, a function of your own that makes a twisted.cred checker for "
+        "IUsernamePassword; it is given passwords, so SCRAM-SHA-256 is not offered with it.",
+        "package.module:factory",
+    )
+    max_checks: int = _key(
+        2,
+        "Passwords checked at a time in each process; a thread and 20 MB each for users, and as "
+        "many more as max_waiting_checks for checker.",
+        ge=1,
+        le=64,
+    )
+    max_waiting_checks: int = _key(
+        100,
+        "Passwords that wait for their check; beyond it clients are answered 454 4.7.0.",
+        ge=0,
+        le=10000,
+    )
+    remember_for: Duration = _key(
+        "5m",
+        "How long a password that was right is remembered, as a keyed hash in memory, so that a "
+        'client which comes for each message costs no slow check each time; "0s": not at all.',
+    )
+    failure_delay: Duration = _key(
+        "1s",
+        "How long the reply to a failed AUTH is held back; doubled with each failure from the same "
+        "address (IPv6: the same /64).",
+    )
+    max_failure_delay: Duration = _key("10s", "The most that such a reply is held back.")
+    max_failures: int = _key(
+        20,
+        "Failures from one address, after which it is shut out: AUTH is answered 421 4.7.0. The "
+        "same wrong password again is not counted.",
+        ge=1,
+        le=100000,
+    )
+    shut_out_for: Wait = _key(
+        "15m",
+        "How long; failures are forgotten after the same time without another.",
+    )
+
+
 class Admin(Table):
     """Operators' commands over TCP (optional). relayctl on this machine does not need it: it uses
     control.sock in the queue's directory."""
@@ -481,5 +544,10 @@ class Settings(Table):
     upstreams: tuple[Upstream, ...] = _key((), alias="upstream", max_length=10000)
     routes: tuple[Route, ...] = _key((), alias="route", max_length=10000)
     dns: Dns = _key(Dns())
+    auth: Auth | None = _key(None)
     traffic_log: TrafficLog | None = _key(None)
     admin: Admin | None = _key(None)
+
+    @property
+    def takes_passwords(self) -> bool:
+        return any(listener.auth != "none" for listener in self.listeners)

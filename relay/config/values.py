@@ -145,7 +145,14 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _sender_pattern(text: str) -> str:
+def _python_name(text: str) -> str:
+    module, _, attribute = text.partition(":")
+    if not (attribute.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        raise ValueError(f"{text!r} names nothing in Python; write e.g. 'package.module:factory'")
+    return text
+
+
+def sender_pattern(text: str) -> str:
     return text if text == "<>" else _pattern(text)
 
 
@@ -292,7 +299,8 @@ Name = Annotated[str, _read(_name)]
 Domain = Annotated[str, _read(_domain)]
 Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
-SenderPattern = Annotated[str, _read(_sender_pattern)]
+PythonName = Annotated[str, _read(_python_name)]
+SenderPattern = Annotated[str, _read(sender_pattern)]
 CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
 DnsServer = Annotated[SocketAddress, _read(_dns_server)]

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 
 from relay.config.schema import Listener
 from relay.inbound.admission import Admission
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
@@ -44,10 +45,12 @@ class InboundFactory(ServerFactory):
         next_session: Callable[[], str],
         places: Places,
         passages: Passages | None = None,
+        keeper: Doorkeeper | None = None,
         tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
         self._admission = Admission(config, places)
+        self._keeper = keeper
         self._tls = tls
         self._config = config
         self._policy = policy
@@ -60,6 +63,8 @@ class InboundFactory(ServerFactory):
             max_recipients=config.max_recipients,
             bare_newline=config.bare_newline,
             max_errors=config.max_errors,
+            mechanisms=() if keeper is None else keeper.accounts.mechanisms,
+            auth_without_tls=config.auth_without_tls,
             offers_starttls=config.tls in ("starttls", "required"),
             requires_tls=config.tls == "required",
             takes_bare_paths=config.profile == "legacy-device",
@@ -111,6 +116,7 @@ class InboundFactory(ServerFactory):
             self._ended,
             self._passages,
             Peer(client, via, may_introduce=may_introduce),
+            self._keeper,
             self._tls,
         )
         self._sessions.add(session)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
@@ -20,6 +21,7 @@ from zope.interface import implementer
 from relay.config.schema import Route
 from relay.deadline import Deadline
 from relay.inbound.admission import Admission
+from relay.inbound.auth import Authentication, Doorkeeper
 from relay.inbound.intake import Intake, Transaction
 from relay.inbound.missing_headers import Content
 from relay.inbound.passage import Passage, Passages, Passing
@@ -28,9 +30,12 @@ from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
 from relay.mail.envelope import Origin, Recipient
 from relay.mail.reply import Reply, reply
-from relay.notices import Connected, Disconnected, Observer, Rejected
+from relay.mail.trace import protocol_word
+from relay.notices import Authenticated, Connected, Disconnected, Observer, Rejected
 from relay.smtp.events import (
     Answered,
+    Auth,
+    AuthResponse,
     Closed,
     ContentBegin,
     ContentChunk,
@@ -91,6 +96,7 @@ class InboundProtocol(Protocol):
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
         peer: Peer,
+        keeper: Doorkeeper | None,
         tls: ServerTls | None = None,
     ) -> None:
         self._engine = engine
@@ -107,6 +113,9 @@ class InboundProtocol(Protocol):
         engine.may_introduce = peer.may_introduce
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
+        self._keeper = keeper  # None: there is no AUTH
+        self._auth: Authentication | None = None
+        self._held_back: IDelayedCall | None = None  # the reply to a failed AUTH
         self._tls = tls
         self._is_shaking_hands = False
         self._origin = Origin(listener, "")
@@ -154,6 +163,7 @@ class InboundProtocol(Protocol):
         client = self._origin.client
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
+        self._know_nobody()
         self._is_told = True
         self._observe(Connected(self._session, client, self._listener, self._peer.via))
         if self._tls is not None and self._tls.is_implicit:
@@ -218,6 +228,8 @@ class InboundProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deadline.cancel()
+        if self._held_back is not None:
+            self._held_back.cancel()
         self._drop_content()
         if self._receiving is not None:
             self._receiving.client_left()
@@ -236,9 +248,18 @@ class InboundProtocol(Protocol):
         return tls_trouble(reason.value) or reason.getErrorMessage()
 
     def _tell_end(self, why: str) -> None:
-        client, helo, tls = self._origin.client, self._origin.helo, self._origin.tls
+        origin = self._origin
         self._observe(
-            Disconnected(self._session, client, self._listener, why, self._transactions, helo, tls)
+            Disconnected(
+                self._session,
+                origin.client,
+                self._listener,
+                why,
+                self._transactions,
+                origin.helo,
+                origin.user,
+                origin.tls,
+            )
         )
 
     def _rang(self) -> None:
@@ -327,15 +348,62 @@ class InboundProtocol(Protocol):
         elif refusal is None:
             self._is_admitted = True
             self._is_trusted = self._policy.trusts(host)
+            self._know_nobody()
             self._resume(self._engine.greeting())
         else:
             self._is_waiting = False
             self._is_closing, self._reason = True, str(refusal)
             self._say(self._rejected("XCLIENT", refusal))
 
+    def _know_nobody(self) -> None:
+        """A client who has not authenticated yet."""
+        if self._keeper is not None:
+            self._auth = Authentication(self._keeper, client_host(self._origin.client))
+
+    def _auth_begin(self, event: Auth) -> None:
+        self._is_waiting = True
+        cast(Authentication, self._auth).begin(event.mechanism, event.response, self._auth_judged)
+
+    def _auth_response(self, event: AuthResponse) -> None:
+        self._is_waiting = True
+        cast(Authentication, self._auth).go_on(event.octets, self._auth_judged)
+
+    def _auth_judged(self, answer: Reply, why: str, delay: float) -> None:
+        """A refusal is told at once, whether or not the client waits for its reply."""
+        if answer.code >= 400:
+            self._rejected("AUTH", answer, why=why)
+        elif answer.code < 300:
+            self._authenticated()
+        if delay and not self._is_closing:
+            self._held_back = self._intake.clock.callLater(delay, self._auth_answered, answer)
+        else:
+            self._auth_answered(answer)
+
+    def _authenticated(self) -> None:
+        auth = cast(Authentication, self._auth)
+        user = auth.user.name if auth.user else ""
+        self._origin = origin = replace(self._origin, user=user)
+        self._is_trusted = True
+        self._observe(
+            Authenticated(
+                self._session, origin.client, self._listener, origin.helo, user, auth.mechanism
+            )
+        )
+
+    def _auth_answered(self, answer: Reply) -> None:
+        self._held_back = None
+        self._is_waiting = False
+        if self._is_closing:
+            return
+        if answer.code == 421:
+            self._is_closing, self._reason = True, str(answer)
+        self._say(answer)
+
     def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
             return self._leave_now()
+        if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
+            return self._rejected("MAIL", refusal)
         transaction = Transaction(
             event.reverse_path, event.body, event.smtputf8, event.ret, event.envid, size=event.size
         )
@@ -390,11 +458,13 @@ class InboundProtocol(Protocol):
 
     def _protocol_of(self, transaction: Transaction) -> str:
         """As the trace field tells it (RFC 3848, RFC 6531 4.3)."""
-        if transaction.smtputf8:
-            kind = "UTF8SMTP"
-        else:
-            kind = "ESMTP" if self._engine.is_extended else "SMTP"
-        return f"{kind}S" if self._engine.is_encrypted and kind != "SMTP" else kind
+        engine = self._engine
+        return protocol_word(
+            is_extended=engine.is_extended,
+            is_utf8=transaction.smtputf8,
+            is_encrypted=engine.is_encrypted,
+            is_authenticated=engine.is_authenticated,
+        )
 
     def _content_chunk(self, event: ContentChunk) -> None:
         if self._receiving is not None:
@@ -517,6 +587,8 @@ class InboundProtocol(Protocol):
     _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
         Hello: _hello,
         Xclient: _xclient,
+        Auth: _auth_begin,
+        AuthResponse: _auth_response,
         Mail: _mail,
         Rcpt: _rcpt,
         ContentBegin: _content_begin,
@@ -551,6 +623,7 @@ class InboundProtocol(Protocol):
                 recipient,
                 queue_id,
                 why,
+                origin.user,
                 origin.tls,
             )
         )

@@ -53,6 +53,16 @@ def received_field(
     return f"Received: from {sender}\r\n\tby {receiver} with {target}\r\n\t{date}\r\n".encode()
 
 
+def protocol_word(
+    *, is_extended: bool, is_utf8: bool, is_encrypted: bool, is_authenticated: bool
+) -> str:
+    """The "with" type of a session's mail (RFC 3848, RFC 6531 4.3)."""
+    if not (is_extended or is_utf8):
+        return "SMTP"
+    word = "UTF8SMTP" if is_utf8 else "ESMTP"
+    return f"{word}{'S' if is_encrypted else ''}{'A' if is_authenticated else ''}"
+
+
 def received_count(content: bytes) -> int:
     """How many relays the message came through, by its own account: a loop shows in it."""
     return count_fields(content, b"Received")

@@ -14,6 +14,7 @@ from relay.notices import (
     Alarm,
     AlarmOver,
     Attempted,
+    Authenticated,
     Connected,
     Disconnected,
     Held,
@@ -21,6 +22,7 @@ from relay.notices import (
     Released,
     Removed,
     Reported,
+    ShutOut,
     Started,
     Stopped,
 )
@@ -74,11 +76,32 @@ def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
     }
     if notice.helo:
         fields["helo"] = notice.helo
+    if notice.user:
+        fields["user"] = notice.user
     if notice.tls:
         fields["tls"] = notice.tls
     fields["reason"] = notice.reason
     fields["transactions"] = notice.transactions
     return "disconnected", fields
+
+
+def _authenticated(notice: Authenticated) -> tuple[str, Fields]:
+    return "authenticated", {
+        "session": notice.session,
+        "client": notice.client,
+        "listener": notice.listener,
+        "helo": notice.helo,
+        "user": notice.user,
+        "mechanism": notice.mechanism,
+    }
+
+
+def _shut_out(notice: ShutOut) -> tuple[str, Fields]:
+    return "shut_out", {
+        "client": notice.client,
+        "listener": notice.listener,
+        "failures": notice.failures,
+    }
 
 
 def _origin(queue_id: str, origin: Origin) -> Fields:
@@ -118,6 +141,7 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         client=notice.client,
         listener=notice.listener,
         helo=notice.helo,
+        user=notice.user,
         tls=notice.tls,
         command=notice.command,
         reply=notice.reply,
@@ -171,6 +195,8 @@ FACTS: dict[type, Callable[[Any], tuple[str, Fields]]] = {
     AlarmOver: _what("alarm_over"),
     Connected: _connected,
     Disconnected: _disconnected,
+    Authenticated: _authenticated,
+    ShutOut: _shut_out,
     Accepted: _accepted,
     Rejected: _rejected,
     Attempted: _attempted,

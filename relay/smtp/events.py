@@ -4,7 +4,7 @@ A server event marked (answer) stands for a command that the shell must answer w
 before the engine yields the next event; until then `next_event()` returns PAUSED.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from relay.mail.reply import Reply
@@ -46,6 +46,24 @@ class Xclient:
     anew, as that of the client told of."""
 
     attributes: dict[str, str]  # upper-case name -> decoded value, "": not available
+
+
+@dataclass(slots=True)
+class Auth:
+    """(answer) AUTH: allowed here and now, a mechanism that is offered. RFC 4954 4.
+
+    Answer 334 (`sasl.commands.challenge`), 235, or a refusal, which ends the exchange.
+    """
+
+    mechanism: str
+    response: bytes | None = field(repr=False)  # the initial one; None: there was none
+
+
+@dataclass(slots=True)
+class AuthResponse:
+    """(answer, as to Auth) The response to a challenge."""
+
+    octets: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -172,6 +190,8 @@ class Unsolicited:
 ServerEvent = (
     Hello
     | Xclient
+    | Auth
+    | AuthResponse
     | Mail
     | Rcpt
     | ContentBegin

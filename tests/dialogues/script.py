@@ -126,6 +126,13 @@ def parse(name: str, text: str) -> Script:
     return Script(name, steps, settings, only == "engine")
 
 
+def setting(text: str) -> int | bool | str:
+    """A setting's value as its configuration has it."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdecimal() else text
+
+
 def _add(steps: list[Step], kind: str, argument: str, where: str) -> None:
     last = steps[-1] if steps else None
     if kind in ("C", "C-raw", "C-repeat"):

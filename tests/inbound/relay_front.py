@@ -12,13 +12,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 
 from relay.config.schema import Certificate, Listener, Route
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
 from relay.mail.address import AddressGlob
 from relay.places import OwnPlaces, Places
 from relay.tls.server import ServerTls
+from relay.users.accounts import Accounts
+from relay.users.failures import Failures
 from tests.certificates import Authority
+from tests.inbound.few_accounts import FewAccounts
 from tests.queue.scripted import Bench
 
 
@@ -40,6 +44,8 @@ class Front:
         networks: tuple[str, ...] = ("127.0.0.0/8",),
         postmaster: str | None = None,
         places: Places | None = None,
+        accounts: Accounts | None = None,
+        failures: tuple[float, float, int, float] = (0.0, 0.0, 1000, 60.0),
         **keys: Any,
     ) -> None:
         if keys.get("tls", "none") != "none":
@@ -53,6 +59,8 @@ class Front:
             relay_networks=networks,
             **keys,
         )
+        self.accounts = accounts or FewAccounts()
+        self.failures = Failures(*failures)
         policy = Policy(self.config, self._route_for, postmaster)
         intake = Intake(
             "relay.example",
@@ -74,6 +82,7 @@ class Front:
             self.bench.notices.append,
             lambda: f"s{next(self.sessions)}",
             OwnPlaces() if places is None else places,
+            keeper=self._keeper(),
             tls=ServerTls(self.config, self.bench.notices.append, reactor.seconds)  # type: ignore[attr-defined]
             if self.config.has_tls
             else None,
@@ -81,6 +90,18 @@ class Front:
         self.listener = InboundListener(self.config, self.factory, reactor)  # type: ignore[arg-type]
         self.listener.bind()
         self.listener.serve()
+
+    def _keeper(self) -> Doorkeeper | None:
+        if self.config.auth == "none":
+            return None
+        return Doorkeeper(
+            self.accounts,
+            self.failures,
+            reactor,  # type: ignore[arg-type]
+            self.bench.notices.append,
+            "lan",
+            is_required=self.config.auth == "required",
+        )
 
     @staticmethod
     def _route_for(forward_path: str, reverse_path: str, listener: str) -> Route | None:

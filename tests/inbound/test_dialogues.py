@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.dialogues.script import Mismatch, Script, play, scripts
+from tests.dialogues.script import Mismatch, Script, play, scripts, setting
 from tests.inbound.relay_front import Front
 
 CONVERSATIONS_AT_LEAST = 80
@@ -73,10 +73,7 @@ class LiveDialogueTests(TestCase):
         self.assertGreaterEqual(played, CONVERSATIONS_AT_LEAST)
 
     async def _play(self, script: Script) -> None:
-        settings: dict[str, Any] = {
-            name: int(value) if value.isdecimal() else value
-            for name, value in script.settings.items()
-        }
+        settings: dict[str, Any] = {name: setting(value) for name, value in script.settings.items()}
         front = Front(**settings)
         try:
             await deferToThread(self._converse, script, front)

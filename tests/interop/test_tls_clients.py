@@ -29,6 +29,8 @@ class _ThroughTls(SynchronousTestCase):
     """A relay with a listener for STARTTLS and one for implicit TLS, before a collector."""
 
     listener: dict[str, Any] = {}
+    top: dict[str, Any] = {}
+    users: tuple[tuple[str, str], ...] = ()
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="relay-tls-client-"))
@@ -40,7 +42,9 @@ class _ThroughTls(SynchronousTestCase):
         self.trusted = self.authority.write(self.folder)
         shared = {"certificates": self.certificates(), **self.listener}
         self.relay = RelayProcess(
-            [upstream("main", self.collector.port)], listener={"tls": "required", **shared}
+            [upstream("main", self.collector.port)],
+            listener={"tls": "required", **shared},
+            top=self.top,
         )
         self.addCleanup(self.relay.clean_up)
         self.implicit_port = free_port()
@@ -48,6 +52,8 @@ class _ThroughTls(SynchronousTestCase):
         self.relay.settings["listener"].append(
             {"name": "submissions", "address": address, "tls": "implicit", **shared}
         )
+        for name, password in self.users:
+            self.relay.add_user(name, password)
         self.relay.start()
         wait_until(lambda: is_open(self.implicit_port), "the listener for implicit TLS")
 

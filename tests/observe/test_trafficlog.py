@@ -19,6 +19,7 @@ from relay.notices import (
     Alarm,
     AlarmOver,
     Attempted,
+    Authenticated,
     Connected,
     Disconnected,
     Held,
@@ -27,6 +28,7 @@ from relay.notices import (
     Released,
     Removed,
     Reported,
+    ShutOut,
     Started,
     Stopped,
 )
@@ -76,6 +78,34 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
             "reason": "quit",
             "transactions": 3,
         },
+    ),
+    (
+        Disconnected("S1", "192.0.2.1:4321", "lan", "quit", 3, user="tim"),
+        {
+            "event": "disconnected",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "user": "tim",
+            "reason": "quit",
+            "transactions": 3,
+        },
+    ),
+    (
+        Authenticated("S1", "192.0.2.1:4321", "lan", "client.example.net", "tim", "PLAIN"),
+        {
+            "event": "authenticated",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "helo": "client.example.net",
+            "user": "tim",
+            "mechanism": "PLAIN",
+        },
+    ),
+    (
+        ShutOut("2001:db8::/64", "lan", 20),
+        {"event": "shut_out", "client": "2001:db8::/64", "listener": "lan", "failures": 20},
     ),
     (
         ACCEPTED,

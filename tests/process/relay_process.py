@@ -83,7 +83,7 @@ class RelayProcess:
 
     def launch(self) -> Child:
         """Without waiting for anything: for a relay that is expected not to start."""
-        self.config.write_text("".join(_toml(self.settings)))
+        self.write_config()
         command = (
             self.python,
             "-c",
@@ -95,11 +95,21 @@ class RelayProcess:
             "--config",
             self.config,
         )
-        environment = dict(_ENVIRONMENT)
-        if self.python != sys.executable:
-            environment["PYTHONPATH"] = libraries()
+        # modules beside the configuration can be imported
+        path = [str(CHECKOUT) if self.python == sys.executable else libraries(), str(self.folder)]
+        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path)}
         self._child = Child(command, self.folder / "output", environment)
         return self._child
+
+    def write_config(self) -> None:
+        self.config.write_text("".join(_toml(self.settings)))
+
+    def add_user(self, name: str, password: str, *options: str) -> None:
+        """To the users file; the relay need not run."""
+        self.write_config()
+        done = self.relayctl("user", "add", name, "--password-stdin", *options, given=password)
+        if done.returncode:
+            raise AssertionError(f"relayctl ended with {done.returncode}: {done.stderr}")
 
     @property
     def child(self) -> Child:
@@ -148,9 +158,11 @@ class RelayProcess:
 
         return wait_until(found, f"{count} x {event} {fields} in the traffic log")
 
-    def relayctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def relayctl(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """`given`: on its standard input."""
         return subprocess.run(
             [sys.executable, "-c", _RELAYCTL, "--config", self.config, *words],
+            input=given,
             capture_output=True,
             text=True,
             timeout=DEADLINE,

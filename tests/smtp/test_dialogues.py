@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.dialogues.script import Mismatch, Script, parse, play, scripts
+from tests.dialogues.script import Mismatch, Script, parse, play, scripts, setting
 from tests.smtp.shell import Shell, settings
 
 CONVERSATIONS_AT_LEAST = 80
@@ -12,10 +12,7 @@ class EngineConnection:
     """A script's connection to an engine in memory."""
 
     def __init__(self, script: Script, is_cut: bool) -> None:
-        values = {
-            name: int(value) if value.isdecimal() else value
-            for name, value in script.settings.items()
-        }
+        values = {name: setting(value) for name, value in script.settings.items()}
         tls = values.pop("tls", "none")
         values["offers_starttls"] = tls != "none"
         values["requires_tls"] = tls == "required"
