@@ -20,6 +20,7 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
 from relay.outbound.protocol import UpstreamSession
+from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
 from relay.smtp.conveying import Conveyed
 
@@ -37,6 +38,7 @@ class UpstreamHop:
         upstream: Upstream,
         hostname: str,
         delivery: "Delivery",
+        ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None,
     ) -> None:
@@ -49,7 +51,7 @@ class UpstreamHop:
         self._is_warned = False
         self.memory = HostMemory(len(upstream.hosts))
         self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(upstream, host, hostname, self, reactor, places)
+            QueuedClientFactory(upstream, host, hostname, self, ticker, reactor, places)
             for host in upstream.hosts
         )
         self._delivery = delivery
@@ -126,8 +128,9 @@ class Delivery:
         places: SharedPlaces | None = None,
     ) -> None:
         self._reactor = reactor
+        ticker = Ticker(reactor)
         self._hops = {
-            name: UpstreamHop(upstream, hostname, self, reactor, places)
+            name: UpstreamHop(upstream, hostname, self, ticker, reactor, places)
             for name, upstream in upstreams.items()
         }
         self._running = 0

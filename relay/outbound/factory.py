@@ -8,14 +8,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
-
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
 from relay.outbound.addresses import Addresses
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import State, UpstreamSession
 from relay.outbound.throttle import Move, Window, next_move
+from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
 from relay.smtp.client import ClientEngine
 
@@ -26,10 +25,6 @@ addresses is noticed, and a slow one of several does not keep its share for ever
 LEAST_SESSION_AGE = 2.0
 """Seconds a busy session is used before it is given up for another process that waits: each change
 costs a new session."""
-
-TICK = 0.5
-"""Seconds between looks at the sessions' deadlines: one timer for all of them."""
-
 
 _LIVING = (State.IDLE, State.BUSY, State.LENT)
 
@@ -66,6 +61,7 @@ class QueuedClientFactory:
         host: HostAddress,
         hello_name: str,
         owner: FactoryOwner,
+        ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None = None,
     ) -> None:
@@ -76,6 +72,7 @@ class QueuedClientFactory:
         self._host = host
         self._hello_name = hello_name
         self._owner = owner
+        self._ticker = ticker
         self._reactor = reactor
         self._addresses = Addresses(host.host, reactor)
         self._window = Window(upstream.max_connections)
@@ -85,7 +82,6 @@ class QueuedClientFactory:
         self._idle: list[UpstreamSession] = []
         self._resting: dict[UpstreamSession, None] = {}  # lent and unused, the oldest first
         self._openings: set[Opening] = set()
-        self._tick_call: IDelayedCall | None = None
         self._is_pumping = False
         self._is_leaving = False
         self.extensions: Mapping[str, str] | None = None  # as last offered; None: never asked
@@ -270,15 +266,8 @@ class QueuedClientFactory:
             self, engine, self._upstream.timeouts, label, self._reactor, is_lmtp=is_lmtp
         )
         self._sessions.add(session)
-        if self._tick_call is None:
-            self._tick_call = self._reactor.callLater(TICK, self._tick)
+        self._ticker.watch(session)
         return session
-
-    def _tick(self) -> None:
-        self._tick_call = self._reactor.callLater(TICK, self._tick)
-        now = self._reactor.seconds()
-        for session in list(self._sessions):
-            session.check(now)
 
     # --- what sessions and openings tell ------------------------------------------------------
 
@@ -349,9 +338,7 @@ class QueuedClientFactory:
         if session in self._placed:
             self._placed.discard(session)
             self._give_place()
-        if not self._sessions and self._tick_call is not None:
-            self._tick_call.cancel()
-            self._tick_call = None
+        self._ticker.forget(session)
         self._pump()
         self._check_empty()
 

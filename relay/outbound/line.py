@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from zope.interface import implementer
 
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
@@ -51,10 +52,14 @@ class LineHop(Protocol):
         """In this order."""
 
 
+@implementer(IPushProducer)
 class Line:
     """Each request is answered once, by `then`, before the next may be made. A reply is the
     upstream's own, but for 421 and trouble on the way, which are 451; `trouble` tells an operator
-    more of those. `label` is the host as logged."""
+    more of those. `label` is the host as logged.
+
+    To the session's transport it is the producer, in the place of the client: the upstream's time
+    runs only while the upstream keeps us waiting."""
 
     __slots__ = (
         "_at",
@@ -65,10 +70,11 @@ class Line:
         "_hosts",
         "_introduced",
         "_is_ended",
+        "_is_held_up",
         "_is_mailing",
         "_is_pending",
-        "_is_producing",
         "_is_second_try",
+        "_producer",
         "_reactor",
         "_refusal",
         "_session",
@@ -97,9 +103,10 @@ class Line:
         self._is_pending = False  # a factory has been asked for a session
         self._is_mailing = False  # MAIL is the only thing passed on so far, and not answered
         self._is_second_try = False
-        self._is_producing = False
+        self._producer: IPushProducer | None = None  # of the content, from DATA to its end
         self._is_ended = False
         self._to_send: list[bytes] = []  # chunks that wait for the one before to be answered
+        self._is_held_up = False  # the producer, by these
         self._refusal: Reply | None = None  # of the content, before its end
         self.label = ""
         self.offers_dsn = False
@@ -116,6 +123,7 @@ class Line:
         self._is_second_try = self._is_ended = False
         self._refusal = None
         self._to_send = []
+        self._is_held_up = False
         self.trouble = ""
         self._then = then
         if self._session is not None:
@@ -144,19 +152,25 @@ class Line:
         session = self._session
         is_chunked = wants_chunks and session is not None and session.engine.offers_chunking
         if session is not None:
-            cast(Any, session.transport).registerProducer(producer, True)
-            self._is_producing = True
+            self._producer = producer
+            cast(Any, session.transport).registerProducer(self, True)
         if is_chunked:
-            self._ask(lambda session: session.engine.chunks(), "block")
+            self._ask(lambda session: session.engine.chunks(), "")
             self._answer(reply(354, "", "go on"))
         else:
             self._ask(lambda session: session.engine.data(), "data")
 
     def send(self, octets: bytes) -> None:
         """Some of the content."""
-        if self._session is not None and self._refusal is None:
+        session = self._session
+        if session is None or self._refusal is not None:
+            return
+        if session.engine.is_ready_for_content:
+            self._send(session, octets)
+        else:
             self._to_send.append(octets)
-            self.may_go_on()
+            self._is_held_up = True
+            self.pauseProducing()
 
     def end(self, then: Then) -> None:
         """All of the content has been sent: the upstream is to answer for it."""
@@ -272,9 +286,23 @@ class Line:
             session.give_back()
 
     def _stop_producing(self) -> None:
-        if self._is_producing and self._session is not None:
-            self._is_producing = False
+        if self._producer is not None and self._session is not None:
+            self._producer = None
             cast(Any, self._session.transport).unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """The upstream takes no more at this moment."""
+        if self._producer is not None and self._session is not None:
+            self._session.keep_time("block")
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._producer is not None and self._session is not None:
+            self._session.keep_time("final" if self._is_ended else "")
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """`broke` follows."""
 
     # --- passing on ---------------------------------------------------------------------------
 
@@ -319,9 +347,17 @@ class Line:
             return
         engine = session.engine
         while self._to_send and engine.is_ready_for_content:
-            session.send(engine.send_content(self._to_send.pop(0)), "block")
+            self._send(session, self._to_send.pop(0))
+        if self._is_held_up and not self._to_send:
+            self._is_held_up = False
+            self.resumeProducing()
         if self._is_ended and not self._to_send and engine.is_ready_for_content:
             session.send(engine.end_content(), "final")
+
+    @staticmethod
+    def _send(session: UpstreamSession, octets: bytes) -> None:
+        wire = session.engine.send_content(octets)
+        session.send(wire, "" if session.engine.is_ready_for_content else "block")
 
     def _answer(self, answer: Reply) -> None:
         self._cancel_timer()
@@ -354,7 +390,9 @@ class Line:
         """Before anything but MAIL was passed on, a stale session may be replaced unseen."""
         session, self._session = self._session, None
         self._introduced = None
-        self._is_producing = False
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.resumeProducing()  # the client, to hear what became of it
         self.trouble = f"{self.label}: {broken.reply}"
         factory = cast(QueuedClientFactory, self._factory)
         is_stale = broken.cause is Cause.HOST and session is not None and session.is_reused
@@ -364,6 +402,9 @@ class Line:
             self._hosts, self._at = (factory,), 0
             self._timer = self._reactor.callLater(factory.connect_within, self._waited)
             self._ask_for_session(is_fresh=True)
+            return
+        if producer is not None and not self._is_ended and broken.reply.code >= 500:
+            self._refuse_content(broken.reply)  # said before the content's end
             return
         if not (self._is_ended or (session is not None and session.is_introduced)):
             factory.site_broke()  # else it may be the client that the host does not want

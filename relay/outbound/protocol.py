@@ -326,7 +326,7 @@ class UpstreamSession(protocol.Protocol):
         """Send what the tenant gave the engine, and keep the time of that step."""
         if self._step == "idle":
             self._owner.session_resting(self, False)
-        self._await(step)
+        self.keep_time(step)
         octets = self.engine.data_to_send()
         if octets:
             self._write(octets)
@@ -337,9 +337,18 @@ class UpstreamSession(protocol.Protocol):
         self._owner.session_resting(self, True)
 
     def send(self, octets: bytes, step: str) -> None:
-        """Content, as the engine encoded it."""
-        self._await(step)
+        """Content, as the engine encoded it. `step`: what the host is awaited for then, or ""."""
+        if step:
+            self._await(step)
         self._write(octets)
+
+    def keep_time(self, step: str) -> None:
+        """The host is awaited in this step; "": it is not, the tenant is."""
+        if step:
+            self._await(step)
+        else:
+            self._step = "block"
+            self.deadline = NEVER
 
     @property
     def is_worn(self) -> bool:
@@ -349,7 +358,10 @@ class UpstreamSession(protocol.Protocol):
         if self._last_word is not None:
             self._end(Cause.HOST, self._last_word)
         elif self._tenant is not None and self.engine.is_ready_for_content:
+            self.keep_time("")
             self._tenant.may_go_on()
+        elif self._step != "idle" and self.engine.is_idle:
+            self.deadline = NEVER  # what comes next is the tenant's
 
     def recall(self) -> None:
         """Take it back from a tenant that does not use it now."""

@@ -5,6 +5,7 @@ Queues that a larger number of workers left behind get a worker that takes no ne
 are empty.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,12 @@ class Supervisor(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        if not os.access(sys.executable, os.X_OK):  # as whoever it is by now
+            sys.stderr.write(
+                f"relay: no worker can be started: the user of the relay may not run"
+                f" {sys.executable}; install Python where that user may, or set workers = 1\n"
+            )
+            raise SystemExit(1)
         if self._log is not None:
             self._log.start()
         on_signal(signal.SIGHUP, self._reactor, self._reopen_logs)

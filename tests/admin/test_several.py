@@ -66,7 +66,7 @@ class Gone(Ids):
 class SeveralCase(SynchronousTestCase):
     def several(self, *queues: Ids) -> Several:
         self.queues = list(queues)
-        return Several(lambda: self.queues, lambda: self.queues, lambda: {"workers": 2})
+        return Several(lambda: self.queues, more_status=lambda: {"workers": 2})
 
     def get(self, coroutine: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coroutine))

@@ -190,12 +190,14 @@ class Postfix:
 class SmtpSink:
     """smtp-sink, which counts messages and ends after `count`, or keeps them in a file."""
 
-    def __init__(self, count: int = 0, keep: bool = False, port: int = 0) -> None:
+    def __init__(
+        self, count: int = 0, keep: bool = False, port: int = 0, sessions: int = 256
+    ) -> None:
         self._program = need("smtp-sink")
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="relay-sink-", dir="/var/tmp"))
         self._is_kept = keep
-        self._options = ["-M", str(count)] if count else []
+        self._options = ["-m", str(sessions), *(["-M", str(count)] if count else [])]
         self._options += ["-D", f"{self.folder}/mail/kept"] if keep else []
         self._child: Child | None = None
 

@@ -96,7 +96,9 @@ class Child:
         if self.is_running:
             handle = os.pidfd_open(self.pid)
             try:
-                select.select([handle], [], [], within)
+                ended = select.poll()  # select() knows no descriptor above 1023
+                ended.register(handle, select.POLLIN)
+                ended.poll(1000 * within)
             finally:
                 os.close(handle)
         status = self._process.poll()

@@ -71,7 +71,10 @@ class RelayProcess:
             "upstream": list(upstreams),
             "route": list(routes) or [route(upstreams[0]["name"])],
         }
-        self.twistd_options: Sequence[str] = ()
+        self.before = ""
+        """Python that its process runs first: for a fault at one exact place."""
+        self.arguments: list[str] = []  # of twistd
+        self.python = sys.executable
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -82,23 +85,30 @@ class RelayProcess:
         """Without waiting for anything: for a relay that is expected not to start."""
         self.config.write_text("".join(_toml(self.settings)))
         command = (
-            sys.executable,
+            self.python,
             "-c",
-            _TWISTD,
+            f"{self.before}\n{_TWISTD}",
             "-n",
             "--pidfile=",
-            *self.twistd_options,
+            *self.arguments,
             "relay",
             "--config",
             self.config,
         )
-        self._child = Child(command, self.folder / "output", _ENVIRONMENT)
+        environment = dict(_ENVIRONMENT)
+        if self.python != sys.executable:
+            environment["PYTHONPATH"] = libraries()
+        self._child = Child(command, self.folder / "output", environment)
         return self._child
 
     @property
     def child(self) -> Child:
         assert self._child is not None
         return self._child
+
+    def freeze(self) -> None:
+        """It does nothing more, until it is killed."""
+        self.child.signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """As a crash ends it: no code of its own runs any more."""
@@ -174,6 +184,13 @@ class RelayProcess:
             return listed.returncode == 0 and not listed.stdout
 
         wait_until(is_empty, "an empty queue by relayctl", RECOVERY)
+
+
+def libraries() -> str:
+    """Ours and those we use, for another interpreter of this version."""
+    return os.pathsep.join(
+        path for path in sys.path if path and not path.startswith(sys.base_prefix)
+    )
 
 
 def _lines(path: Path) -> Iterator[Fact]:

@@ -196,7 +196,7 @@ class StartTests(TlsCase):
         nobody = pwd.getpwnam("nobody")
         relay = self.idle_relay(upstream("main", 2526), listener=self.listener(), top=top)
         relay.folder.chmod(0o777)
-        relay.twistd_options = (f"--uid={nobody.pw_uid}", f"--gid={nobody.pw_gid}")
+        relay.arguments = [f"--uid={nobody.pw_uid}", f"--gid={nobody.pw_gid}"]
         return relay
 
     def test_a_key_that_the_later_user_cannot_read(self) -> None:

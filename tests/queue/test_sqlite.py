@@ -14,10 +14,14 @@ from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import TestCase
 
 from relay.queue import sqlite_reads
+from relay.queue.group_commit import Call
+from relay.queue.in_hand import InHand
 from relay.queue.open_store import open_store, spool_of
+from relay.queue.spool import Spool
 from relay.queue.sqlite import SqliteStore
 from relay.queue.sqlite_schema import connect
-from relay.queue.store import IStore, Selection, StoreFailed, StoreUnusable
+from relay.queue.sqlite_writes import SqliteWrites
+from relay.queue.store import IStore, LaneState, Selection, StoreFailed, StoreUnusable
 from tests.contract.messages import (
     DELAYED,
     FAILED,
@@ -399,6 +403,23 @@ class PlanTests(StoreTestCase):
             self.assertNotIn("TEMP B-TREE", plan)
             for table in ("message", "work", "content", "done"):
                 self.assertNotRegex(plan, rf"SCAN ({table}|m|w|c)\b(?! VIRTUAL)")
+
+    def test_a_lane_that_fails_again_costs_the_same_whatever_waits(self) -> None:
+        """In steps of SQLite's machine, not in seconds."""
+        database = connect(Path(self.mktemp()))
+        self.addCleanup(database.close)
+        writes = SqliteWrites(database, InHand(), Spool(self.directory))
+        steps = []
+        for count in (1, 1000):
+            news = [new(count + n) for n in range(count)]
+            writes.commit([Call("insert", (each,), is_write=True) for each in news])
+            writes.commit([Call("save_lane", (LaneState("east", 1),), is_write=True)])
+            taken: list[int] = []
+            database.set_progress_handler(lambda taken=taken: bool(taken.append(1)), 1)
+            writes.commit([Call("save_lane", (LaneState("east", 2),), is_write=True)])
+            database.set_progress_handler(None)
+            steps.append(len(taken))
+        self.assertEqual(*steps)
 
     def test_opening_counts_in_an_index(self) -> None:
         self.assertEqual(self.plan(sqlite_reads.COUNTS), "SCAN work USING COVERING INDEX work_due")
