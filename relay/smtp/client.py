@@ -151,7 +151,7 @@ class ClientEngine(Offers):
         if reply.code == 421:  # RFC 5321 3.8: the server closes
             self._is_spent = True
             self._held_back.clear()
-        event = self._HANDLERS[command](self, reply, recipient_id)
+        event = _HANDLERS[command](self, reply, recipient_id)
         if not self._awaited:
             self._go_on()
         return event
@@ -246,21 +246,6 @@ class ClientEngine(Offers):
     def _on_quit(self, reply: Reply, _: int | None) -> ClientEvent:
         self._end_session()
         return Replied("QUIT", reply)
-
-    _HANDLERS: Mapping[str, Callable[["ClientEngine", Reply, int | None], ClientEvent | None]] = {
-        GREETING: _on_greeting,
-        "EHLO": _on_extended_hello,
-        "LHLO": _on_extended_hello,
-        "HELO": _on_hello,
-        "MAIL": _on_mail,
-        "RCPT": _on_rcpt,
-        "DATA": _on_data,
-        "BDAT": _on_chunk,
-        BDAT_LAST: _on_dot,
-        DOT: _on_dot,
-        "RSET": _on_reset,
-        "QUIT": _on_quit,
-    }
 
     # --- what goes out ---
 
@@ -435,3 +420,19 @@ class ClientEngine(Offers):
         if self._fault:
             words.append(f"broken: {self._fault}")
         return f"<ClientEngine {', '.join(words)}>"
+
+
+_HANDLERS: Mapping[str, Callable[[ClientEngine, Reply, int | None], ClientEvent | None]] = {
+    GREETING: ClientEngine._on_greeting,
+    "EHLO": ClientEngine._on_extended_hello,
+    "LHLO": ClientEngine._on_extended_hello,
+    "HELO": ClientEngine._on_hello,
+    "MAIL": ClientEngine._on_mail,
+    "RCPT": ClientEngine._on_rcpt,
+    "DATA": ClientEngine._on_data,
+    "BDAT": ClientEngine._on_chunk,
+    BDAT_LAST: ClientEngine._on_dot,
+    DOT: ClientEngine._on_dot,
+    "RSET": ClientEngine._on_reset,
+    "QUIT": ClientEngine._on_quit,
+}

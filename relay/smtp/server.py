@@ -233,8 +233,8 @@ class ServerEngine:
         verb = word.upper()
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
-        except Malformed as fault:
-            return self._refuse(verb, fault.reply)
+        except Malformed as malformed:
+            return self._refuse(verb, malformed.reply)
 
     def _unknown(self, verb: str, argument: str) -> ServerEvent:
         if verb in answers.HTTP_VERBS:
