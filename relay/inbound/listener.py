@@ -74,7 +74,7 @@ class InboundFactory(ServerFactory):
         self._hosts: dict[InboundProtocol, str] = {}
         self._when_empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         assert addr is not None
         host: str = cast(Any, addr).host
         config = self._config

@@ -7,10 +7,10 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.config.schema import Route
 from relay.deadline import Deadline
@@ -57,11 +57,12 @@ SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class InboundProtocol(Protocol):
+class InboundProtocol:
     """Made by the listener for each connection. A producer of replies: paused while unread."""
 
     transport: Any
+    _reading: Reading
+    _is_trusted: bool
 
     def __init__(
         self,
@@ -101,6 +102,10 @@ class InboundProtocol(Protocol):
         self._deadline = Deadline(intake.clock, self._rang)
 
     # --- the connection -----------------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         client = client_of(self.transport.getPeer())
@@ -180,7 +185,7 @@ class InboundProtocol(Protocol):
 
     def _run(self) -> None:
         """Handle events until the engine wants octets or an answer; write all replies at once."""
-        engine, handlers, out = self._engine, self._HANDLERS, self._out
+        engine, handlers, out = self._engine, _HANDLERS, self._out
         self._is_running = True
         try:
             while not self._is_closing:
@@ -394,18 +399,6 @@ class InboundProtocol(Protocol):
     def _closed(self, event: Closed) -> None:
         self._is_closing, self._reason = True, "closed by the client"
 
-    _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
-        Hello: _hello,
-        Mail: _mail,
-        Rcpt: _rcpt,
-        ContentBegin: _content_begin,
-        ContentChunk: _content_chunk,
-        ContentEnd: _content_end,
-        Answered: _answered,
-        Quit: _quit,
-        Closed: _closed,
-    }
-
     # --- endings ------------------------------------------------------------------------------
 
     def _rejected(
@@ -471,6 +464,21 @@ class InboundProtocol(Protocol):
     def __repr__(self) -> str:
         doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
         return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
+
+
+_HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
+    Hello: InboundProtocol._hello,
+    Mail: InboundProtocol._mail,
+    Rcpt: InboundProtocol._rcpt,
+    ContentBegin: InboundProtocol._content_begin,
+    ContentChunk: InboundProtocol._content_chunk,
+    ContentEnd: InboundProtocol._content_end,
+    Answered: InboundProtocol._answered,
+    Quit: InboundProtocol._quit,
+    Closed: InboundProtocol._closed,
+}
+
+classImplements(InboundProtocol, IProtocol, IHalfCloseableProtocol, IPushProducer)
 
 
 def client_of(peer: IAddress) -> str:

@@ -34,14 +34,14 @@ RETRY_AFTER = 0.1
 
 _LINE_END = 10
 
+_log = Logger()
+
 _PIECE = select.PIPE_BUF
 """A pipe that poll() calls writable takes this many octets without blocking (POSIX)."""
 
 
 class TrafficLog:
     """An observer that writes to a file, or to standard output for "-". Opened by `start`."""
-
-    _log = Logger()
 
     def __init__(self, file: Path | Literal["-"], clock: IReactorTime) -> None:
         self.file = file
@@ -166,7 +166,7 @@ class TrafficLog:
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._log.error(
+            _log.error(
                 "traffic log {file} cannot be written ({why}); mail goes on, lines are lost",
                 file=str(self.file),
                 why=error.strerror,
@@ -174,7 +174,7 @@ class TrafficLog:
 
     def _recovered(self) -> None:
         self._is_failing = False
-        self._log.info(
+        _log.info(
             "traffic log {file} is written again; {lost} lines were lost since the start",
             file=str(self.file),
             lost=self.lost,

@@ -74,7 +74,7 @@ class Opening(ClientFactory[Any]):
             self._reactor, address, self._host.port, self, self._connect_timeout
         )
 
-    def buildProtocol(self, addr: IAddress | None) -> UpstreamSession:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         self.session = self._make_session(self._label)
         return self.session
 

@@ -6,19 +6,19 @@ step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged e
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, Protocol, cast
 
-from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.python.failure import Failure
+from zope.interface import classImplements
 
 from relay.config import Timeouts
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.outbound.answers import Answers, Broken, Cause
-from relay.outbound.sender import ContentCutShort, ContentSender
+from relay.outbound.sender import ContentSender, cut_short
 from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
     NEED_DATA,
@@ -103,9 +103,13 @@ class State(Enum):
     LENT = "lent"
     CLOSING = "closing"  # QUIT was sent, or an abort is under way
 
+    __hash__ = object.__hash__  # Enum's own is Python code; members are singletons
 
-class UpstreamSession(protocol.Protocol):
+
+class UpstreamSession:
     """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began."""
+
+    transport: Any
 
     def __init__(
         self,
@@ -146,6 +150,10 @@ class UpstreamSession(protocol.Protocol):
 
     # --- life ---------------------------------------------------------------------------------
 
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
+
     def connectionMade(self) -> None:
         self.opened_at = self._reactor.seconds()
         self._await("greeting")
@@ -157,7 +165,7 @@ class UpstreamSession(protocol.Protocol):
         try:
             while (event := engine.next_event()) is not NEED_DATA:
                 has_moved = True
-                self._HANDLERS[type(event)](self, event)
+                _HANDLERS[type(event)](self, event)
         except RemoteProtocolError as error:
             self._end(Cause.FAULT, Reply(451, "4.4.2", (f"host broke the protocol: {error}",)))
             return
@@ -165,7 +173,7 @@ class UpstreamSession(protocol.Protocol):
         if octets:
             self._write(octets)
         if octets or has_moved:  # else a trickle of octets would put the timeout off for ever
-            self._CONTINUE[self.state](self)
+            _CONTINUE[self.state](self)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         is_clean = reason is None or reason.check(ConnectionDone) is not None
@@ -344,14 +352,6 @@ class UpstreamSession(protocol.Protocol):
         """The answer to QUIT."""
         cast(ITCPTransport, self.transport).loseConnection()
 
-    _CONTINUE: ClassVar[Mapping[State, Callable[["UpstreamSession"], None]]] = {
-        State.OPENING: _opening,
-        State.IDLE: leave,  # whatever was said to nobody, it is typically 421
-        State.BUSY: _busy,
-        State.LENT: _lent,
-        State.CLOSING: _closing,
-    }
-
     # --- content ------------------------------------------------------------------------------
 
     def _send_content(self) -> None:
@@ -365,7 +365,7 @@ class UpstreamSession(protocol.Protocol):
         try:
             octets = b"".join(content.chunks(MAX_IN_ONE_WRITE))
             if len(octets) != content.size:
-                raise ContentCutShort(f"{len(octets)} octets instead of {content.size}")
+                raise cut_short(f"{len(octets)} octets instead of {content.size}")
         except OSError as error:
             self.content_unread(error)
         else:
@@ -427,9 +427,20 @@ class UpstreamSession(protocol.Protocol):
         if step:
             self._step = step
 
-    _HANDLERS: ClassVar[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
-        Greeted: _on_greeted,
-        HelloReplied: _on_hello_replied,
-        Replied: _on_replied,
-        Unsolicited: _on_unsolicited,
-    }
+
+_CONTINUE: Mapping[State, Callable[["UpstreamSession"], None]] = {
+    State.OPENING: UpstreamSession._opening,
+    State.IDLE: UpstreamSession.leave,  # whatever was said to nobody, it is typically 421
+    State.BUSY: UpstreamSession._busy,
+    State.LENT: UpstreamSession._lent,
+    State.CLOSING: UpstreamSession._closing,
+}
+
+_HANDLERS: Mapping[type, Callable[["UpstreamSession", Any], None]] = {
+    Greeted: UpstreamSession._on_greeted,
+    HelloReplied: UpstreamSession._on_hello_replied,
+    Replied: UpstreamSession._on_replied,
+    Unsolicited: UpstreamSession._on_unsolicited,
+}
+
+classImplements(UpstreamSession, IProtocol)

@@ -13,7 +13,7 @@ from threading import Lock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.mail.content import Content, InlineContent
 from relay.queue.group_commit import Reactor
@@ -163,7 +163,6 @@ class ContentBuffers:
         return f"<ContentBuffers {self.buffered} octets>"
 
 
-@implementer(IContentWriter)
 class ContentWriter:
     """Holds octets until they make a batch, or the content is over."""
 
@@ -255,3 +254,6 @@ class ContentWriter:
     def __repr__(self) -> str:
         place = "memory" if self._file is None else repr(self._file)
         return f"<ContentWriter {self.size} octets, {place}>"
+
+
+classImplements(ContentWriter, IContentWriter)

@@ -22,6 +22,8 @@ class State(Enum):
     UNWANTED = "unwanted"  # 354 though no recipient was accepted: a lone dot (RFC 2920 3.1)
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum's own is Python code; members are singletons
+
 
 Moves = dict[int, State]
 """First digit of the reply -> next state. A digit that is missing is an impossible reply."""
