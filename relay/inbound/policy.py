@@ -18,6 +18,9 @@ SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here"
 ROUTING_CHARACTERS = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
 
+MAX_REMEMBERED = 4096
+"""Hosts whose trust is remembered: a hundred octets each. When full, all are forgotten."""
+
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
 
@@ -28,14 +31,21 @@ class Policy:
     def __init__(self, listener: Listener, route_for: RouteFor, postmaster: str | None) -> None:
         self._listener = listener.name
         self._networks = listener.relay_networks
+        self._trusted: dict[str, bool] = {}  # by host: clients come back
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
         self._route_for = route_for
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
         """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
-        address = unmapped(host)
-        return any(address in network for network in self._networks)
+        known = self._trusted.get(host)
+        if known is None:
+            address = unmapped(host)
+            known = any(address in network for network in self._networks)
+            if len(self._trusted) >= MAX_REMEMBERED:
+                self._trusted.clear()
+            self._trusted[host] = known
+        return known
 
     def judge(
         self, is_trusted: bool, reverse_path: str, forward_path: str

@@ -39,12 +39,12 @@ _second_text = ""
 def rfc3339(at: float) -> str:
     """Unix seconds as RFC 3339 text in UTC with microseconds."""
     global _second, _second_text
-    micro = round(at * 1e6)
+    micro = int(at * 1e6 + 0.5)
     second = micro // 1000000
     if second != _second:
         _second_text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
         _second = second
-    return f"{_second_text}{micro % 1000000:06d}Z"
+    return f"{_second_text}{str(micro % 1000000 + 1000000)[1:]}Z"
 
 
 def _without_blanks(**fields: str) -> Fields:

@@ -104,8 +104,9 @@ class Line:
         else:
             self._hosts = self._hop.hosts_to_try()
             self._at = 0
-            self._timer = self._reactor.callLater(wait, self._waited)
             self._ask_for_session()
+            if self._is_pending:
+                self._timer = self._reactor.callLater(wait, self._waited)
 
     def rcpt(self, recipient: Recipient, then: Then) -> None:
         envelope = cast(Envelope, self._envelope)

@@ -143,7 +143,10 @@ class ContentBuffers:
         return self.buffered > self._max_buffered
 
     def writer(self, queue_id: str) -> "ContentWriter":
-        return ContentWriter(self, self._path_of(queue_id))
+        return ContentWriter(self, queue_id)
+
+    def path(self, queue_id: str) -> Path:
+        return self._path_of(queue_id)
 
     def run(self, work: Callable[[], None], then: Callable[[], object] = int) -> None:
         """`work` in a thread, then `then` in the reactor."""
@@ -171,16 +174,16 @@ class ContentWriter:
         "_file",
         "_held",
         "_is_paused",
-        "_path",
         "_producer",
+        "_queue_id",
         "_unwritten",
         "size",
     )
 
-    def __init__(self, buffers: ContentBuffers, path: Path) -> None:
+    def __init__(self, buffers: ContentBuffers, queue_id: str) -> None:
         self.size = 0
         self._buffers = buffers
-        self._path = path
+        self._queue_id = queue_id
         self._file: ContentFile | None = None
         self._held = bytearray()  # a list of pieces would cost a trickling sender nothing, us much
         self._unwritten = 0
@@ -208,7 +211,7 @@ class ContentWriter:
         file = self._file
         self._spill()
         self._buffers.run(file.sync, lambda: file.synced.callback(None))
-        return FileContent(self._path, self.size, file)
+        return FileContent(file.path, self.size, file)
 
     def discard(self) -> None:
         self._let_go()
@@ -220,7 +223,7 @@ class ContentWriter:
     def _spill(self) -> None:
         """Hand what is held to the disk; pause the sender while that is behind."""
         if self._file is None:
-            self._file = ContentFile(self._path)
+            self._file = ContentFile(self._buffers.path(self._queue_id))
         octets = len(self._held)
         self._file.add(self._held)
         self._held = bytearray()
