@@ -6,6 +6,7 @@ it. Here the reactor sees one descriptor, the set's own, and an event is one cal
 """
 
 import select
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,6 +37,7 @@ class Readiness:
         self._masks: dict[int, int] = {}
         self._sockets: dict[int, Any] = {}
         self._closing: list[Any] = []
+        self._acts: list[Callable[[], None]] = []
         self._is_serving = False
 
     def __getattr__(self, name: str) -> Any:
@@ -46,6 +48,13 @@ class Readiness:
         if self._is_serving:
             self._closing.append(socket)
         return self._is_serving
+
+    def at_end_of_turn(self, act: Callable[[], None]) -> None:
+        """Do it once all are served and closed, or soon."""
+        if self._is_serving:
+            self._acts.append(act)
+        else:
+            self._reactor.callLater(0, act)
 
     # --- as IReactorFDSet ---------------------------------------------------------------------
 
@@ -117,6 +126,16 @@ class Readiness:
             closing, self._closing = self._closing, []
             for socket in closing:
                 self._finish(socket, _DONE)
+        if self._acts:
+            acts, self._acts = self._acts, []
+            for act in acts:
+                self._do(act)
+
+    def _do(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - as in a timer: a defect of ours, told
+            _log.failure("{act!r} broke at the end of a turn", act=act)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor ends: so do the sockets."""
@@ -178,3 +197,12 @@ def readiness_of(reactor: Any) -> Any:
     if reactor not in _of_reactors:
         _of_reactors[reactor] = Readiness(reactor)
     return _of_reactors[reactor]
+
+
+def end_of_turn(reactor: Any) -> Callable[[Callable[[], None]], object]:
+    """For what gathers work while sockets are served: it is called with what is to be done then,
+    and costs no timer."""
+    readiness = readiness_of(reactor)
+    if isinstance(readiness, Readiness):
+        return readiness.at_end_of_turn
+    return lambda act: reactor.callLater(0, act)

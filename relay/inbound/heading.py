@@ -1,8 +1,10 @@
 """The header of a message on its way in, kept as far as the loop count and the log need it."""
 
+from typing import Final
+
 from relay.mail.trace import message_id_of, received_count
 
-MAX_LOOKED_AT = 64 * 1024
+MAX_LOOKED_AT: Final = 64 * 1024
 """Octets of content kept to count Received fields in: trace fields stand first (RFC 5321 4.4)."""
 
 

@@ -6,7 +6,7 @@ answers with the final reply. Local trouble is always a 4xx, with no word of wha
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -20,9 +20,9 @@ from relay.mail.reply import Reply, reply
 from relay.mail.trace import received_field
 from relay.queue.store import IContentWriter, Message, StoreFailed
 
-LOOPS = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
-STORE_TROUBLE = reply(451, "4.3.0", "Local trouble, try again later")
-NO_SPACE = reply(452, "4.3.1", "Insufficient system storage, try again later")
+LOOPS: Final = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
+STORE_TROUBLE: Final = reply(451, "4.3.0", "Local trouble, try again later")
+NO_SPACE: Final = reply(452, "4.3.1", "Insufficient system storage, try again later")
 
 _log = Logger()
 

@@ -6,19 +6,20 @@ Holds no session; everything it judges is passed in.
 
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from relay.config.schema import Listener, Route
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
-RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
-NO_ROUTE = reply(550, "5.7.1", "No route to this recipient")
-SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here")
+RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+NO_ROUTE: Final = reply(550, "5.7.1", "No route to this recipient")
+SOURCE_ROUTED: Final = reply(550, "5.7.1", "Routing by the local part is not done here")
 
-ROUTING_CHARACTERS = frozenset("%!@")
+ROUTING_CHARACTERS: Final = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
 
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED: Final = 4096
 """Hosts whose trust is remembered: a hundred octets each. When full, all are forgotten."""
 
 RouteFor = Callable[[str, str, str], Route | None]

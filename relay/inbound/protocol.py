@@ -5,7 +5,7 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -37,24 +37,24 @@ from relay.smtp.events import (
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
 
-MAX_BUFFERED = 128 * 1024
+MAX_BUFFERED: Final = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
 
-MAX_REPLIES_AT_ONCE = 256
+MAX_REPLIES_AT_ONCE: Final = 256
 """Replies gathered for one write; then it is seen whether the client takes them at all."""
 
 LAST_WORD_TIMEOUT = 30.0
 """Seconds a client has to take what was said last; then the connection is aborted."""
 
-OK = reply(250, "2.0.0", "OK")
-SENDER_OK = reply(250, "2.1.0", "Sender OK")
-SEPARATELY = reply(452, "4.5.3", "Send this recipient in a separate transaction")
-RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
-GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
-BYE = reply(221, "2.0.0", "Bye")
-IDLE = reply(421, "4.4.2", "Idle for too long, closing")
-SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
-TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
+OK: Final = reply(250, "2.0.0", "OK")
+SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
+SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")
+RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
+GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+BYE: Final = reply(221, "2.0.0", "Bye")
+IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
+SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
+TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing")
 
 
 class InboundProtocol:
@@ -466,7 +466,7 @@ class InboundProtocol:
         return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
 
 
-_HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
+_HANDLERS: Final[dict[type, Callable[["InboundProtocol", Any], Reply | None]]] = {
     Hello: InboundProtocol._hello,
     Mail: InboundProtocol._mail,
     Rcpt: InboundProtocol._rcpt,

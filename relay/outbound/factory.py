@@ -6,7 +6,7 @@ site's trouble, exactly once. Knows nothing of messages; who queues here bounds 
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
@@ -19,19 +19,19 @@ from relay.outbound.throttle import Move, Window, next_move
 from relay.places import Places
 from relay.smtp.client import ClientEngine
 
-MAX_SESSION_AGE = 300.0
+MAX_SESSION_AGE: Final = 300.0
 """Seconds a session is reused: by time rather than by count, so that a change of the host's
 addresses is noticed, and a slow one of several does not keep its share for ever."""
 
-LEAST_SESSION_AGE = 2.0
+LEAST_SESSION_AGE: Final = 2.0
 """Seconds a busy session is used before it is given up for another process that waits: each change
 costs a new session."""
 
-TICK = 0.5
+TICK: Final = 0.5
 """Seconds between looks at the sessions' deadlines: one timer for all of them."""
 
 
-_LIVING = (State.IDLE, State.BUSY, State.LENT)
+_LIVING: Final = (State.IDLE, State.BUSY, State.LENT)
 
 
 class Pending(Protocol):

@@ -5,7 +5,7 @@ as nobody needs it more, and passes replies on as they are. Content is ended onl
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 
@@ -16,13 +16,13 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.protocol import UpstreamSession
 from relay.smtp.events import LocalProtocolError, Replied
 
-AWAY = reply(451, "4.4.1", "No upstream can be reached, try again later")
-LOST = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
-BUSY = reply(451, "4.4.5", "No free connection to the upstream, try again later")
-CANNOT = reply(451, "4.3.0", "Local trouble, try again later")
-NO_8BITMIME = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
-NO_SMTPUTF8 = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
-TOO_BIG = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
+AWAY: Final = reply(451, "4.4.1", "No upstream can be reached, try again later")
+LOST: Final = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
+BUSY: Final = reply(451, "4.4.5", "No free connection to the upstream, try again later")
+CANNOT: Final = reply(451, "4.3.0", "Local trouble, try again later")
+NO_8BITMIME: Final = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
+NO_SMTPUTF8: Final = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
+TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
 
 Then = Callable[[Reply], None]
 

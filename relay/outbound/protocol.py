@@ -6,7 +6,7 @@ step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged e
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, ITCPTransport
@@ -30,12 +30,12 @@ from relay.smtp.events import (
     Unsolicited,
 )
 
-MAX_IN_ONE_WRITE = 131072
+MAX_IN_ONE_WRITE: Final = 131072
 """Content up to this size goes with its final dot in one write, from memory."""
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
-_AT = {
+_AT: Final = {
     "greeting": "before its greeting",
     "hello": "in answer to EHLO",
     "mail": "in answer to MAIL",
@@ -428,7 +428,7 @@ class UpstreamSession:
             self._step = step
 
 
-_CONTINUE: Mapping[State, Callable[["UpstreamSession"], None]] = {
+_CONTINUE: Final[Mapping[State, Callable[["UpstreamSession"], None]]] = {
     State.OPENING: UpstreamSession._opening,
     State.IDLE: UpstreamSession.leave,  # whatever was said to nobody, it is typically 421
     State.BUSY: UpstreamSession._busy,
@@ -436,7 +436,7 @@ _CONTINUE: Mapping[State, Callable[["UpstreamSession"], None]] = {
     State.CLOSING: UpstreamSession._closing,
 }
 
-_HANDLERS: Mapping[type, Callable[["UpstreamSession", Any], None]] = {
+_HANDLERS: Final[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
     Greeted: UpstreamSession._on_greeted,
     HelloReplied: UpstreamSession._on_hello_replied,
     Replied: UpstreamSession._on_replied,

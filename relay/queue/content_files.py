@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -19,20 +20,20 @@ from relay.mail.content import Content, InlineContent
 from relay.queue.group_commit import Reactor
 from relay.queue.store import IContentWriter
 
-INLINE_MAX = 64 * 2**10
+INLINE_MAX: Final = 64 * 2**10
 """Octets of content that are kept in the database; from here on a file costs less than rows."""
 
-BATCH = 512 * 2**10
+BATCH: Final = 512 * 2**10
 """Octets that go to the disk in one piece."""
 
-MAX_UNWRITTEN = 2 * 2**20
+MAX_UNWRITTEN: Final = 2 * 2**20
 """Octets of one message that may wait for the disk before its sender is paused."""
 
-MAX_BUFFERED = 64 * 2**20
+MAX_BUFFERED: Final = 64 * 2**20
 """Octets of content in memory over all messages coming in; above it all of it goes to files. The
 config's queue.max_content_memory."""
 
-THREADS = 4
+THREADS: Final = 4
 """Enough to keep a disk busy; more would only queue in the kernel."""
 
 

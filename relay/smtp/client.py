@@ -8,7 +8,7 @@ means for the message: here replies are told apart and kept in order, no more.
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
@@ -30,7 +30,7 @@ from relay.smtp.offers import Offers
 from relay.smtp.replies import ReplyReader
 from relay.smtp.wire import command_octets
 
-MAX_FAULT = 200  # characters of a RemoteProtocolError's text, which may quote the server
+MAX_FAULT: Final = 200  # characters of a RemoteProtocolError's text, which may quote the server
 
 _Command = tuple[str, int | None, bytes]  # command, recipient id, octets
 
@@ -422,7 +422,7 @@ class ClientEngine(Offers):
         return f"<ClientEngine {', '.join(words)}>"
 
 
-_HANDLERS: Mapping[str, Callable[[ClientEngine, Reply, int | None], ClientEvent | None]] = {
+_HANDLERS: Final[Mapping[str, Callable[[ClientEngine, Reply, int | None], ClientEvent | None]]] = {
     GREETING: ClientEngine._on_greeting,
     "EHLO": ClientEngine._on_extended_hello,
     "LHLO": ClientEngine._on_extended_hello,

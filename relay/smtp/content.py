@@ -8,17 +8,17 @@ is stuffing, unless the dot is alone: then it can be no end, and is kept as cont
 """
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 BareNewline = Literal["normalise", "reject"]
 
-BARE_CR = "bare CR"
-BARE_LF = "bare LF"
-NUL = "NUL"
+BARE_CR: Final = "bare CR"
+BARE_LF: Final = "bare LF"
+NUL: Final = "NUL"
 
 # A dot that stands alone on its line, with a bare LF on at least one side, is content. So is one
 # after CRLF that a bare LF follows. Every other dot at the begin of a line is stuffing.
-_STUFFED = re.compile(rb"(?<=\n)\.(?!\r?\n)")
+_STUFFED: Final = re.compile(rb"(?<=\n)\.(?!\r?\n)")
 
 
 def _fault(octets: bytes, crs: int, pairs: int, may_hold_bare_lf: bool) -> str:

@@ -6,6 +6,7 @@ dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.
 """
 
 from enum import Enum
+from typing import Final
 
 
 class State(Enum):
@@ -28,9 +29,9 @@ class State(Enum):
 Moves = dict[int, State]
 """First digit of the reply -> next state. A digit that is missing is an impossible reply."""
 
-GREETING = "greeting"
-DOT = "DOT"
-BDAT_LAST = "BDAT LAST"
+GREETING: Final = "greeting"
+DOT: Final = "DOT"
+BDAT_LAST: Final = "BDAT LAST"
 
 
 def _either_way(accepted: State, refused: State) -> Moves:
@@ -55,7 +56,7 @@ def _may_begin(state: State) -> dict[str, Moves]:
     }
 
 
-TABLE: dict[State, dict[str, Moves]] = {
+TABLE: Final[dict[State, dict[str, Moves]]] = {
     State.CONNECTED: {GREETING: _either_way(State.GREETED, State.CLOSED)},
     State.GREETED: _anywhere(State.GREETED, State.GREETED),
     State.READY: _anywhere(State.READY, State.READY) | _may_begin(State.READY),

@@ -8,7 +8,7 @@ RFC 5321, 1870, 2034, 2920, 3030, 6152, 6531.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from relay.mail.reply import Reply, reply
 from relay.smtp import answers
@@ -36,16 +36,16 @@ from relay.smtp.incoming import Incoming
 from relay.smtp.lines import InputBuffer, LineBare, LineEndless, LineFault, command_text
 from relay.smtp.wire import reply_octets
 
-COMMANDS_PER_RECIPIENT = 10
+COMMANDS_PER_RECIPIENT: Final = 10
 """Times `max_recipients`, commands without a message: then the session ends (RFC 5321 7.8)."""
 
-MIN_COMMANDS = 1000
+MIN_COMMANDS: Final = 1000
 """However few recipients are allowed."""
 
-_OVER = frozenset({State.GREETED, State.READY, State.REFUSED})
-_TAKE_OR_REFUSE: Moves = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
+_OVER: Final = frozenset({State.GREETED, State.READY, State.REFUSED})
+_TAKE_OR_REFUSE: Final[Moves] = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
 
-_OUT_OF_SEQUENCE = {
+_OUT_OF_SEQUENCE: Final = {
     State.GREETED: answers.HELLO_FIRST,
     State.READY: answers.MAIL_FIRST,
     State.MAIL: answers.NESTED_MAIL,
@@ -434,7 +434,7 @@ class ServerEngine:
 
 _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 
-_HANDLERS: Mapping[str, _Handler] = {
+_HANDLERS: Final[Mapping[str, _Handler]] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,
     "MAIL": ServerEngine._mail,
@@ -448,7 +448,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "HELP": ServerEngine._fixed,
 } | dict.fromkeys(answers.VERBS_NOT_OFFERED, ServerEngine._not_offered)
 
-_SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
+_SETTLE: Final[dict[type, Callable[[ServerEngine, Any, int], None]]] = {
     Hello: ServerEngine._settle_hello,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,

@@ -4,14 +4,15 @@ Reading is elsewhere: `lines` and `grammar` read commands, `replies` reads repli
 """
 
 import re
+from typing import Final
 
 from relay.mail.reply import Reply
 from relay.smtp.events import LocalProtocolError
 
-MAX_REPLY_LINE = 512  # RFC 5321 4.5.3.1.5, CRLF included
+MAX_REPLY_LINE: Final = 512  # RFC 5321 4.5.3.1.5, CRLF included
 
-_UNPRINTABLE = re.compile(r"[^ -~]")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def reply_octets(reply: Reply) -> bytes:
