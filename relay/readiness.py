@@ -23,6 +23,13 @@ _DISCONNECTED = select.EPOLLHUP | select.EPOLLERR
 MAX_EVENTS = 256
 """Sockets served before the reactor looks at its other business."""
 
+MAX_ROUNDS = 4
+"""Times the kernel is asked again before the reactor gets its turn, which costs as much as a dozen
+events; in a round of ..."""
+
+WORTH_ANOTHER = 4
+"""... so many events others have come meanwhile."""
+
 _log = Logger()
 
 _DONE, _LOST = Failure(CONNECTION_DONE), Failure(CONNECTION_LOST)
@@ -117,10 +124,14 @@ class Readiness:
     def doRead(self) -> None:
         sockets = self._sockets
         self._is_serving = True
-        for descriptor, event in self._epoll.poll(0, MAX_EVENTS):
-            socket = sockets.get(descriptor)
-            if socket is not None:  # else it was closed by one that came before
-                self._serve(socket, descriptor, event)
+        for _ in range(MAX_ROUNDS):
+            events = self._epoll.poll(0, MAX_EVENTS)
+            for descriptor, event in events:
+                socket = sockets.get(descriptor)
+                if socket is not None:  # else it was closed by one that came before
+                    self._serve(socket, descriptor, event)
+            if len(events) < WORTH_ANOTHER:
+                break
         self._is_serving = False
         if self._closing:
             closing, self._closing = self._closing, []

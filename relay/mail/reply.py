@@ -7,7 +7,7 @@ that dataclass writes for frozen ones takes three times as long, and cannot be c
 the type checker see to it that they never change.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -18,6 +18,7 @@ class Reply:
     code: Final[int]
     status: Final[str]
     lines: Final[tuple[str, ...]]
+    octets: bytes | None = field(init=False, repr=False, compare=False)  # on the wire, once written
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Reply:
         self.code = code
         self.status = status
         self.lines = lines
+        self.octets = None
 
     def __str__(self) -> str:
         """One line for people and logs: "550 5.1.1 No such user"."""

@@ -16,7 +16,17 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def reply_octets(reply: Reply) -> bytes:
-    """The reply with its status on every line (RFC 2034 4); unprintable text is escaped."""
+    """The reply with its status on every line (RFC 2034 4); unprintable text is escaped.
+
+    Most replies are constants: what they look like is kept.
+    """
+    octets = reply.octets
+    if octets is None:
+        reply.octets = octets = _lines(reply)
+    return octets
+
+
+def _lines(reply: Reply) -> bytes:
     code = reply.code
     status = f"{reply.status} " if reply.status else ""
     lines = reply.lines or ("",)
