@@ -63,7 +63,7 @@ class Passages:
         max_size = 0
         for upstream in self._upstreams:
             offered = self.lines.extensions(upstream)
-            withheld |= OURS_ONLY_WITH_THEIRS - offered.keys()
+            withheld |= OURS_ONLY_WITH_THEIRS.difference(offered)
             size = offered.get("SIZE", "")
             if size.isascii() and size.isdigit() and int(size):
                 max_size = min(max_size or int(size), int(size))

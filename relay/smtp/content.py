@@ -21,6 +21,20 @@ NUL: Final = "NUL"
 _STUFFED: Final = re.compile(rb"(?<=\n)\.(?!\r?\n)")
 
 
+_LINE_WORTH_FINDING: Final = 32
+"""Octets of a line on average, from which on looking for each CR and LF takes less time than
+looking at each octet, as `bytes.count` does: a quarter for text as it is usual."""
+
+
+def _line_ends(octets: bytes) -> tuple[int, int, int]:
+    """How many CRs, LFs and CRLFs there are."""
+    pairs = octets.count(b"\r\n")
+    if pairs * _LINE_WORTH_FINDING > len(octets):
+        return octets.count(b"\r"), octets.count(b"\n"), pairs
+    size = len(octets)
+    return size - len(octets.replace(b"\r", b"")), size - len(octets.replace(b"\n", b"")), pairs
+
+
 def _fault(octets: bytes, crs: int, pairs: int, may_hold_bare_lf: bool) -> str:
     """What is wrong with octets that hold so many CRs and CRLFs, and do not end in CR."""
     if b"\0" in octets:
@@ -91,8 +105,8 @@ class ContentDecoder:
         self._is_after_crlf = octets.endswith(b"\r\n")
         if self.fault:
             return b""
-        crs, pairs = octets.count(b"\r"), octets.count(b"\r\n")
-        is_clean = octets.count(b"\n") == pairs == crs and b"\0" not in octets
+        crs, lfs, pairs = _line_ends(octets)
+        is_clean = lfs == pairs == crs and b"\0" not in octets
         if begins_line and octets.startswith(b".") and not octets.startswith((b".\n", b".\r\n")):
             octets = octets[1:]
         if is_clean:
@@ -120,8 +134,8 @@ class ChunkDecoder:
             raw = raw[:-1]
         if self.fault:
             return b""
-        crs, pairs = raw.count(b"\r"), raw.count(b"\r\n")
-        if raw.count(b"\n") == pairs == crs and b"\0" not in raw:
+        crs, lfs, pairs = _line_ends(raw)
+        if lfs == pairs == crs and b"\0" not in raw:
             return raw
         self.fault = _fault(raw, crs, pairs, self._normalises)
         return b"" if self.fault else _normalised(raw)
