@@ -32,6 +32,8 @@ COMPILED = [
             "recorder",
             "reports",
             "schedule",
+            "sqlite_rows",
+            "sqlite_writes",
             "story",
         )
     ),

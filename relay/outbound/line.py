@@ -24,6 +24,9 @@ NO_8BITMIME: Final = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this
 NO_SMTPUTF8: Final = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
 TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
 
+GATHERED: Final = 16384
+"""Octets of content that wait for more of it, so that small mail goes out whole, in one write."""
+
 Then = Callable[[Reply], None]
 
 
@@ -46,6 +49,8 @@ class Line:
         "_at",
         "_envelope",
         "_factory",
+        "_gathered",
+        "_gathered_size",
         "_hop",
         "_hosts",
         "_is_ended",
@@ -82,6 +87,8 @@ class Line:
         self._is_producing = False
         self._is_ended = False
         self._to_send: list[bytes] = []  # chunks that wait for the one before to be answered
+        self._gathered: list[bytes] = []  # content that waits for more of it
+        self._gathered_size = 0
         self._refusal: Reply | None = None  # of the content, before its end
         self.label = ""
         self.offers_dsn = False
@@ -95,6 +102,8 @@ class Line:
         self._is_second_try = self._is_ended = False
         self._refusal = None
         self._to_send = []
+        self._gathered.clear()
+        self._gathered_size = 0
         self.trouble = ""
         self._then = then
         if self._session is not None:
@@ -135,8 +144,17 @@ class Line:
     def send(self, octets: bytes) -> None:
         """Some of the content."""
         if self._session is not None and self._refusal is None:
-            self._to_send.append(octets)
-            self.may_go_on()
+            self._gathered.append(octets)
+            self._gathered_size += len(octets)
+            if self._gathered_size >= GATHERED:
+                self._release()
+                self.may_go_on()
+
+    def _release(self) -> None:
+        if self._gathered:
+            self._to_send.append(b"".join(self._gathered))
+            self._gathered.clear()
+            self._gathered_size = 0
 
     def end(self, then: Then) -> None:
         """All of the content has been sent: the upstream is to answer for it."""
@@ -147,6 +165,7 @@ class Line:
         elif self._session is None:
             self._answer(LOST)
         else:
+            self._release()
             self.may_go_on()
 
     def rest(self) -> None:
@@ -267,10 +286,14 @@ class Line:
         if session is None:
             return
         engine = session.engine
-        while self._to_send and engine.is_ready_for_content:
-            session.send(engine.send_content(self._to_send.pop(0)), "block")
-        if self._is_ended and not self._to_send and engine.is_ready_for_content:
-            session.send(engine.end_content(), "final")
+        while engine.is_ready_for_content:
+            octets = engine.send_content(self._to_send.pop(0)) if self._to_send else b""
+            if self._is_ended and not self._to_send and engine.is_ready_for_content:
+                session.send(octets + engine.end_content(), "final")
+            elif octets:
+                session.send(octets, "block")
+            else:
+                break
 
     def _answer(self, answer: Reply) -> None:
         self._is_mailing = False
