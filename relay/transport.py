@@ -145,21 +145,27 @@ class EagerPort(tcp.Port):
             except OSError:
                 super().doRead()  # type: ignore[no-untyped-call]
                 return
-            try:
-                self._begin(accepted, address)
-            except Exception:  # noqa: BLE001 - a defect of ours must not close the port
-                _log.failure("a session could not be begun")
+            self._begin(accepted, address)
 
     def _begin(self, accepted: socket.socket, address: tuple[str, int]) -> None:
+        """A defect of ours ends that connection, not the port."""
         peer = IPv4Address("TCP", *address)
-        protocol = cast(Any, self.factory).buildProtocol(peer)
+        try:
+            protocol = cast(Any, self.factory).buildProtocol(peer)
+        except Exception:  # noqa: BLE001
+            _log.failure("no session could be made for {peer}", peer=peer)
+            protocol = None
         if protocol is None:
             accepted.close()
             return
         self.sessionno += 1
         connection = EagerServer(accepted, protocol, address, self, self.sessionno, self.reactor)
         connection.peer = peer
-        protocol.makeConnection(connection)
+        try:
+            protocol.makeConnection(connection)
+        except Exception:  # noqa: BLE001
+            _log.failure("{protocol!r} could not begin", protocol=protocol)
+            connection.abortConnection()  # type: ignore[no-untyped-call]
 
 
 class EagerConnector(tcp.Connector):
