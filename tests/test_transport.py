@@ -277,6 +277,7 @@ class PortTests(TestCase):
         self.assertIn(await first.lost, (ConnectionDone, ConnectionLost))
         connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(second), 5)
         await server.made
+        await second.made
         second.transport.abortConnection()
         await server.lost
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

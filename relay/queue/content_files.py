@@ -84,7 +84,8 @@ class ContentFile:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.path, flags, 0o600)
             while octets:
-                octets = octets[os.write(self._descriptor, octets) :]
+                written = os.write(self._descriptor, octets)  # mypyc runs calls in slices twice
+                octets = octets[written:]
         except OSError as error:
             self.failed = error
 
