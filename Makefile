@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test check bench bench-backlog reference clean
+.PHONY: help venv compiled pure run test check bench bench-backlog bench-scale reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
@@ -16,6 +16,7 @@ help:
 	@echo "make check          format, lint, types, imports"
 	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
 	@echo "make bench-backlog  with 200,000 messages waiting"
+	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
 	@echo "make clean          remove caches and what builds left (.venv and var/ stay)"
 
@@ -56,6 +57,14 @@ bench: venv
 
 bench-backlog: venv
 	$(BIN)/python -m benchmarks.backlog $(ARGS)
+
+bench-scale: .venv/bench
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+.venv/bench: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]' \
+		--config-settings editable_mode=compat
+	@touch $@
 
 reference: venv
 	$(BIN)/python -m relay.config.reference toml >etc/relay.toml.new

@@ -2,7 +2,6 @@
 
 import json
 import smtplib
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,15 +12,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cpu import resident_megabytes
+from benchmarks.fill import fill_spool
 from benchmarks.load import WORKLOADS, Workload, send
 from benchmarks.measure import RUN_LIMIT
+from benchmarks.memory import resident_megabytes
 from tests.interop.peers import SmtpSink
-from tests.interop.tools import CHECKOUT
-from tests.process.child import Child, free_port, wait_until
+from tests.process.child import free_port, wait_until
 from tests.process.relay_process import RelayProcess, route, upstream
 
-_FILL_LIMIT = 900.0
+_SIZE = 2048
+"""Octets of a message that waits."""
+
 _START_LIMIT = 120.0
 
 Figures = dict[str, float]
@@ -56,7 +57,7 @@ def _measure(count: int, rounds: int, folder: Path, say: Callable[[str], None]) 
     sinks, dead = free_port(), free_port()
     empty, full = (_relay(sinks, dead, folder) for _ in range(2))
     try:
-        _fill(full, count)
+        fill_spool(full, "dead", count, _SIZE)
         found: list[Figures] = []
         for number in range(1, rounds + 1):
             say(f"round {number} of {rounds}: without a backlog")
@@ -79,13 +80,6 @@ def _relay(living: int, dead: int, folder: Path) -> RelayProcess:
         queue={"retry": ["2s", "5s"]},
         parent=folder,
     )
-
-
-def _fill(relay: RelayProcess, count: int) -> None:
-    command = (sys.executable, "-m", "benchmarks.fill", relay.spool, "dead", str(count))
-    child = Child(command, relay.folder / "fill", {"PYTHONPATH": str(CHECKOUT)})
-    if child.wait(_FILL_LIMIT):
-        raise AssertionError(child.output)
 
 
 def _round(relay: RelayProcess, sink_port: int, folder: Path) -> Figures:

@@ -26,14 +26,6 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS
 
 
-def resident_megabytes(pid: int) -> float:
-    """VmRSS of one process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def _stats() -> list[tuple[int, list[str]]]:
     found = []
     for name in os.listdir("/proc"):

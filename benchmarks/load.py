@@ -17,6 +17,7 @@ class Workload:
     size: int
     sessions: int
     is_kept: bool = False
+    recipients: int = 1
 
     def shortened(self, divisor: int) -> "Workload":
         return replace(self, count=max(self.sessions * 5, self.count // divisor))
@@ -29,9 +30,12 @@ WORKLOADS = (
 )
 
 
-def send(load: Workload, port: int, folder: Path) -> Child:
+def send(
+    load: Workload, port: int, folder: Path, recipient: str = "recipient@example.org"
+) -> Child:
     """smtp-source, started: it ends when it has the reply to its last message."""
     command = [need("smtp-source"), "-s", str(load.sessions), "-m", str(load.count)]
     command += ["-l", str(load.size), "-C", "10", "-f", "sender@example.net"]
-    command += ["-t", "recipient@example.org", *(["-d"] if load.is_kept else [])]
+    command += ["-t", recipient, *(["-d"] if load.is_kept else [])]
+    command += ["-r", str(load.recipients)] if load.recipients > 1 else []
     return Child([*command, f"127.0.0.1:{port}"], folder / "smtp-source")

@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.cpu import cpu_seconds
 from benchmarks.load import Workload, send
-from benchmarks.systems import SYSTEMS, System
+from benchmarks.systems import SYSTEMS
 from tests.interop.peers import SmtpSink
 from tests.process.child import Child
 
@@ -38,7 +38,7 @@ def measure(system_name: str, load: Workload, folder: Path) -> Figures:
     try:
         sink.start()
         system.start()
-        return _run(system, sink, load, folder)
+        return run_load(system.port, system.pid, sink, load, folder)
     finally:
         system.clean_up()
         sink.clean_up()
@@ -53,18 +53,19 @@ def middle(rounds: list[Figures]) -> Figures:
     )
 
 
-def _run(system: System, sink: SmtpSink, load: Workload, folder: Path) -> Figures:
-    cpu = cpu_seconds(system.pid) if system.pid else 0.0
+def run_load(port: int, pid: int, sink: SmtpSink, load: Workload, folder: Path) -> Figures:
+    """Through `port` to `sink`. `pid`: root of the process tree between them; 0: there is none."""
+    cpu = cpu_seconds(pid) if pid else 0.0
     started_at = time.monotonic()
-    source = send(load, system.port, folder)
+    source = send(load, port, folder)
     try:
-        accepted_at = _wait_for_source(source) if system.pid else started_at
+        accepted_at = _wait_for_source(source) if pid else started_at
         relayed_at = sink.wait(RUN_LIMIT)
-        spent = _cpu_when_calm(system.pid) - cpu if system.pid else 0.0
+        spent = _cpu_when_calm(pid) - cpu if pid else 0.0
     finally:
         source.kill()
     relayed_after = relayed_at - started_at
-    accepted_after = accepted_at - started_at if system.pid else relayed_after
+    accepted_after = accepted_at - started_at if pid else relayed_after
     return Figures(
         load.count / accepted_after, load.count / relayed_after, 1000 * spent / load.count
     )

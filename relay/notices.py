@@ -43,16 +43,19 @@ class Connected:
     session: Final[str]
     client: Final[str]
     listener: Final[str]
+    via: Final[str]  # the proxy that named the client
 
     def __init__(
         self,
         session: str,
         client: str,
         listener: str,
+        via: str = "",
     ) -> None:
         self.session = session
         self.client = client
         self.listener = listener
+        self.via = via
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)
@@ -63,6 +66,8 @@ class Disconnected:
     reason: Final[str]
     transactions: Final[int]
     helo: Final[str]
+    user: Final[str]
+    tls: Final[str]
 
     def __init__(
         self,
@@ -72,6 +77,8 @@ class Disconnected:
         reason: str,
         transactions: int,
         helo: str = "",
+        user: str = "",
+        tls: str = "",
     ) -> None:
         self.session = session
         self.client = client
@@ -79,6 +86,27 @@ class Disconnected:
         self.reason = reason
         self.transactions = transactions
         self.helo = helo
+        self.user = user
+        self.tls = tls
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    session: str
+    client: str
+    listener: str
+    helo: str
+    user: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutOut:
+    """An address is not let authenticate for a while. client: an IP address, or an IPv6 /64."""
+
+    client: str
+    listener: str
+    failures: int
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)
@@ -121,6 +149,8 @@ class Rejected:
     recipient: str = ""
     queue_id: str = ""
     why: str = ""  # what the client was not told
+    user: str = ""
+    tls: str = ""
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)
@@ -202,6 +232,8 @@ Notice = (
     | AlarmOver
     | Connected
     | Disconnected
+    | Authenticated
+    | ShutOut
     | Accepted
     | Rejected
     | Attempted

@@ -1,7 +1,7 @@
 """twistd's entry: reads the config, and makes the relay one process or several."""
 
+import os
 import sys
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -11,6 +11,7 @@ from relay.config.reading import Config, ConfigError, load
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service import RelayService
+from relay.tls import files, inspection
 from relay.workers.supervisor import Supervisor
 
 
@@ -24,10 +25,19 @@ class Options(usage.Options):
         """Every mistake in the config at once, then exit status 2."""
         try:
             self["loaded"] = load(self["config"])
+            if found := inspection.problems(self["loaded"]):
+                raise ConfigError(found)
         except ConfigError as error:
             for problem in error.problems:
                 sys.stderr.write(f"relay: {problem}\n")
             raise SystemExit(2) from None
+
+    @property
+    def later_user(self) -> tuple[int, int | None] | None:
+        """Whom twistd becomes after the start (--uid, --gid); None: nobody else."""
+        twistd: Any = self.parent or {}
+        uid = twistd.get("uid")
+        return None if uid is None or os.geteuid() else (uid, twistd.get("gid"))
 
 
 def makeService(options: Options) -> Service:
@@ -35,12 +45,25 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     config: Config = options["loaded"]
-    for warning in config.warnings():
+    doubts = [*config.warnings(), *inspection.warnings(config), *_later(config, options)]
+    for warning in doubts:
         sys.stderr.write(f"relay: warning: {warning}\n")
     left = left_folders(config)
     if config.workers == 1 and not left:
         return RelayService(config, cast(Any, reactor))
-    return Supervisor(config, Path(options["config"]), left, cast(Any, reactor))
+    return Supervisor(config, left, cast(Any, reactor))
+
+
+def _later(config: Config, options: Options) -> list[str]:
+    """Files that cannot be read again once twistd is another user."""
+    if options.later_user is None:
+        return []
+    unreadable = files.unreadable_later(config.listeners, *options.later_user)
+    if unreadable and config.workers > 1:
+        for problem in unreadable:
+            sys.stderr.write(f"relay: {problem}, and workers run as that user; let it read it\n")
+        raise SystemExit(2)
+    return [f"{each}: changes of it will not be taken up; let it read it" for each in unreadable]
 
 
 def left_folders(config: Config) -> list[int]:

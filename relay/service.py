@@ -15,7 +15,7 @@ from random import SystemRandom
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTCP, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Operations
 from relay.config.reading import Config
-from relay.config.schema import Listener
+from relay.config.schema import Auth, Listener
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.passage import Passages
@@ -34,8 +35,10 @@ from relay.notices import Alarm, Started, Stopped
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.delivery import Delivery
+from relay.outbound.directory import Directory
+from relay.outbound.next_hops import NextHops
 from relay.outbound.routes import Routes
-from relay.places import Places
+from relay.places import OwnPlaces, SharedPlaces
 from relay.queue.control import QueueControl
 from relay.queue.hybrid import Hybrid
 from relay.queue.ids import QueueIds
@@ -47,6 +50,11 @@ from relay.queue.schedule import Terms
 from relay.queue.space import SpaceWatch
 from relay.queue.store import Opened, StoreUnusable
 from relay.queue.sweep import Sweep
+from relay.tls.server import ServerTls
+from relay.users.accounts import Accounts
+from relay.users.failures import Failures
+from relay.users.file import UsersUnusable
+from relay.users.opening import accounts_of
 
 DRAIN_LOOK = 5.0
 """Seconds between looks whether a worker that takes no new mail has any left."""
@@ -63,7 +71,7 @@ class Share:
     number: int
     of: int
     sockets: Mapping[str, int]
-    places: Places
+    places: SharedPlaces
     ready: Callable[[], None]
     drained: Callable[[], None]
 
@@ -87,13 +95,18 @@ class RelayService(Service):
         self._routes = Routes(config.routes)
         memory = config.queue.max_content_memory // of
         self._store = open_store(config.queue.store, reactor, memory, self._number)
+        self._next_hops = NextHops(config.upstreams)
         self._delivery = Delivery(
             {upstream.name: upstream for upstream in config.upstreams},
             config.hostname,
             reactor,
             None if share is None else share.places,
+            of,
+            self._directory(config),
         )
+        self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))
+        self._build_auth(config.auth)
         self._listeners = [
             self._listener(listener)
             for listener in config.listeners
@@ -102,11 +115,24 @@ class RelayService(Service):
         self._is_open = False
         self._watch: LoopingCall | None = None
 
+    def _directory(self, config: Config) -> Directory | None:
+        """None where no mail goes by MX."""
+        if not self._next_hops.by_domain:
+            return None
+        spool = spool_of(config.queue.store)
+        return Directory(
+            config.dns,
+            config.hostname,
+            config.listeners,
+            config.upstreams,
+            self._reactor,
+            None if spool is None else spool / "mta-sts",
+        )
+
     def _build_queue(self, config: Config, max_in_hand: int) -> None:
         queue = config.queue
         terms = Terms(queue.retry, queue.warn_after, queue.expire_after)
         reports = ReportMaker(config.hostname, config.postmaster, self._dsn_lane, self._next_id)
-        lanes = [upstream.name for upstream in config.upstreams]
         self._manager = QueueManager(
             self._store,
             self._delivery,
@@ -114,13 +140,14 @@ class RelayService(Service):
             terms,
             reports,
             self._observe,
-            lanes,
+            self._next_hops.fixed,
             SystemRandom(),
             max_in_hand,
+            self._next_hops.by_domain,
         )
         self._hybrid = Hybrid(self._manager, self._store, reports, self._clock, self._observe)
         self._sweep = Sweep(self._store, self._manager, reports, terms, self._clock)
-        self._reroute = Reroute(self._store, self._manager, self._lane_for, lanes, self._observe)
+        self._reroute = Reroute(self._store, self._manager, self._lane_for, self._observe)
         self._spool = spool_of(queue.store)
         self._space = (
             SpaceWatch(self._spool, queue.min_free, self._observe, self._clock)
@@ -131,9 +158,32 @@ class RelayService(Service):
         self.operations = Operations(control, queue.expire_after)
         self._control = Control(self.operations, self._reactor)
 
+    def _build_auth(self, auth: Auth | None) -> None:
+        self._accounts: Accounts | None = None
+        takes_mail = self._share is None or bool(self._share.sockets)
+        if auth is None or not takes_mail or not self._config.takes_passwords:
+            return
+        self._accounts = accounts_of(auth, self._reactor, self._observe)
+        self._failures = Failures(
+            auth.failure_delay, auth.max_failure_delay, auth.max_failures, auth.shut_out_for
+        )
+
+    def _doorkeeper(self, listener: Listener) -> Doorkeeper | None:
+        """None where nobody can authenticate."""
+        if self._accounts is None or listener.auth == "none":
+            return None
+        return Doorkeeper(
+            self._accounts,
+            self._failures,
+            self._clock,
+            self._observe,
+            listener.name,
+            is_required=listener.auth == "required",
+        )
+
     def _listener(self, listener: Listener) -> InboundListener:
         config = self._config
-        policy = Policy(listener, self._routes.find, config.postmaster)
+        policy = Policy(listener, self._routes.find, config.postmaster, self._next_hops.lane_of)
         intake = Intake(
             config.hostname,
             listener.max_received,
@@ -143,6 +193,7 @@ class RelayService(Service):
             self._next_id,
             self._has_space,
             self._clock,
+            adds_headers=listener.add_missing_headers,
         )
         factory = InboundFactory(
             listener,
@@ -151,7 +202,10 @@ class RelayService(Service):
             intake,
             self._observe,
             self._next_session,
+            self._places,
             self._passages(listener.name, intake),
+            self._doorkeeper(listener),
+            ServerTls(listener, self._observe, self._clock.seconds) if listener.has_tls else None,
         )
         inherited = None if self._share is None else self._share.sockets[listener.name]
         return InboundListener(listener, factory, cast(IReactorTCP, self._reactor), inherited)
@@ -174,12 +228,12 @@ class RelayService(Service):
 
     def _lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
         route = self._routes.find(forward_path, reverse_path, listener)
-        return None if route is None else route.upstream
+        return None if route is None else self._next_hops.lane_of(route, forward_path)
 
     def _dsn_lane(self, forward_path: str) -> str | None:
         """Mail made here goes by its recipient alone, whatever the listener."""
         route = self._routes.find(forward_path, "", None)
-        return None if route is None else route.upstream
+        return None if route is None else self._next_hops.lane_of(route, forward_path)
 
     def _next_id(self) -> str:
         assert self._ids is not None
@@ -226,7 +280,13 @@ class RelayService(Service):
         if self._log is not None:
             self._log.start()
             on_signal(signal.SIGHUP, self._reactor, self.reopen_log)
-        self._opening = self._store.open().addCallback(self._opened).addErrback(self._not_opened)
+        opening = maybeDeferred(self._open)
+        self._opening = opening.addCallback(self._opened).addErrback(self._not_opened)
+
+    def _open(self) -> "Deferred[Opened]":
+        if self._accounts is not None:
+            self._accounts.start()
+        return self._store.open()
 
     def reopen_log(self) -> None:
         """After a rotation."""
@@ -288,12 +348,12 @@ class RelayService(Service):
 
     def _not_opened(self, reason: Failure) -> None:
         """One clear line, and an exit status that says so."""
-        if reason.check(StoreUnusable):
+        if reason.check(StoreUnusable, UsersUnusable):
             sys.stderr.write(f"relay: {reason.getErrorMessage()}\n")
         else:
             _log.failure("the relay cannot start", reason)
         exit_with(1)
-        self._reactor.stop()
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     # --- stop ---------------------------------------------------------------------------------
 
@@ -325,6 +385,8 @@ class RelayService(Service):
         if abort.active():
             abort.cancel()
         await settled
+        if self._accounts is not None:
+            self._accounts.stop()
         await self._store.close()
         what = "relay" if self._share is None else f"worker {self._number}"
         self._observe(Stopped(what))

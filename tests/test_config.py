@@ -191,15 +191,73 @@ MISTAKES = [
     ("!accept_recipients = ['admin@']", "listener[0].accept_recipients[0]: 'admin@' can match no"),
     ("!max_message_size = 0", "listener[0].max_message_size: 0 is too small; the least is 1"),
     ("!max_connections = 100001", "listener[0].max_connections: 100001 is too large; the most is"),
-    ("!tls = true", "listener[0].tls: unknown key; known here: name, address, relay_networks,"),
+    ("!auth = 'yes'", "listener[0].auth: \"yes\" is not known; write 'none', 'offered' or 'requi"),
+    ("[auth]\n", "auth: does not say who the users are; write e.g. users = "),
+    ("[auth]\nusers='u'\nchecker='a:b'", "auth: has both users and checker; write one of them"),
+    ("[auth]\nchecker = 'a.b'", "auth.checker: 'a.b' names nothing in Python; write e.g. 'package"),
+    ("[auth]\nusers = 'u'\nmax_failures = 0", "auth.max_failures: 0 is too small; the least is 1"),
+    ("!auth = 'offered'\nauth_without_tls = true", "listener[0].auth: 'offered' needs to know the"),
+    ("[auth]\nusers = 'u'\n[[listener]]\nname='a'\naddress='[::]:1'\nauth = 'required'",
+     "listener[1].auth: without TLS no password is taken, so nobody could authenticate"),
+    ("!tsl = true", "listener[0].tsl: unknown key; did you mean tls?"),
+    ("!colour = 'red'", "listener[0].colour: unknown key; known here: name, address, relay_netwo"),
+    ("!tls = true", "listener[0].tls: true is not known; write 'none', 'starttls', 'required' or"),
+    ("!tls = 'starttls'", "listener[0].certificates: is missing, and tls = 'starttls' needs it"),
+    ("!client_ca = 'a'", "listener[0].client_ca: is of no use without TLS; write e.g. tls = "),
+    ("!certificates = [{certificate = 'a'}]", "listener[0].certificates: is of no use without"),
+    (
+        "!tls = 'implicit'\ncertificates = [{certificate = 'a'}]\nrelay_certificates = ['*.a.b']",
+        "listener[0].relay_certificates: nobody is asked for a certificate; name the authority",
+    ),
+    (
+        "!tls = 'implicit'\ncertificates = [{certificate = 'a'}]\nclient_ca = 'a'\n"
+        "relay_certificates = ['a b']",
+        "listener[0].relay_certificates[0]: 'a b' is not a pattern for names in certificates",
+    ),
+    ("!certificates = [{key = 'a'}]\ntls = 'implicit'", "listener[0].certificates[0].certificat"),
+    ("!tls_max = '1.1'", 'listener[0].tls_max: "1.1" is not known; write'),
     ("[[upstream]]\nname = 'a'", "upstream[0].hosts: is missing; write e.g. hosts = [\"smtp://"),
+    ("!xclient_from = ['a']", "listener[0].xclient_from[0]: 'a' is not an IP network; write e.g."),
+    ("!proxy_protocol_from = ['a']", "listener[0].proxy_protocol_from[0]: 'a' is not an IP netwo"),
+    ("^xclient = 'yes'", 'upstream[0].xclient: "yes" must be true or false'),
+    ("^xclient = true\nxforward = true", "upstream[0].xforward: XCLIENT tells the upstream all of"),
     ("^hosts = []", "upstream[0].hosts: must not be empty; write e.g."),
     ("^hosts = ['a:25']", "upstream[0].hosts[0]: 'a:25' is not an upstream host; write e.g. smtp"),
     ("^hosts = ['http://a']", "upstream[0].hosts[0]: 'http://a' is not an upstream host"),
     ("^hosts = ['smtp://a:0']", "upstream[0].hosts[0]: 'smtp://a:0' is not an upstream host"),
     ("^hosts = ['smtp://a/b']", "upstream[0].hosts[0]: 'smtp://a/b' is not an upstream host"),
-    ("^hosts = ['smtps://a']", "upstream[0].hosts[0]: 'smtps://a': implicit TLS (smtps://) is no"),
-    ("^hosts = ['mx:']", "upstream[0].hosts[0]: 'mx:': looking up MX records is not available in"),
+    ("^hosts = ['mx:example.org']", "upstream[0].hosts[0]: 'mx:example.org': write 'mx:' alone,"),
+    ("^hosts = ['mx::0']", "upstream[0].hosts[0]: 'mx::0': port 0 is out of range; ports are 1 to"),
+    ("^hosts = ['mx:', 'smtp://a']", 'upstream[0].hosts: "mx:" stands alone; give other hosts an'),
+    ("^hosts = ['smtps://a:0']", "upstream[0].hosts[0]: 'smtps://a:0' is not an upstream host"),
+    ("^tls = 'yes'", "upstream[0].tls: "),
+    ("^max_rate = '30'", "upstream[0].max_rate: '30' is not a rate; write e.g. '5/s', '30/m'"),
+    ("^max_rate = '0/s'", "upstream[0].max_rate: '0/s' is not a rate"),
+    ("^bind = 'eth0'", "upstream[0].bind: 'eth0' is not an IP address; write e.g. '192.0.2.1'"),
+    ("^ignore_extensions = ['A B']", "upstream[0].ignore_extensions[0]: 'A B' is not an EHLO"),
+    (
+        "^hosts = ['smtps://a']\ntls = 'none'",
+        "upstream[0].hosts[0]: 'smtps://a' begins with TLS, which tls = 'none' forbids; write",
+    ),
+    (
+        "^hosts = ['smtp://a']\ntls = 'none'\nca_file = 'a'",
+        "upstream[0].ca_file: is of no use with tls = 'none'",
+    ),
+    (
+        "^hosts = ['smtp://a']\nclient_key = 'a'",
+        "upstream[0].client_key: is of no use alone; name its client_certificate too",
+    ),
+    (
+        "^hosts = ['smtp://a', 'smtp://[::1]:25']\nbind = '127.0.0.1'",
+        "upstream[0].bind: 'smtp://[::1]:25' cannot be reached from 127.0.0.1",
+    ),
+    (
+        "^hosts = ['smtp://10.0.0.1:25']\nbind = '::1'",
+        "upstream[0].bind: 'smtp://10.0.0.1:25' cannot be reached from ::1",
+    ),
+    ("^hosts = ['smtp://a']\ntls = 'dane'", "upstream[0].tls: 'dane' is for \"mx:\" alone; write"),
+    ("^hosts = ['mx:']\ntls = 'dane'", "upstream[0].tls: 'dane' needs a resolver that is believed"),
+    ("[dns]\nservers = ['localhost']", "dns.servers[0]: 'localhost': 'localhost' is not an IP "),
     ("^timeouts.conect = '1s'", "upstream[0].timeouts.conect: unknown key; did you mean connect?"),
     ("^timeouts.connect = '0s'", "upstream[0].timeouts.connect: '0s': a wait of no time at all"),
     ("+delivery = 'x'", "route[0].delivery: 'x' is not a delivery; write 'store', 'hybrid'"),
@@ -284,6 +342,14 @@ class MistakeTests(ReadsFiles):
             ],
         )
 
+    def test_proxy_by_mx(self) -> None:
+        by_mx = UPSTREAM.replace("smtp://127.0.0.1:2526", "mx:")
+        proxied = ROUTE + 'delivery = "proxy"\n'
+        self.assertEqual(
+            self.problems(WHOLE.replace(UPSTREAM, by_mx).replace(ROUTE, proxied)),
+            ["route[0].delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"],
+        )
+
     def test_free_ports_are_never_the_same(self) -> None:
         free = '[[listener]]\nname = "%s"\naddress = "127.0.0.1:0"\n'
         self.assertEqual(len(self.config(QUEUE + free % "a" + free % "b").listeners), 2)
@@ -313,20 +379,35 @@ class MistakeTests(ReadsFiles):
                 self.assertNotIn("\n", line)
 
 
+TLS = 'tls = "required"\ncertificates = [{certificate = "a"}]\n'
 DOUBTS = [
     (HEAD, 'hostname = "relay"\npostmaster = "a@b.c"\n', "hostname: 'relay' is not fully quali"),
     ("sqlite:spool", "memory:", 'queue.store: "memory:" loses mail at every stop'),
     (LOG, "", "traffic_log: is not set: nothing is recorded"),
     (ROUTE, "", "route: there is none: every recipient is refused with 550 5.7.1"),
     (ROUTE, ROUTE * 2, "route[0]: takes everything, so the routes after it never match"),
+    ("2526", "465", "upstream[0].hosts[0]: on port 465 servers begin with TLS; write smtps://127"),
     ("2526", "2525", "upstream[0].hosts[0]: smtp://127.0.0.1:2525 is this relay's own listener"),
     (ROUTE, UPSTREAM.replace("smarthost", "b") + ROUTE, "upstream[1]: no route leads to 'b'"),
     ('2525"\n', '2525"\nrelay_networks = ["0.0.0.0/0"]\n', "0.0.0.0/0 lets the whole world send"),
     ('2525"\n', '2525"\nrelay_networks = ["8.0.0.0/8"]\n', "8.0.0.0/8 is wide and public: every"),
     ('2525"\n', '2525"\nrelay_networks = ["2600::/12"]\n', "listener[0].relay_networks[0]: 2600:"),
+    ('2525"\n', '2525"\nxclient_from = ["::/0"]\n', "listener[0].xclient_from[0]: every machi"),
+    ('2525"\n', '2525"\nproxy_protocol_from = ["0.0.0.0/0"]\n', "listener[0].proxy_protocol_from"),
+    ('2526"]\n', '2526"]\nxclient = true\n', "upstream[0].xclient: XCLIENT is sent in proxy deliv"),
     ('2525"\n', '2525"\naccept_recipients = ["*@*"]\n', "listener[0].accept_recipients[0]: '*@*' "),
     ('2525"\n', '2525"\nmax_recipients = 3\n', "listener[0].max_recipients: 3 is less than the 1"),
     ('2525"\n', '2525"\nmax_message_size = "1K"\n', "listener[0].max_message_size: 1024 is less"),
+    ('127.0.0.1:2525"\n', '0.0.0.0:25"\nprofile = "legacy-device"\n', "profile: 'legacy-de"),
+    ('127.0.0.1:2525"\n', f'192.0.2.1:25"\n{TLS}accept_recipients = ["*@a.b"]\n', "(RFC 3207 4)"),
+    ('2525"\n', f'465"\n{TLS}', "'required' on port 465, where clients begin wit"),
+    ('2525"\n', f'25"\n{TLS}'.replace("required", "implicit"), "'implicit' on port 25"),
+    (LOG, LOG + "[dns]\nservers = ['127.0.0.1', '192.0.2.1:5353', '[::1]']\ntrusted = true\n",
+     "dns.servers[1]: 192.0.2.1:5353 is another machine, and is trusted"),
+    (
+        '2525"\n', '2525"\nauth = "offered"\nauth_without_tls = true\n[auth]\nusers = "users"\n',
+        "listener[0].auth_without_tls: passwords may come in plain text",
+    ),
     (
         HEAD + QUEUE + LISTENER + UPSTREAM + ROUTE,
         HEAD[: HEAD.index("postmaster")] + QUEUE + LISTENER + UPSTREAM + ROUTE
@@ -346,6 +427,11 @@ class WarningTests(ReadsFiles):
             warnings = self.config(WHOLE.replace(old, new)).warnings()
             self.assertIn(told, "\n".join(warnings))
             self.assertLessEqual(len(warnings), 2, warnings)
+
+    def test_old_devices_inside_are_fine(self) -> None:
+        for address in ("127.0.0.1:25", "[::1]:25", "192.168.1.1:25", "[fd00::1]:25"):
+            text = WHOLE.replace('127.0.0.1:2525"', f'{address}"\nprofile = "legacy-device"')
+            self.assertEqual(self.config(text).warnings(), [])
 
     def test_private_networks_and_a_route_for_reports_are_fine(self) -> None:
         text = WHOLE.replace(

@@ -7,9 +7,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config import Config, load
 from relay.config.reference import reference, sample
+from relay.config.schema import Auth
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "etc" / "relay.toml"
+
+_NO_DEFAULT = dict.fromkeys(
+    ("ca_file", "client_certificate", "client_key", "bind", "helo", "max_rate")
+)
 
 
 class SampleTests(SynchronousTestCase):
@@ -28,12 +33,16 @@ class SampleTests(SynchronousTestCase):
     def test_what_is_commented_out_is_the_default(self) -> None:
         """With every key active it means the same, apart from those that have no default."""
         as_it_is = load(SAMPLE)
-        active = self.config(re.sub(r"^#(?=[\[a-z])", "", SAMPLE.read_text(), flags=re.M))
+        text = SAMPLE.read_text().replace("#checker = ", "# in place of users: checker = ")
+        text = re.sub(r"^#client_ca.*|^#\[\[listener.certificates]][^[]*", "", text, flags=re.M)
+        active = self.config(re.sub(r"^#(?=[\[a-z])", "", text, flags=re.M))
         self.assertIsNotNone(active.admin)
+        self.assertEqual(active.auth, Auth(users=Path("/etc/relay/users")))
         self.assertEqual(active.postmaster, "admin@example.net")
         self.assertEqual(active.queue, as_it_is.queue)
         self.assertEqual(active.listeners, as_it_is.listeners)
-        self.assertEqual(active.upstreams, as_it_is.upstreams)
+        upstreams = tuple(each.model_copy(update=_NO_DEFAULT) for each in active.upstreams)
+        self.assertEqual(upstreams, as_it_is.upstreams)
         self.assertEqual(active.routes, as_it_is.routes)
         self.assertEqual(active.stop_within, as_it_is.stop_within)
         self.assertEqual(active.traffic_log, as_it_is.traffic_log)

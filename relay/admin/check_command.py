@@ -7,7 +7,9 @@ import click
 from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, load
+from relay.config import Config, ConfigError, Listener, load
+from relay.tls import inspection
+from relay.users.file import UsersUnusable, read_users
 
 
 @click.command()
@@ -17,11 +19,19 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
+        if found := inspection.problems(loaded):
+            raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
-    for warning in (*loaded.warnings(), *_token_trouble(loaded)):
+    doubts = (
+        *loaded.warnings(),
+        *inspection.warnings(loaded),
+        *_token_trouble(loaded),
+        *_users_trouble(loaded),
+    )
+    for warning in doubts:
         _tell("warning", warning, as_json)
     if as_json:
         for fact in _facts(loaded):
@@ -48,12 +58,23 @@ def _token_trouble(config: Config) -> list[str]:
     return []
 
 
+def _users_trouble(config: Config) -> list[str]:
+    if config.auth is None or config.auth.users is None:
+        return []
+    try:
+        read_users(config.auth.users)
+    except UsersUnusable as error:
+        return [str(error)]
+    return []
+
+
 def _facts(config: Config) -> list[Json]:
     facts: list[Json] = [
-        {"listener": each.name, "address": str(each.address)} for each in config.listeners
+        {"listener": each.name, "address": str(each.address), "tls": each.tls}
+        for each in config.listeners
     ]
     facts += [
-        {"upstream": each.name, "hosts": [str(host) for host in each.hosts]}
+        {"upstream": each.name, "hosts": [str(host) for host in each.hosts], "tls": each.tls}
         for each in config.upstreams
     ]
     facts += [
@@ -72,12 +93,13 @@ def _facts(config: Config) -> list[Json]:
 
 def _show(config: Config) -> None:
     tables.show_table(
-        ("LISTENER", "ADDRESS", "MAY SEND ANYWHERE", "ANYONE MAY SEND TO"),
+        ("LISTENER", "ADDRESS", "TLS", "MAY SEND ANYWHERE", "ANYONE MAY SEND TO"),
         [
             (
                 each.name,
                 each.address,
-                ", ".join(map(str, each.relay_networks)) or "nobody",
+                each.tls,
+                _trusted(each),
                 ", ".join(each.accept_recipients) or "-",
             )
             for each in config.listeners
@@ -85,8 +107,8 @@ def _show(config: Config) -> None:
     )
     click.echo()
     tables.show_table(
-        ("UPSTREAM", "HOSTS, TRIED IN THIS ORDER"),
-        [(each.name, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+        ("UPSTREAM", "TLS", "HOSTS, TRIED IN THIS ORDER"),
+        [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
     )
     click.echo()
     tables.show_table(
@@ -97,6 +119,12 @@ def _show(config: Config) -> None:
         ],
     )
     click.echo()
+
+
+def _trusted(listener: Listener) -> str:
+    """Networks, and names in certificates."""
+    certificates = [f"certificate {pattern}" for pattern in listener.relay_certificates]
+    return ", ".join([*map(str, listener.relay_networks), *certificates]) or "nobody"
 
 
 def _any(tests: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from relay.admin.lane_commands import lane
 from relay.admin.queue_commands import queue
 from relay.admin.send_command import send
 from relay.admin.trace_command import trace
+from relay.admin.user_commands import user
 
 DEFAULT_CONFIG = "/etc/relay/relay.toml"
 
@@ -52,7 +53,7 @@ def status(config: Path, as_json: bool) -> None:
         tables.show_status(told, tables.now())
 
 
-for command in (check, lane, queue, send, trace):
+for command in (check, lane, queue, send, trace, user):
     relayctl.add_command(command)
 
 

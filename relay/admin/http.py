@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from relay.admin.guard import Guard
 from relay.admin.operations import PAGE, VERBS, BadWish, Json, Operations, selection_of
+from relay.admin.several import QueueAway
 from relay.queue.store import StoreFailed
 
 MAX_BODY = 64 << 10
@@ -107,6 +108,8 @@ class Door(Resource):
             _send(request, refusal.status, {"error": str(refusal)})
         except BadWish as fault:
             _send(request, 400, {"error": str(fault)})
+        except QueueAway as away:
+            _send(request, 503, {"error": str(away)})
         except StoreFailed as failure:
             self._log.error("operators' request failed: {why}", why=failure)
             _send(request, 503, {"error": _STORE_TROUBLE})

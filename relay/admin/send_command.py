@@ -3,11 +3,13 @@
 import getpass
 import re
 import smtplib
+import ssl
 import time
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,6 +43,7 @@ def _octets(context: click.Context, parameter: click.Parameter, value: str) -> i
 @click.option("--size", default="0", callback=_octets, help="Fill it up to this size, e.g. 1M.")
 @click.option("--count", type=click.IntRange(1, MAX_COUNT), default=1, help="How many.")
 @click.option("--server", metavar="HOST:PORT", help="Default: the first listener.")
+@click.option("--implicit-tls", is_flag=True, help="--server begins with TLS.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a message.")
 @click.pass_obj
 def send(
@@ -51,16 +54,19 @@ def send(
     size: int,
     count: int,
     server: str | None,
+    implicit_tls: bool,
     as_json: bool,
 ) -> None:
-    """Send test mail, and show what the relay answers."""
+    """Send test mail, and show what the relay answers. Uses TLS where there is some, whatever the
+    certificate."""
     loaded = None if server and sender is not None else read_config(config)
     host, port = _parse(server) if server else _listener(loaded)
+    begins_with_tls = _begins_with_tls(loaded) if loaded and not server else implicit_tls
     if sender is None:
         sender = f"{getpass.getuser()}@{loaded.hostname if loaded else 'localhost'}"
     content = _content(sender, recipients, subject, size)
     try:
-        with smtplib.SMTP(timeout=TIMEOUT) as client:
+        with _ImplicitClient() if begins_with_tls else _Client() as client:
             talk = _Talk(client, is_quiet=as_json or count > 1)
             talk.hello(host, port)
             refused = [talk.send(sender, recipients, content, as_json) for _ in range(count)]
@@ -68,6 +74,36 @@ def send(
         raise Failed(f"cannot send to {host}:{port}: {_why(error)}; does the relay run?") from None
     if any(refused):
         raise SystemExit(1)
+
+
+class _Client(smtplib.SMTP):
+    """Tells TLS the host's name."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=TIMEOUT)
+
+    def connect(self, host: str = "", port: int = 0, source_address: Any = None) -> Answer:
+        self._host = host
+        return super().connect(host, port, source_address)
+
+
+class _ImplicitClient(smtplib.SMTP_SSL):
+    """TLS from the first octet."""
+
+    def __init__(self) -> None:
+        super().__init__(timeout=TIMEOUT, context=_unverified())
+
+    def connect(self, host: str = "", port: int = 0, source_address: Any = None) -> Answer:
+        self._host = host
+        return super().connect(host, port, source_address)
+
+
+def _unverified() -> ssl.SSLContext:
+    """This is our own relay, which is called by its address here."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _why(error: Exception) -> str:
@@ -92,6 +128,9 @@ class _Talk:
         """Raises SMTPException where the server does not want to talk."""
         self._positive(f"connect to {host}:{port}", self._client.connect(host, port))
         self._positive("EHLO", self._client.ehlo())
+        if self._client.has_extn("starttls"):
+            self._positive("STARTTLS", self._client.starttls(context=_unverified()))
+            self._positive("EHLO", self._client.ehlo())
 
     def _positive(self, command: str, answer: Answer) -> None:
         self._show(command, answer)
@@ -144,6 +183,10 @@ def _listener(config: Config | None) -> tuple[str, int]:
     if not port:
         raise Unusable("the first listener has port 0; pass --server HOST:PORT")
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104
+
+
+def _begins_with_tls(config: Config) -> bool:
+    return config.listeners[0].tls == "implicit"
 
 
 def _parse(server: str) -> tuple[str, int]:

@@ -8,10 +8,14 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from relay.admin.operations import PAGE, BadWish, Json
 from relay.queue.store import Selection
+
+
+class QueueAway(Exception):
+    """One of the queues cannot be asked at the moment. The text is for operators."""
 
 
 class Queue(Protocol):
@@ -31,14 +35,17 @@ class Queue(Protocol):
 
 
 class Several:
-    """See `Operations` for each method. `queues` yields those there are at the moment."""
+    """See `Operations` for each method. `queues` yields all of them, or raises QueueAway; `there`
+    those that can be asked at the moment."""
 
     def __init__(
         self,
         queues: Callable[[], Sequence[Queue]],
+        there: Callable[[], Sequence[Queue]] | None = None,
         more_status: Callable[[], Json] = dict,
     ) -> None:
         self._queues = queues
+        self._there = there or queues
         self._more_status = more_status
 
     async def page(self, selection: Selection, after: str, limit: int) -> Json:
@@ -63,12 +70,7 @@ class Several:
         return {**answer, "after": None if is_last else f"{number + 1}:"}
 
     async def lanes(self) -> Json:
-        by_name: dict[str, Json] = {}
-        for answer in await self._each(lambda queue: queue.lanes()):
-            for lane in answer["lanes"]:
-                known = by_name.get(lane["name"])
-                by_name[lane["name"]] = lane if known is None else _one_lane(known, lane)
-        return {"lanes": [by_name[name] for name in sorted(by_name)]}
+        return _all_lanes(await self._each(lambda queue: queue.lanes()))
 
     async def hold_lane(self, name: str) -> bool:
         return any(await self._each(lambda queue: queue.hold_lane(name)))
@@ -77,16 +79,26 @@ class Several:
         return any(await self._each(lambda queue: queue.release_lane(name)))
 
     async def status(self) -> Json:
-        told = await self._each(lambda queue: queue.status())
+        """Of those that are there: it is what one looks at when one is not."""
+        there = self._there()
+        told = await _ask_all(there, lambda queue: queue.status())
+        lanes = await _ask_all(there, lambda queue: queue.lanes())
         merged: Json = reduce(_one_status, told, {})
-        return {**self._more_status(), **merged, **await self.lanes()}
+        return {**self._more_status(), **merged, **_all_lanes(lanes)}
 
     async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
+        return await _ask_all(self._queues(), ask)
+
+
+async def _ask_all(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list[Any]:
+    try:
         answers: list[Any] = await gatherResults(
-            [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in self._queues()],
+            [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in queues],
             consumeErrors=True,
         )
-        return answers
+    except FirstError as error:
+        error.subFailure.raiseException()
+    return answers
 
 
 async def _coroutine(answer: Any) -> Any:
@@ -99,6 +111,15 @@ def _place(after: str) -> tuple[int, str]:
     if not (colon and number.isascii() and number.isdigit() and len(number) <= 3):
         raise BadWish(f"{after[:40]!r} is no place to go on from")
     return int(number), place
+
+
+def _all_lanes(answers: Sequence[Json]) -> Json:
+    by_name: dict[str, Json] = {}
+    for answer in answers:
+        for lane in answer["lanes"]:
+            known = by_name.get(lane["name"])
+            by_name[lane["name"]] = lane if known is None else _one_lane(known, lane)
+    return {"lanes": [by_name[name] for name in sorted(by_name)]}
 
 
 def _one_lane(one: Json, other: Json) -> Json:
@@ -126,14 +147,17 @@ def _one_status(one: Json, other: Json) -> Json:
             merged[key] = known + value
         elif isinstance(value, list):
             merged[key] = _one_table(known, value)
+        elif not known:
+            merged[key] = value
     return merged
 
 
 def _one_table(one: list[Json], other: list[Json]) -> list[Json]:
-    """Rows of the same name are one row, their numbers summed."""
+    """Rows of the same name are one row, their numbers summed. A name is all the texts of a row,
+    but for one that tells of a state."""
     by_name: dict[tuple[Any, ...], Json] = {}
     for row in (*one, *other):
-        name = tuple(value for value in row.values() if isinstance(value, str))
+        name = tuple(value for key, value in row.items() if isinstance(value, str) and key != "tls")
         known = by_name.get(name)
         by_name[name] = row if known is None else _one_status(known, row)
     return list(by_name.values())

@@ -1,13 +1,14 @@
 """The configuration: `load(path)` gives a Config or raises ConfigError."""
 
 from relay.config.reading import Config, ConfigError, load
-from relay.config.schema import Admin, Listener, Queue, Route, Timeouts, TrafficLog, Upstream
+from relay.config.schema import Admin, Dns, Listener, Queue, Route, Timeouts, TrafficLog, Upstream
 from relay.config.values import HostAddress, Network, SocketAddress
 
 __all__ = [
     "Admin",
     "Config",
     "ConfigError",
+    "Dns",
     "HostAddress",
     "Listener",
     "Network",

@@ -5,9 +5,12 @@ inside single values; whatever has the wrong type is passed over here, since tha
 """
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from relay.config.schema import Queue, Route, Settings
+from relay.config.tls_checks import tls_contradictions, tls_doubts
+from relay.config.upstream_checks import upstream_contradictions, upstream_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -28,7 +31,15 @@ def contradictions(raw: Raw) -> list[str]:
         *_routes_to_nowhere(raw),
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
+        *_told_twice(raw),
+        *_mx_beside_others(raw),
+        *_proxied_mx(raw),
+        *_looked_up_tls(raw),
         *_workers_in_memory(raw),
+        *_auth_without_users(raw),
+        *_auth_in_plain_text(raw),
+        *tls_contradictions(_tables(raw, "listener")),
+        *upstream_contradictions(_tables(raw, "upstream")),
     ]
 
 
@@ -38,10 +49,16 @@ def doubts(settings: Settings) -> list[str]:
         *_short_hostname(settings),
         *_volatile_queue(settings),
         *_open_relay(settings),
+        *_believed_too_widely(settings),
+        *_never_told(settings),
         *_narrow_limits(settings),
+        *tls_doubts(settings),
+        *upstream_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),
+        *_unguarded_trust(settings),
+        *_readable_passwords(settings),
         *_nothing_recorded(settings),
     ]
 
@@ -78,7 +95,8 @@ def _no_listener(raw: Raw) -> Iterator[str]:
 
 
 def _names(raw: Raw, key: str) -> set[str]:
-    return {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    names = {str(table["name"]) for _, table in _tables(raw, key) if "name" in table}
+    return {name for name in names if name.isprintable()}  # the others are told as mistakes
 
 
 def _routes_to_nowhere(raw: Raw) -> Iterator[str]:
@@ -93,7 +111,8 @@ def _routes_to_nowhere(raw: Raw) -> Iterator[str]:
 
 
 def _unknown(path: str, name: str, kind: str, known: set[str]) -> str:
-    there = f"there are: {', '.join(sorted(known))}" if known else f"add [[{kind}]]"
+    shown = (each if each.isprintable() else ascii(each) for each in sorted(known))
+    there = f"there are: {', '.join(shown)}" if known else f"add [[{kind}]]"
     return f"{path}: there is no {kind} named {name!r}; {there}"
 
 
@@ -118,15 +137,64 @@ def _warning_after_expiry(raw: Raw) -> Iterator[str]:
 
 def _proxied_lmtp(raw: Raw) -> Iterator[str]:
     """LMTP answers for each recipient after the content; an SMTP client hears one reply."""
-    lmtp = {
-        str(table.get("name"))
-        for _, table in _tables(raw, "upstream")
-        if isinstance(hosts := table.get("hosts"), tuple)
-        and any(str(host).startswith("lmtp:") for host in hosts)
-    }
+    lmtp = _upstreams_with(raw, "lmtp:")
     for path, route in _tables(raw, "route"):
         if route.get("delivery") == "proxy" and str(route.get("upstream")) in lmtp:
             yield f"{path}.delivery: 'proxy' cannot go to lmtp:// hosts; write 'store' or 'hybrid'"
+
+
+def _told_twice(raw: Raw) -> Iterator[str]:
+    """After XCLIENT the upstream takes the client for the peer, whose XFORWARD it must refuse."""
+    for path, table in _tables(raw, "upstream"):
+        if table.get("xclient") is True and table.get("xforward") is True:
+            yield (
+                f"{path}.xforward: XCLIENT tells the upstream all of it already; write one of "
+                "xclient and xforward"
+            )
+
+
+def _mx_beside_others(raw: Raw) -> Iterator[str]:
+    for path, table in _tables(raw, "upstream"):
+        hosts = table.get("hosts")
+        if isinstance(hosts, tuple) and len(hosts) > 1 and any(map(_is_mx, hosts)):
+            yield (
+                f'{path}.hosts: "mx:" stands alone; give other hosts an [[upstream]] of their own'
+            )
+
+
+def _is_mx(host: object) -> bool:
+    return str(host).startswith("mx:")
+
+
+def _proxied_mx(raw: Raw) -> Iterator[str]:
+    """In proxy MAIL is passed on before the recipient's domain is known."""
+    by_domain = _upstreams_with(raw, "mx:")
+    for path, route in _tables(raw, "route"):
+        if route.get("delivery") == "proxy" and str(route.get("upstream")) in by_domain:
+            yield f"{path}.delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"
+
+
+def _looked_up_tls(raw: Raw) -> Iterator[str]:
+    dns = raw.get("dns")
+    is_trusted = isinstance(dns, dict) and dns.get("trusted") is True
+    for path, table in _tables(raw, "upstream"):
+        tls, hosts = table.get("tls"), table.get("hosts")
+        if tls not in ("dane", "mta-sts") or not isinstance(hosts, tuple):
+            continue
+        if not any(map(_is_mx, hosts)):
+            yield f"{path}.tls: {tls!r} is for \"mx:\" alone; write 'verified' for named hosts"
+        elif tls == "dane" and not is_trusted:
+            yield f"{path}.tls: 'dane' needs a resolver that is believed; set dns.trusted = true"
+
+
+def _upstreams_with(raw: Raw, scheme: str) -> set[str]:
+    """The names of those that have such a host."""
+    return {
+        str(table.get("name"))
+        for _, table in _tables(raw, "upstream")
+        if isinstance(hosts := table.get("hosts"), tuple)
+        and any(str(host).startswith(scheme) for host in hosts)
+    }
 
 
 def _workers_in_memory(raw: Raw) -> Iterator[str]:
@@ -134,6 +202,33 @@ def _workers_in_memory(raw: Raw) -> Iterator[str]:
     is_in_memory = isinstance(queue, dict) and queue.get("store") == "memory:"
     if is_in_memory and raw.get("workers", 1) != 1:
         yield 'workers: a "memory:" queue is one process\'s; write workers = 1 or a "sqlite:" store'
+
+
+def _auth_without_users(raw: Raw) -> Iterator[str]:
+    auth = raw.get("auth")
+    if isinstance(auth, dict) and ("users" in auth) == ("checker" in auth):
+        if "users" in auth:
+            yield "auth: has both users and checker; write one of them"
+        else:
+            yield 'auth: does not say who the users are; write e.g. users = "/etc/relay/users"'
+    for path, listener in _tables(raw, "listener"):
+        wants = listener.get("auth", "none")
+        if wants in ("offered", "required") and auth is None:
+            yield f'{path}.auth: {wants!r} needs to know the users; add [auth] with users = "FILE"'
+
+
+def _auth_in_plain_text(raw: Raw) -> Iterator[str]:
+    for path, listener in _tables(raw, "listener"):
+        is_encrypted = listener.get("tls", "none") != "none"
+        if (
+            listener.get("auth", "none") in ("offered", "required")
+            and not is_encrypted
+            and listener.get("auth_without_tls", False) is False
+        ):
+            yield (
+                f"{path}.auth: without TLS no password is taken, so nobody could authenticate; "
+                "set tls, or auth_without_tls = true on a network where nobody listens"
+            )
 
 
 def _short_hostname(settings: Settings) -> Iterator[str]:
@@ -168,6 +263,27 @@ def _too_wide(network: Network) -> str:
     if network.prefixlen < _WIDE[network.version] and not network.is_private:
         return "is wide and public: every machine in it may send to anyone; give your own networks"
     return ""
+
+
+def _believed_too_widely(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        for key in ("proxy_protocol_from", "xclient_from"):
+            for place, network in enumerate(getattr(listener, key)):
+                if _too_wide(network):
+                    yield (
+                        f"listener[{index}].{key}[{place}]: every machine in {network} may pretend "
+                        "to be any client; name your proxies alone"
+                    )
+
+
+def _never_told(settings: Settings) -> Iterator[str]:
+    proxied = {route.upstream for route in settings.routes if route.is_proxied}
+    for index, upstream in enumerate(settings.upstreams):
+        if upstream.xclient and upstream.name not in proxied:
+            yield (
+                f"upstream[{index}].xclient: XCLIENT is sent in proxy delivery only, and no such "
+                f"route leads to {upstream.name!r}; write xforward, or delivery = 'proxy'"
+            )
 
 
 def _narrow_limits(settings: Settings) -> Iterator[str]:
@@ -223,6 +339,24 @@ def _circles(settings: Settings) -> Iterator[str]:
                     f"upstream[{index}].hosts[{place}]: {host} is this relay's own listener "
                     f"{name!r}: mail would go in a circle"
                 )
+
+
+def _unguarded_trust(settings: Settings) -> Iterator[str]:
+    for place, server in enumerate(settings.dns.servers if settings.dns.trusted else ()):
+        if not ip_address(server.host).is_loopback:
+            yield (
+                f"dns.servers[{place}]: {server} is another machine, and is trusted: whoever can "
+                "change its answers on the way can redirect mail; run the resolver on this machine"
+            )
+
+
+def _readable_passwords(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        if listener.auth != "none" and listener.auth_without_tls:
+            yield (
+                f"listener[{index}].auth_without_tls: passwords may come in plain text, and "
+                "whoever listens on the network can read them"
+            )
 
 
 def _nothing_recorded(settings: Settings) -> Iterator[str]:

@@ -19,8 +19,8 @@ WIDTH = 92
 
 _QUOTED = re.compile(r'\["[^\]]*\]|"[^"]*"')
 
-_SWITCHED_OFF = ("admin", "timeouts")
-"""Tables that the sample shows but does not use: one needs a file, one is all defaults."""
+_SWITCHED_OFF = ("admin", "auth", "certificates", "timeouts")
+"""Tables that the sample shows but does not use: they need files, or are all defaults."""
 
 _SAMPLE_HEAD = """\
 # The configuration of the relay: every key there is.

@@ -6,22 +6,29 @@ them (`make reference`). Defaults are written as in the file and read by the sam
 
 import socket
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from relay.config.values import (
+    BindAddress,
+    CertificatePattern,
     Delivery,
+    DnsServer,
     Domain,
     Duration,
     DurationOrNever,
     FilePath,
     IPNetwork,
+    Keyword,
     ListenAddress,
     LogFile,
     Mailbox,
     Name,
     Pattern,
+    PythonName,
+    Rate,
     SenderPattern,
     Size,
     StoreUrl,
@@ -83,6 +90,31 @@ class Queue(Table):
     )
 
 
+class Certificate(Table):
+    """A certificate for clients to see, and its key. Several are told apart by the host names in
+    them (SNI); the first is for everybody else. Changed files are used from the next handshake
+    on; should they be unusable, the former ones stay in use, with an alarm."""
+
+    certificate: FilePath = _key(
+        ...,
+        "PEM file with the certificate and those between it and the authority, in this order.",
+        "/etc/relay/tls/fullchain.pem",
+    )
+    key: FilePath | None = _key(
+        None,
+        "PEM file with its key, without a passphrase. Default: the key is in the same file.",
+        "/etc/relay/tls/privkey.pem",
+    )
+
+    @property
+    def key_file(self) -> Path:
+        return self.certificate if self.key is None else self.key
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.certificate,) if self.key is None else (self.certificate, self.key)
+
+
 class Listener(Table):
     """An address where mail is taken. One table for each."""
 
@@ -100,6 +132,20 @@ class Listener(Table):
     accept_recipients: tuple[Pattern, ...] = _key(
         (),
         'What anyone else may send to: a gateway\'s own domains, e.g. ["*@example.net"].',
+    )
+    proxy_protocol_from: tuple[IPNetwork, ...] = _key(
+        (),
+        "Load balancers whose every connection begins with a PROXY header (HAProxy's send-proxy or "
+        "send-proxy-v2). The client that it names is the client, for everything here; without a "
+        "header nothing is taken from them. From anyone else a header is a bad command.",
+        ["10.0.0.1/32"],
+    )
+    xclient_from: tuple[IPNetwork, ...] = _key(
+        (),
+        "Proxies that may name the real client by XCLIENT (as Postfix documents it): relay_networks"
+        " and limits then judge that client. Only they are offered it. Each can pretend to be any "
+        "client: give only machines that you trust as relay_networks.",
+        ["10.0.0.2/32"],
     )
     bare_newline: Literal["normalise", "reject"] = _key(
         "normalise",
@@ -131,6 +177,15 @@ class Listener(Table):
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
     )
+    auth: Literal["none", "offered", "required"] = _key(
+        "none",
+        'Whether clients may authenticate, as users of [auth]: "offered" (who does may send to '
+        'anyone, as relay_networks may), or "required" (530 5.7.0 to MAIL from everybody else).',
+    )
+    auth_without_tls: bool = _key(
+        False,
+        "Take passwords over connections that are not encrypted: whoever listens can read them.",
+    )
     max_received: int = _key(
         100,
         "Received fields of a message: one with more goes in a circle and is refused with "
@@ -138,6 +193,46 @@ class Listener(Table):
         ge=1,
         le=1000,
     )
+    tls: Literal["none", "starttls", "required", "implicit"] = _key(
+        "none",
+        '"starttls": offered (RFC 3207). "required": and demanded before MAIL (530 5.7.0), which '
+        "no server for mail from anyone may do. "
+        '"implicit": from the first octet on (RFC 8314), as is usual on port 465.',
+    )
+    tls_max: Literal["1.2", "1.3"] = _key(
+        "1.3",
+        "The highest TLS version offered; the lowest is 1.2. Outlook breaks off STARTTLS where "
+        'it gets session tickets, which are off in 1.2 and not in 1.3: "1.2" cures that.',
+    )
+    handshake_timeout: Wait = _key("30s", "How long a client may take for the TLS handshake.")
+    client_ca: FilePath | None = _key(
+        None,
+        "PEM file with authorities: clients are asked for a certificate of theirs. Who has none is "
+        "served all the same. Default: nobody is asked.",
+        "/etc/relay/tls/clients.pem",
+    )
+    relay_certificates: tuple[CertificatePattern, ...] = _key(
+        (),
+        "Clients that may send to anyone, by the names in their certificate, verified by client_ca "
+        "(DNS names and mail addresses; the common name where there are none), e.g. "
+        '["*.printers.example.net"]. "*" alone: every such client, '
+        "for an authority that is your own.",
+    )
+    profile: Literal["standard", "legacy-device"] = _key(
+        "standard",
+        '"legacy-device": for old printers and scanners on a network of your own. Addresses '
+        "without angle brackets are taken, and TLS 1.0 and 1.1 are offered.",
+    )
+    add_missing_headers: bool = _key(
+        False,
+        "Add Date, Message-ID and From (the reverse-path) to messages that lack them (RFC 6409 8): "
+        "for programs and devices that send bare text, not for mail from elsewhere.",
+    )
+    certificates: tuple[Certificate, ...] = _key((), max_length=100)
+
+    @property
+    def has_tls(self) -> bool:
+        return self.tls != "none"
 
     @property
     def host(self) -> str:
@@ -154,6 +249,7 @@ class Timeouts(Table):
     connect: Wait = _key("30s", "To open the connection.")
     greeting: Wait = _key("5m", "From there to its 220 (RFC 5321 4.5.3.2.1).")
     hello: Wait = _key("5m", "To answer EHLO or HELO.")
+    tls: Wait = _key("1m", "To answer STARTTLS, and again for the TLS handshake.")
     mail: Wait = _key("5m", "To answer MAIL FROM (4.5.3.2.2).")
     rcpt: Wait = _key("5m", "To answer RCPT TO (4.5.3.2.3).")
     data: Wait = _key("2m", "To answer DATA with 354 (4.5.3.2.4).")
@@ -171,13 +267,21 @@ class Upstream(Table):
     name: Name = _key(..., "Its name, for routes, the traffic log and relayctl.", "smarthost")
     hosts: tuple[UpstreamHost, ...] = _key(
         ...,
-        'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given) or '
-        '"lmtp://HOST:PORT" (24).',
+        'Its hosts, tried in this order: "smtp://HOST:PORT" (port 25 where none is given), '
+        '"smtps://HOST:PORT" (465; TLS from the first octet) or "lmtp://HOST:PORT" (24). ["mx:"] '
+        "alone: the mail hosts of each recipient's domain, as DNS names them (RFC 5321 5.1); "
+        '"mx::2525" connects to another port than 25.',
         ["smtp://127.0.0.1:2526"],
         min_length=1,
         max_length=100,
     )
     max_connections: int = _key(20, "Sessions at a time to each host.", ge=1, le=1000)
+    max_connections_in_all: int = _key(
+        500,
+        "Sessions at a time over all hosts that mx: leads to; each takes a file descriptor.",
+        ge=1,
+        le=100000,
+    )
     max_messages_per_connection: int = _key(
         0, "Messages after which a session is ended and a new one opened; 0: no limit.", ge=0
     )
@@ -188,7 +292,80 @@ class Upstream(Table):
         ge=1,
         le=50000,
     )
+    xclient: bool = _key(
+        False,
+        "It takes our word for who the client is (Postfix: smtpd_authorized_xclient_hosts): in "
+        "proxy delivery it is told so by XCLIENT, and judges that client in our place. A host that "
+        "does not offer XCLIENT then gets no proxied mail, since it would judge this relay.",
+    )
+    xforward: bool = _key(
+        False,
+        "It logs who the client is (Postfix: smtpd_authorized_xforward_hosts): it is told so by "
+        "XFORWARD before each message, where it offers that. Not together with xclient.",
+    )
+    tls: Literal["none", "opportunistic", "required", "verified", "dane", "mta-sts", "auto"] = _key(
+        "auto",
+        'Whether sessions are encrypted. "none": never. "opportunistic": where the host offers it '
+        'and it works, else plain. "required": always. "verified": always, and the certificate '
+        'must be the host\'s, by an authority that is trusted. By mx: alone, "dane": the '
+        "certificate must be one that secure TLSA records name (RFC 7672; needs dns.trusted); "
+        '"mta-sts": the domain publishes which hosts it has, and their certificates are verified '
+        '(RFC 8461). "auto": DANE where there are secure TLSA records, else MTA-STS where there is '
+        "a policy, else opportunistic; for hosts that are named here it is opportunistic. "
+        "A host that cannot do what is asked "
+        "gets no mail: that waits, and the traffic log says why.",
+    )
+    ca_file: FilePath | None = _key(
+        None,
+        "File with the authorities (PEM) whose certificates are trusted, or the hosts' own "
+        "certificates. Default: the authorities that the system trusts.",
+        "/etc/relay/ca.pem",
+    )
+    client_certificate: FilePath | None = _key(
+        None,
+        "File with the certificate (PEM, with its chain) that is shown to hosts that ask for one; "
+        "readable by the relay's user. Default: none.",
+        "/etc/relay/client.pem",
+    )
+    client_key: FilePath | None = _key(
+        None,
+        "File with its private key. Default: in the same file.",
+        "/etc/relay/client.key",
+    )
+    bind: BindAddress | None = _key(
+        None,
+        "IP address of this machine to connect from. Default: the system's choice.",
+        "192.0.2.1",
+    )
+    helo: Domain | None = _key(
+        None, "The name given in EHLO. Default: hostname.", "mail.example.net"
+    )
+    ignore_extensions: tuple[Keyword, ...] = _key(
+        (),
+        "EHLO keywords that are taken as not offered, where a host offers what it cannot do: e.g. "
+        '["CHUNKING"].',
+    )
+    max_rate: Rate | None = _key(
+        None,
+        "Messages a second, minute, hour or day, over all hosts, evenly and never in a burst; "
+        "workers share it in equal parts. Default: no limit.",
+        "30/m",
+    )
     timeouts: Timeouts = _key(Timeouts())
+
+    @property
+    def own_tls(self) -> str:
+        """What is asked of hosts that are named: there is nothing to look up."""
+        return "opportunistic" if self.tls == "auto" else self.tls
+
+    @property
+    def is_by_domain(self) -> bool:
+        """Each recipient's domain is a next hop of its own (mx:)."""
+        return self.hosts[0].scheme == "mx"
+
+    @property
+    def ignored_keywords(self) -> frozenset[str]:
+        return frozenset(self.ignore_extensions)
 
 
 class Route(Table):
@@ -239,6 +416,27 @@ class Route(Table):
         return self.hybrid_wait if self.delivery == "hybrid" else None
 
 
+class Dns(Table):
+    """The name servers that mx: upstreams ask."""
+
+    servers: tuple[DnsServer, ...] = _key(
+        (),
+        "Resolvers, asked in this order: IP addresses, with a port where it is not 53. Default: "
+        "those of /etc/resolv.conf.",
+        ["127.0.0.1:5353"],
+        max_length=10,
+    )
+    timeout: Wait = _key(
+        "10s", "For the answer to one question, over all servers; then the mail is delayed."
+    )
+    trusted: bool = _key(
+        False,
+        "The servers validate DNSSEC, and nobody between them and this relay can change their "
+        "answers (a resolver on this machine): their word that an answer is secure (the AD bit) is "
+        "believed. Needed for DANE.",
+    )
+
+
 class TrafficLog(Table):
     """What becomes of each message: one JSON object a line. Without this table none is written."""
 
@@ -246,6 +444,59 @@ class TrafficLog(Table):
         ...,
         'Its file, opened anew on SIGHUP; "-" for standard output.',
         "/var/log/relay/traffic.jsonl",
+    )
+
+
+class Auth(Table):
+    """Who may authenticate at listeners with auth = "offered" or "required" (optional). Either
+    users or checker."""
+
+    users: FilePath | None = _key(
+        None,
+        "File with the users, kept by: relayctl user add|remove|list. Readable by the relay's user "
+        "only; it is read again when it changes.",
+        "/etc/relay/users",
+    )
+    checker: PythonName | None = _key(
+        None,
+        "In place of users, a function of your own that makes a twisted.cred checker for "
+        "IUsernamePassword; it is given passwords, so SCRAM-SHA-256 is not offered with it.",
+        "package.module:factory",
+    )
+    max_checks: int = _key(
+        2,
+        "Passwords checked at a time in each process; a thread and 20 MB each for users, and as "
+        "many more as max_waiting_checks for checker.",
+        ge=1,
+        le=64,
+    )
+    max_waiting_checks: int = _key(
+        100,
+        "Passwords that wait for their check; beyond it clients are answered 454 4.7.0.",
+        ge=0,
+        le=10000,
+    )
+    remember_for: Duration = _key(
+        "5m",
+        "How long a password that was right is remembered, as a keyed hash in memory, so that a "
+        'client which comes for each message costs no slow check each time; "0s": not at all.',
+    )
+    failure_delay: Duration = _key(
+        "1s",
+        "How long the reply to a failed AUTH is held back; doubled with each failure from the same "
+        "address (IPv6: the same /64).",
+    )
+    max_failure_delay: Duration = _key("10s", "The most that such a reply is held back.")
+    max_failures: int = _key(
+        20,
+        "Failures from one address, after which it is shut out: AUTH is answered 421 4.7.0. The "
+        "same wrong password again is not counted.",
+        ge=1,
+        le=100000,
+    )
+    shut_out_for: Wait = _key(
+        "15m",
+        "How long; failures are forgotten after the same time without another.",
     )
 
 
@@ -293,5 +544,11 @@ class Settings(Table):
     listeners: tuple[Listener, ...] = _key(..., alias="listener", max_length=100)
     upstreams: tuple[Upstream, ...] = _key((), alias="upstream", max_length=10000)
     routes: tuple[Route, ...] = _key((), alias="route", max_length=10000)
+    dns: Dns = _key(Dns())
+    auth: Auth | None = _key(None)
     traffic_log: TrafficLog | None = _key(None)
     admin: Admin | None = _key(None)
+
+    @property
+    def takes_passwords(self) -> bool:
+        return any(listener.auth != "none" for listener in self.listeners)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from os.path import normpath
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -25,12 +25,15 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
 _SIZE = re.compile(r"(\d{1,12})([KMG]?)")
+_RATE = re.compile(r"(\d{1,9})/([smhd])")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
-_DEFAULT_PORTS = {"smtp": 25, "lmtp": 24}
+_MX = re.compile(r"mx:(?::(\d{1,5}))?")
+_DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24, "dns": 53}
 
 
 class SocketAddress(NamedTuple):
@@ -45,13 +48,16 @@ class SocketAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """One server of an upstream. `host` is a name, or an IP address without brackets."""
+    """One server of an upstream. `host` is a name, or an IP address without brackets; with "mx" it
+    is empty: the hosts are those that each recipient's domain names."""
 
-    scheme: Literal["smtp", "lmtp"]
+    scheme: Literal["smtp", "smtps", "lmtp", "mx"]
     host: str
     port: int
 
     def __str__(self) -> str:
+        if self.scheme == "mx":
+            return "mx:" if self.port == _DEFAULT_PORTS["smtp"] else f"mx::{self.port}"
         return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
 
 
@@ -83,6 +89,14 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is not a size; write e.g. '64K', '50M' or '1G'")
     return int(match[1]) * _OCTETS[match[2]]
+
+
+def _rate(text: str) -> float:
+    """Messages a second."""
+    match = _RATE.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise ValueError(f"{text!r} is not a rate; write e.g. '5/s', '30/m', '500/h' or '10000/d'")
+    return int(match[1]) / _SECONDS[match[2]]
 
 
 def _network(text: str) -> Network:
@@ -131,8 +145,23 @@ def _pattern(text: str) -> str:
     return text
 
 
-def _sender_pattern(text: str) -> str:
+def _python_name(text: str) -> str:
+    module, _, attribute = text.partition(":")
+    if not (attribute.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+        raise ValueError(f"{text!r} names nothing in Python; write e.g. 'package.module:factory'")
+    return text
+
+
+def sender_pattern(text: str) -> str:
     return text if text == "<>" else _pattern(text)
+
+
+def _certificate_pattern(text: str) -> str:
+    if not text or _UNSAFE.search(text):
+        raise ValueError(
+            f"{text!r} is not a pattern for names in certificates; write e.g. '*.lan.example.net'"
+        )
+    return text
 
 
 def _split_address(text: str) -> tuple[str, int | None]:
@@ -163,17 +192,50 @@ def _socket_address(text: str) -> SocketAddress:
 
 
 def _host_address(text: str) -> HostAddress:
+    if text.startswith("mx:"):
+        return _mx(text)
     scheme, separator, rest = text.partition("://")
-    if text.startswith("mx:") or scheme == "smtps":
-        kind = "looking up MX records" if text.startswith("mx:") else "implicit TLS (smtps://)"
-        raise ValueError(f"{text!r}: {kind} is not available in this version; use smtp://HOST:PORT")
-    if not separator or scheme not in _DEFAULT_PORTS:
+    if not separator or scheme not in ("smtp", "smtps", "lmtp"):
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
     host, port = _split_address(rest)
     if port == 0 or not (":" in host or _DOMAIN.fullmatch(host)):
         raise ValueError(f"{text!r} is not an upstream host; write e.g. smtp://mail.example.net:25")
-    known: Literal["smtp", "lmtp"] = "lmtp" if scheme == "lmtp" else "smtp"
+    known = cast(Literal["smtp", "smtps", "lmtp"], scheme)
     return HostAddress(known, host, _DEFAULT_PORTS[scheme] if port is None else port)
+
+
+def _mx(text: str) -> HostAddress:
+    match = _MX.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r}: write 'mx:' alone, the domain is the recipient's own ('mx::2525': at a port"
+            " other than 25)"
+        )
+    port = _DEFAULT_PORTS["smtp"] if match[1] is None else int(match[1])
+    if not 0 < port < 65536:
+        raise ValueError(f"{text!r}: port {port} is out of range; ports are 1 to 65535")
+    return HostAddress("mx", "", port)
+
+
+def _dns_server(text: str) -> SocketAddress:
+    host, port = _split_address(text)
+    if port == 0:
+        raise ValueError(f"{text!r}: port 0 is no server's; DNS servers have 53")
+    known = _DEFAULT_PORTS["dns"] if port is None else port
+    return SocketAddress(str(_ip_address(host, text)), known)
+
+
+def _keyword(text: str) -> str:
+    if not _KEYWORD.fullmatch(text):
+        raise ValueError(f"{text!r} is not an EHLO keyword; write e.g. 'CHUNKING'")
+    return text.upper()
+
+
+def _bind_address(text: str) -> str:
+    try:
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address; write e.g. '192.0.2.1'") from None
 
 
 def _path(text: str, folder: Path) -> Path:
@@ -231,14 +293,20 @@ Duration = Annotated[float, _read(duration)]
 Wait = Annotated[float, _read(_wait)]
 DurationOrNever = Annotated[float | None, _read(_duration_or_never)]
 Size = Annotated[int, _read(size, numbers=True)]
+Rate = Annotated[float, _read(_rate)]
 IPNetwork = Annotated[Network, _read(_network)]
 Name = Annotated[str, _read(_name)]
 Domain = Annotated[str, _read(_domain)]
 Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
-SenderPattern = Annotated[str, _read(_sender_pattern)]
+PythonName = Annotated[str, _read(_python_name)]
+SenderPattern = Annotated[str, _read(sender_pattern)]
+CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
+DnsServer = Annotated[SocketAddress, _read(_dns_server)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
+BindAddress = Annotated[str, _read(_bind_address)]
+Keyword = Annotated[str, _read(_keyword)]
 FilePath = Annotated[Path, _read(_path, in_folder=True)]
 LogFile = Annotated[Path | Literal["-"], _read(_log_file, in_folder=True)]
 StoreUrl = Annotated[str, _read(_store, in_folder=True)]

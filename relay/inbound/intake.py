@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from relay.config.schema import Route
 from relay.inbound.heading import Heading
+from relay.inbound.missing_headers import Completed, Content, usual_fields
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.mail.trace import received_field
@@ -101,7 +102,7 @@ class Transaction:
         """One that may be added."""
         return Recipient(len(self.recipients) + 1, forward_path, notify, orcpt)
 
-    def add(self, recipient: Recipient, route: Route) -> None:
+    def add(self, recipient: Recipient, route: Route, lane: str) -> None:
         """One more accepted recipient. Hybrid beside store is store."""
         if self.route is None:
             self.route = route
@@ -110,7 +111,6 @@ class Transaction:
             waits = route.client_waits
             self.client_waits = None if waits is None else min(self.client_waits, waits)
         self.recipients.append(recipient)
-        lane = route.upstream
         self.lanes[lane] = (*self.lanes.get(lane, ()), recipient.id)
 
     def fits(self, route: Route) -> bool:
@@ -207,7 +207,10 @@ class Intake:
         next_id: Callable[[], str],
         has_space: Callable[[], bool],
         clock: IReactorTime,
+        *,
+        adds_headers: bool = False,
     ) -> None:
+        self._adds_headers = adds_headers
         self.hostname = hostname
         self.max_received = max_received
         self.acceptor = acceptor
@@ -235,6 +238,13 @@ class Intake:
         writer.write(self.trace_field(transaction, origin, protocol, queue_id))
         return Receiving(self, queue_id, writer)
 
+    def completed(self, content: Content, reverse_path: str) -> Content:
+        """With the header fields that the message lacks, where the listener adds them."""
+        if not self._adds_headers:
+            return content
+        at = self.clock.seconds()
+        return Completed(content, usual_fields(reverse_path, self.hostname, content.queue_id, at))
+
     def trace_field(
         self, transaction: Transaction, origin: Origin, protocol: str, queue_id: str
     ) -> bytes:
@@ -248,4 +258,5 @@ class Intake:
             queue_id=queue_id,
             at=self.clock.seconds(),
             for_recipient=recipients[0].forward_path if len(recipients) == 1 else "",
+            tls=origin.tls,
         )

@@ -1,44 +1,33 @@
-"""One listening address: makes sessions, counts them, turns away what is too many.
+"""One listening address: makes sessions, and ends them when the relay stops.
 
 Stops in two steps: nothing new and idle sessions closed, then after a while the rest aborted.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import ServerFactory
 
 from relay.config.schema import Listener
+from relay.inbound.admission import Admission
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
-from relay.inbound.policy import Policy
-from relay.inbound.protocol import InboundProtocol, client_of
-from relay.mail.reply import Reply, reply
+from relay.inbound.peer import Peer, client_at
+from relay.inbound.policy import Policy, is_within
+from relay.inbound.protocol import InboundProtocol
+from relay.inbound.proxied import AwaitingHeader
+from relay.inbound.proxy_header import Header
 from relay.notices import Observer, Rejected
+from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
-from relay.smtp.wire import reply_octets
+from relay.tls.server import ServerTls
 from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
 """Connections the kernel keeps for us before they are accepted."""
-
-TOO_MANY = reply(421, "4.7.0", "Too many connections, try again later")
-TOO_MANY_OF_YOURS = reply(421, "4.7.0", "Too many connections from your address, try again later")
-
-
-class TurnedAway(Protocol):
-    """Says why, and closes."""
-
-    def __init__(self, last_word: Reply) -> None:
-        self._last_word = last_word
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(reply_octets(self._last_word))
-        self.transport.loseConnection()
 
 
 class InboundFactory(ServerFactory):
@@ -54,9 +43,15 @@ class InboundFactory(ServerFactory):
         intake: Intake,
         observe: Observer,
         next_session: Callable[[], str],
+        places: Places,
         passages: Passages | None = None,
+        keeper: Doorkeeper | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
+        self._admission = Admission(config, places)
+        self._keeper = keeper
+        self._tls = tls
         self._config = config
         self._policy = policy
         self._intake = intake
@@ -68,22 +63,48 @@ class InboundFactory(ServerFactory):
             max_recipients=config.max_recipients,
             bare_newline=config.bare_newline,
             max_errors=config.max_errors,
+            mechanisms=() if keeper is None else keeper.accounts.mechanisms,
+            auth_without_tls=config.auth_without_tls,
+            offers_starttls=config.tls in ("starttls", "required"),
+            requires_tls=config.tls == "required",
+            takes_bare_paths=config.profile == "legacy-device",
         )
-        self._sessions: set[InboundProtocol] = set()
-        self._per_client: Counter[str] = Counter()
-        self._hosts: dict[InboundProtocol, str] = {}
+        self._sessions: set[InboundProtocol | AwaitingHeader] = set()
         self._when_empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        assert addr is not None
         host: str = cast(Any, addr).host
+        client = client_at(host, cast(Any, addr).port)
+        proxies = self._config.proxy_protocol_from
+        if proxies and is_within(host, proxies):
+            return self._await_header(host, client)
+        return self._begin(host, client)
+
+    def _await_header(self, host: str, proxy: str) -> Any:
+        """It is nobody's session yet, so the limits cannot be asked: here it is counted alone."""
+
+        def admit(waiting: AwaitingHeader, header: Header) -> Any:
+            self._sessions.discard(waiting)
+            if not header.host:
+                return self._begin(host, proxy)
+            return self._begin(header.host, client_at(header.host, header.port), proxy)
+
+        def refused(why: str) -> None:
+            name = self._config.name
+            self._observe(Rejected("", proxy, name, "", "connect", "", why=why))
+
+        if len(self._sessions) >= self._config.max_connections:
+            refused("too many connections: raise max_connections")
+            return None
+        waiting = AwaitingHeader(self._intake.clock, admit, refused, self._ended)
+        self._sessions.add(waiting)
+        return waiting
+
+    def _begin(self, host: str, client: str, via: str = "") -> Any:
         config = self._config
-        if len(self._sessions) >= config.max_connections:
-            return self._turn_away(addr, TOO_MANY)
-        if self._per_client[host] >= config.max_connections_per_client:
-            return self._turn_away(addr, TOO_MANY_OF_YOURS)
+        may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(
-            ServerEngine(self._settings),
+            ServerEngine(self._settings, is_encrypted=config.tls == "implicit"),
             self._policy,
             self._intake,
             self._observe,
@@ -91,26 +112,18 @@ class InboundFactory(ServerFactory):
             config.name,
             config.idle_timeout,
             config.max_errors,
+            self._admission,
             self._ended,
             self._passages,
+            Peer(client, via, may_introduce=may_introduce),
+            self._keeper,
+            self._tls,
         )
         self._sessions.add(session)
-        self._per_client[host] += 1
-        self._hosts[session] = host
         return session
 
-    def _turn_away(self, addr: IAddress, last_word: Reply) -> Protocol:
-        self._observe(
-            Rejected("", client_of(addr), self._config.name, "", "connect", str(last_word))
-        )
-        return TurnedAway(last_word)
-
-    def _ended(self, session: InboundProtocol) -> None:
+    def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
-        host = self._hosts.pop(session)
-        self._per_client[host] -= 1
-        if not self._per_client[host]:
-            del self._per_client[host]
         if self._when_empty is not None and not self._sessions:
             done, self._when_empty = self._when_empty, None
             done.callback(None)
@@ -169,7 +182,10 @@ class InboundListener:
     @property
     def address(self) -> str:
         """Where it really listens: port 0 became a real one."""
-        return "" if self._port is None else client_of(self._port.getHost())
+        if self._port is None:
+            return ""
+        host: Any = self._port.getHost()
+        return client_at(host.host, host.port)
 
     def status(self) -> dict[str, object]:
         """For relayctl status."""

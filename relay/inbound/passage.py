@@ -73,9 +73,18 @@ class Passages:
 class Passage:
     """One client session's. `then` is called once for each request, maybe at once."""
 
-    __slots__ = ("_envelope", "_is_content_awaited", "_is_left", "_line", "_shared", "_upstream")
+    __slots__ = (
+        "_envelope",
+        "_is_content_awaited",
+        "_is_left",
+        "_line",
+        "_shared",
+        "_upstream",
+        "origin",
+    )
 
-    def __init__(self, shared: Passages) -> None:
+    def __init__(self, shared: Passages, origin: Origin) -> None:
+        self.origin = origin  # as it is now: what an upstream that asks for it is told
         self._shared = shared
         self._line: Line | None = None
         self._upstream = ""
@@ -103,7 +112,7 @@ class Passage:
             self._envelope = envelope if answer.code < 300 else None
             then(answer)
 
-        self._line.mail(envelope, transaction.size, route.proxy_wait, answered)
+        self._line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
 
     def rcpt(
         self, transaction: Transaction, recipient: Recipient, route: Route, then: Then
@@ -227,7 +236,7 @@ class Passage:
                     "proxy",
                 )
             )
-        outcome = Relayed(answer, line.label, line.offers_dsn)
+        outcome = Relayed(answer, line.label, line.offers_dsn, line.tls)
         delay = self._shared.intake.clock.seconds() - ended_at
         for recipient in recipients:
             observe(

@@ -4,11 +4,12 @@ Denies by default: a recipient is taken from a trusted network, or because anyon
 Holds no session; everything it judges is passed in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from relay.config.schema import Listener, Route
+from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
@@ -22,31 +23,49 @@ ROUTING_CHARACTERS: Final = frozenset("%!@")
 MAX_REMEMBERED: Final = 4096
 """Hosts whose trust is remembered: a hundred octets each. When full, all are forgotten."""
 
+UNKNOWN_HOST: Final = "unknown"
+"""In the place of an address that a proxy does not know: trusted for nothing."""
+
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
+
+LaneOf = Callable[[Route, str], str]
+"""(route, forward_path) -> the lane of a recipient who takes it."""
 
 
 class Policy:
     """The judgements of one listener."""
 
-    def __init__(self, listener: Listener, route_for: RouteFor, postmaster: str | None) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        route_for: RouteFor,
+        postmaster: str | None,
+        lane_of: LaneOf = lambda route, forward_path: route.upstream,
+    ) -> None:
+        self.lane_of = lane_of
         self._listener = listener.name
         self._networks = listener.relay_networks
         self._trusted: dict[str, bool] = {}  # by host: clients come back
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
+        self._certificates = tuple(map(_names_like, listener.relay_certificates))
         self._route_for = route_for
         self._postmaster = postmaster
 
     def trusts(self, host: str) -> bool:
-        """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
+        """As `is_within`."""
         known = self._trusted.get(host)
         if known is None:
-            address = unmapped(host)
-            known = any(address in network for network in self._networks)
+            known = is_within(host, self._networks)
             if len(self._trusted) >= MAX_REMEMBERED:
                 self._trusted.clear()
             self._trusted[host] = known
         return known
+
+    def trusted_name(self, names: Iterable[str]) -> str:
+        """The first of a verified certificate's names that may send to anyone; "": none may."""
+        tests = self._certificates
+        return next((name for name in names if any(matches(name) for matches in tests)), "")
 
     def judge(
         self, is_trusted: bool, reverse_path: str, forward_path: str
@@ -67,6 +86,22 @@ class Policy:
             return RELAYING_DENIED
         local_part, _ = split(forward_path)
         return SOURCE_ROUTED if ROUTING_CHARACTERS.intersection(local_part) else None
+
+
+def _names_like(pattern: str) -> Callable[[str], bool]:
+    """A pattern for host names is none for mail addresses; "*" alone is for both."""
+    matches = AddressGlob(pattern.lower()).matches
+    if not pattern.strip("*"):
+        return matches
+    return lambda name: ("@" in name) == ("@" in pattern) and matches(name)
+
+
+def is_within(host: str, networks: Iterable[Network]) -> bool:
+    """`host` is an IP address in text, IPv6 maybe with a zone; v4-mapped counts as v4."""
+    if host == UNKNOWN_HOST:
+        return False
+    address = unmapped(host)
+    return any(address in network for network in networks)
 
 
 def unmapped(host: str) -> IPv4Address | IPv6Address:

@@ -5,24 +5,38 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    IProtocol,
+    IPushProducer,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from relay.config.schema import Route
 from relay.deadline import Deadline
-from relay.inbound.intake import Intake, Receiving, Transaction
+from relay.inbound.admission import Admission
+from relay.inbound.auth import Authentication, Doorkeeper
+from relay.inbound.intake import Intake, Transaction
+from relay.inbound.missing_headers import Content
 from relay.inbound.passage import Passage, Passages, Passing
+from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
 from relay.inbound.reading import Brake, Reading
 from relay.mail.envelope import Origin, Recipient
 from relay.mail.reply import Reply, reply
-from relay.notices import Connected, Disconnected, Observer, Rejected
+from relay.mail.trace import protocol_word
+from relay.notices import Authenticated, Connected, Disconnected, Observer, Rejected
 from relay.smtp.events import (
     Answered,
+    Auth,
+    AuthResponse,
     Closed,
     ContentBegin,
     ContentChunk,
@@ -33,9 +47,14 @@ from relay.smtp.events import (
     Rcpt,
     RemoteProtocolError,
     Signal,
+    StartTls,
+    Xclient,
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
+from relay.tls.server import ServerTls, facts_of
+from relay.tls.trouble import handshake_trouble, tls_trouble
+from relay.transport import start_tls
 
 MAX_BUFFERED: Final = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
@@ -51,6 +70,7 @@ SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
 SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
 GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+READY_FOR_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 BYE: Final = reply(221, "2.0.0", "Bye")
 IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
@@ -74,8 +94,12 @@ class InboundProtocol:
         listener: str,
         idle_timeout: float,
         max_errors: int,
+        admission: Admission,
         ended: Callable[["InboundProtocol"], None],
         passages: Passages | None,
+        peer: Peer,
+        keeper: Doorkeeper | None,
+        tls: ServerTls | None = None,
     ) -> None:
         self._engine = engine
         self._policy = policy
@@ -85,12 +109,22 @@ class InboundProtocol:
         self._listener = listener
         self._idle_timeout = idle_timeout
         self._max_errors = self._errors_left = max_errors
+        self._admission = admission
         self._ended = ended
+        self._peer = peer
+        engine.may_introduce = peer.may_introduce
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
+        self._keeper = keeper  # None: there is no AUTH
+        self._auth: Authentication | None = None
+        self._held_back: IDelayedCall | None = None  # the reply to a failed AUTH
+        self._tls = tls
+        self._is_shaking_hands = False
         self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
-        self._receiving: Receiving | Passing | None = None
+        self._receiving: Content | None = None
+        self._is_admitted = False
+        self._is_told = False  # the log knows of the session
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False
@@ -108,14 +142,69 @@ class InboundProtocol:
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        client = client_of(self.transport.getPeer())
+        client = self._peer.client
         self._origin = Origin(self._listener, client, session=self._session)
         self._reading = Reading(self.transport)
+        self._deadline.set(self._idle_timeout)
+        self._admission.ask(client_host(client), self._decided)
+        if not (self._is_admitted or self._is_closing):
+            self._reading.stop(self._admission)  # the greeting comes first
+
+    def _decided(self, refusal: Reply | None) -> None:
+        """Whether there is room for this session; the client may be gone by now."""
+        if self._is_closing:
+            if refusal is None:
+                self._admission.leave(client_host(self._origin.client))
+        elif refusal is None:
+            self._begin()
+        else:
+            self._rejected("connect", refusal)
+            self._is_closing = True
+            if self._tls is None or not self._tls.is_implicit:  # else it could not be read
+                self.transport.write(reply_octets(refusal))
+            self.transport.loseConnection()
+
+    def _begin(self) -> None:
+        self._is_admitted = True
+        client = self._origin.client
         self.transport.registerProducer(self, True)
         self._is_trusted = self._policy.trusts(client_host(client))
-        self._observe(Connected(self._session, client, self._listener))
-        self._deadline.set(self._idle_timeout)
+        self._know_nobody()
+        self._is_told = True
+        self._observe(Connected(self._session, client, self._listener, self._peer.via))
+        if self._tls is not None and self._tls.is_implicit:
+            self._shake_hands(self._tls)
+            if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+                self.transport.dataReceived(self._engine.withdraw())
+        else:
+            self._greet()
+        self._reading.go_on(self._admission)
+        if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
+            self._run()
+
+    def _greet(self) -> None:
         self.transport.write(self._engine.reply(self._engine.greeting()))
+
+    def _shake_hands(self, tls: ServerTls) -> None:
+        self._is_shaking_hands = True
+        self._deadline.set(tls.handshake_timeout)
+        self.transport.unregisterProducer()
+        start_tls(self, tls.contexts(), is_client=False)
+        self.transport.registerProducer(self, True)
+
+    def handshakeCompleted(self) -> None:
+        """Twisted's: TLS is there."""
+        facts = facts_of(self.transport.getHandle())
+        certificate = ""
+        if not self._peer.is_introduced:
+            trusted = self._policy.trusted_name(facts.names)
+            self._is_trusted = self._is_trusted or bool(trusted)
+            certificate = trusted or facts.name
+        self._origin = replace(self._origin, helo="", tls=str(facts), certificate=certificate)
+        self._is_shaking_hands = False
+        self._deadline.set(self._idle_timeout)
+        if cast(ServerTls, self._tls).is_implicit:
+            self._greet()
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
@@ -145,28 +234,45 @@ class InboundProtocol:
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deadline.cancel()
+        if self._held_back is not None:
+            self._held_back.cancel()
         self._drop_content()
         if self._receiving is not None:
             self._receiving.client_left()
         if self._passage is not None:
             self._passage.close()
-        why = self._reason or reason.getErrorMessage()
+        self._is_closing = True
+        if self._is_admitted:
+            self._admission.leave(client_host(self._origin.client))
+        if self._is_told:
+            self._tell_end(self._reason or self._why_lost(reason))
+        self._ended(self)
+
+    def _why_lost(self, reason: Failure) -> str:
+        if self._is_shaking_hands:
+            return handshake_trouble(reason.value)
+        return tls_trouble(reason.value) or reason.getErrorMessage()
+
+    def _tell_end(self, why: str) -> None:
+        origin = self._origin
         self._observe(
             Disconnected(
                 self._session,
-                self._origin.client,
+                origin.client,
                 self._listener,
                 why,
                 self._transactions,
-                self._origin.helo,
+                origin.helo,
+                origin.user,
+                origin.tls,
             )
         )
-        self._is_closing = True
-        self._ended(self)
 
     def _rang(self) -> None:
         if self._is_waiting:  # for us, not for the client
             self._deadline.set(self._idle_timeout)
+        elif self._is_shaking_hands:
+            self._close(IDLE, "TLS handshake failed: it took too long")
         else:
             self._close(IDLE, "idle for too long")
 
@@ -224,15 +330,86 @@ class InboundProtocol:
 
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
-        origin = self._origin
-        self._origin = Origin(self._listener, origin.client, event.name, "", self._session)
+        protocol = "SMTP" if event.verb == "HELO" else "ESMTP"
+        self._origin = replace(self._origin, helo=event.name, protocol=protocol)
         if self._passages is not None:
             return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()
 
+    def _xclient(self, event: Xclient) -> None:
+        """The session is to be that of the client told of."""
+        self._end_transaction()
+        before = client_host(self._origin.client)
+        self._origin = self._peer.introduce(event.attributes, self._origin)
+        self._is_admitted = False
+        self._is_waiting = True
+        self._admission.move(before, client_host(self._origin.client), self._moved)
+
+    def _moved(self, refusal: Reply | None) -> None:
+        """Whether there is room for that client; he may be gone by now."""
+        host = client_host(self._origin.client)
+        if self._is_closing:
+            if refusal is None:
+                self._admission.leave(host)
+        elif refusal is None:
+            self._is_admitted = True
+            self._is_trusted = self._policy.trusts(host)
+            self._know_nobody()
+            self._resume(self._engine.greeting())
+        else:
+            self._is_waiting = False
+            self._is_closing, self._reason = True, str(refusal)
+            self._say(self._rejected("XCLIENT", refusal))
+
+    def _know_nobody(self) -> None:
+        """A client who has not authenticated yet."""
+        if self._keeper is not None:
+            self._auth = Authentication(self._keeper, client_host(self._origin.client))
+
+    def _auth_begin(self, event: Auth) -> None:
+        self._is_waiting = True
+        cast(Authentication, self._auth).begin(event.mechanism, event.response, self._auth_judged)
+
+    def _auth_response(self, event: AuthResponse) -> None:
+        self._is_waiting = True
+        cast(Authentication, self._auth).go_on(event.octets, self._auth_judged)
+
+    def _auth_judged(self, answer: Reply, why: str, delay: float) -> None:
+        """A refusal is told at once, whether or not the client waits for its reply."""
+        if answer.code >= 400:
+            self._rejected("AUTH", answer, why=why)
+        elif answer.code < 300:
+            self._authenticated()
+        if delay and not self._is_closing:
+            self._held_back = self._intake.clock.callLater(delay, self._auth_answered, answer)
+        else:
+            self._auth_answered(answer)
+
+    def _authenticated(self) -> None:
+        auth = cast(Authentication, self._auth)
+        user = auth.user.name if auth.user else ""
+        self._origin = origin = replace(self._origin, user=user)
+        self._is_trusted = True
+        self._observe(
+            Authenticated(
+                self._session, origin.client, self._listener, origin.helo, user, auth.mechanism
+            )
+        )
+
+    def _auth_answered(self, answer: Reply) -> None:
+        self._held_back = None
+        self._is_waiting = False
+        if self._is_closing:
+            return
+        if answer.code == 421:
+            self._is_closing, self._reason = True, str(answer)
+        self._say(answer)
+
     def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
             return self._leave_now()
+        if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
+            return self._rejected("MAIL", refusal)
         transaction = Transaction(
             event.reverse_path, event.body, event.smtputf8, event.ret, event.envid, size=event.size
         )
@@ -268,7 +445,7 @@ class InboundProtocol:
                 lambda answer: self._rcpt_passed(answer, recipient, route),
             )
             return None
-        transaction.add(recipient, route)
+        transaction.add(recipient, route, self._policy.lane_of(route, forward_path))
         return RECIPIENT_OK
 
     def _content_begin(self, event: ContentBegin) -> Reply | None:
@@ -281,14 +458,19 @@ class InboundProtocol:
             return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
         brake = Brake(self._reading)
         protocol = self._protocol_of(transaction)
-        self._receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        receiving = self._intake.begin(transaction, self._origin, protocol, brake)
+        self._receiving = self._intake.completed(receiving, transaction.reverse_path)
         return GO_ON
 
     def _protocol_of(self, transaction: Transaction) -> str:
         """As the trace field tells it (RFC 3848, RFC 6531 4.3)."""
-        if transaction.smtputf8:
-            return "UTF8SMTP"
-        return "ESMTP" if self._engine.is_extended else "SMTP"
+        engine = self._engine
+        return protocol_word(
+            is_extended=engine.is_extended,
+            is_utf8=transaction.smtputf8,
+            is_encrypted=engine.is_encrypted,
+            is_authenticated=engine.is_authenticated,
+        )
 
     def _content_chunk(self, event: ContentChunk) -> None:
         if self._receiving is not None:
@@ -310,7 +492,7 @@ class InboundProtocol:
 
     def _finished(self, answer: Reply) -> None:
         """The message is committed, or refused; the client may be gone by now."""
-        queue_id = cast("Receiving | Passing", self._receiving).queue_id
+        queue_id = cast(Content, self._receiving).queue_id
         self._receiving = None
         self._transaction = None
         if answer.code < 300:
@@ -348,7 +530,8 @@ class InboundProtocol:
 
     def _way_through(self) -> Passage:
         if self._passage is None:
-            self._passage = Passage(cast(Passages, self._passages))
+            self._passage = Passage(cast(Passages, self._passages), self._origin)
+        self._passage.origin = self._origin
         return self._passage
 
     def _mail_passed(self, answer: Reply) -> None:
@@ -360,7 +543,7 @@ class InboundProtocol:
 
     def _rcpt_passed(self, answer: Reply, recipient: Recipient, route: Route) -> None:
         if answer.code < 300:
-            cast(Transaction, self._transaction).add(recipient, route)
+            cast(Transaction, self._transaction).add(recipient, route, route.upstream)
             self._resume(answer)
         else:
             self._resume_rejected("RCPT", answer, recipient.forward_path)
@@ -377,8 +560,9 @@ class InboundProtocol:
         )
 
     def _passing_begun(self, answer: Reply, passing: Passing | None) -> None:
-        self._receiving = passing
         if passing is not None:
+            transaction = cast(Transaction, self._transaction)
+            self._receiving = self._intake.completed(passing, transaction.reverse_path)
             self._resume(answer)
         else:
             self._resume_rejected("DATA", answer)
@@ -391,6 +575,13 @@ class InboundProtocol:
         if event.reply.code >= 400:
             return self._rejected(event.command, event.reply)
         return event.reply
+
+    def _start_tls(self, event: StartTls) -> None:
+        self._out.append(self._engine.reply(READY_FOR_TLS))
+        self._flush()
+        self._engine.tls_started()
+        self._end_transaction()
+        self._shake_hands(cast(ServerTls, self._tls))
 
     def _quit(self, event: Quit) -> Reply:
         self._is_closing, self._reason = True, "quit"
@@ -422,6 +613,8 @@ class InboundProtocol:
                 recipient,
                 queue_id,
                 why,
+                origin.user,
+                origin.tls,
             )
         )
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
@@ -448,7 +641,8 @@ class InboundProtocol:
             self._receiving = None
 
     def _close(self, last_word: Reply, reason: str) -> None:
-        if self._is_closing:
+        if self._is_closing or self._is_shaking_hands:
+            self._is_closing, self._reason = True, self._reason or reason
             self.transport.abortConnection()
             return
         self._is_closing, self._reason = True, reason
@@ -468,24 +662,20 @@ class InboundProtocol:
 
 _HANDLERS: Final[dict[type, Callable[["InboundProtocol", Any], Reply | None]]] = {
     Hello: InboundProtocol._hello,
+    Xclient: InboundProtocol._xclient,
+    Auth: InboundProtocol._auth_begin,
+    AuthResponse: InboundProtocol._auth_response,
     Mail: InboundProtocol._mail,
     Rcpt: InboundProtocol._rcpt,
     ContentBegin: InboundProtocol._content_begin,
     ContentChunk: InboundProtocol._content_chunk,
     ContentEnd: InboundProtocol._content_end,
     Answered: InboundProtocol._answered,
+    StartTls: InboundProtocol._start_tls,
     Quit: InboundProtocol._quit,
     Closed: InboundProtocol._closed,
 }
 
-classImplements(InboundProtocol, IProtocol, IHalfCloseableProtocol, IPushProducer)
-
-
-def client_of(peer: IAddress) -> str:
-    """ "ip:port", IPv6 in brackets."""
-    host, port = cast(Any, peer).host, cast(Any, peer).port
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def client_host(client: str) -> str:
-    return client.rpartition(":")[0].strip("[]")
+classImplements(
+    InboundProtocol, IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+)

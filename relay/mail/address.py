@@ -21,16 +21,21 @@ class AddressGlob:
     Raises ValueError for an empty pattern.
     """
 
-    __slots__ = ("matches", "pattern")
+    __slots__ = ("domain", "matches", "pattern")
 
     matches: Callable[[str], bool]
     """Whether a path matches, in time linear in its length."""
+
+    domain: str | None
+    """The only domain, in lower case, whose addresses can match; None: there are others."""
 
     def __init__(self, pattern: str) -> None:
         if not pattern:
             raise ValueError('an address pattern is empty; write "<>" for the null reverse-path')
         self.pattern = pattern
         self.matches = _matcher(pattern)
+        _, at, domain = pattern.rpartition("@")
+        self.domain = domain.lower() if at and "*" not in domain else None
 
     def __repr__(self) -> str:
         return f"<AddressGlob {self.pattern!r}>"

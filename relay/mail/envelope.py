@@ -83,6 +83,10 @@ class Origin:
     helo: Final[str]
     user: Final[str]
     session: Final[str]
+    name: Final[str]  # the client's host name, where a proxy told it
+    protocol: Final[str]  # "ESMTP", "SMTP"; "": not known
+    tls: Final[str]  # "TLSv1.3 TLS_AES_256_GCM_SHA384"; not stored
+    certificate: Final[str]  # a name in the client's verified certificate; not stored
 
     def __init__(
         self,
@@ -91,9 +95,17 @@ class Origin:
         helo: str = "",
         user: str = "",
         session: str = "",
+        name: str = "",
+        protocol: str = "",
+        tls: str = "",
+        certificate: str = "",
     ) -> None:
         self.listener = listener
         self.client = client
         self.helo = helo
         self.user = user
         self.session = session
+        self.name = name
+        self.protocol = protocol
+        self.tls = tls
+        self.certificate = certificate

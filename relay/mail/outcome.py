@@ -16,16 +16,19 @@ class Relayed:
     reply: Final[Reply]
     host: Final[str]  # "name[ip]:port"
     reports_success: Final[bool]  # the host has DSN: it, not we, reports NOTIFY=SUCCESS
+    tls: Final[str]  # of the session, e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"
 
     def __init__(
         self,
         reply: Reply,
         host: str,
         reports_success: bool = False,
+        tls: str = "",
     ) -> None:
         self.reply = reply
         self.host = host
         self.reports_success = reports_success
+        self.tls = tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Delayed:
     reply: Reply
     host: str
     is_unknown: bool = False
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Failed:
 
     reply: Reply
     host: str
+    tls: str = ""
 
 
 Outcome = Relayed | Delayed | Failed

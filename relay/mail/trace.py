@@ -33,21 +33,35 @@ def received_field(
     queue_id: str,
     at: float,
     for_recipient: str = "",
+    tls: str = "",
 ) -> bytes:
     """The whole field with its last CRLF. `client` is "ip:port", `at` in unix seconds.
 
-    `protocol` is a registered "with" type: SMTP, ESMTP, UTF8SMTP ... (RFC 3848, RFC 6531 4.3).
+    `protocol` is a registered "with" type: SMTP, ESMTPS, UTF8SMTP ... (RFC 3848, RFC 6531 4.3).
     `for_recipient`: only of a message with one, lest others be told of it (RFC 5321 7.2); left out
-    where it would need quoting, or a UTF-8 header that the message did not ask for.
+    where it would need quoting, or a UTF-8 header that the message did not ask for. `tls`: version
+    and cipher, told in a comment.
     """
     sender = _from(helo, client.rpartition(":")[0])
     receiver = _by(hostname)
     date = date_of(int(at))
+    if tls:
+        protocol = f"{protocol}\r\n\t({tls})"
     if for_recipient and _may_be_named(for_recipient, protocol):
         target = f"{protocol} id {queue_id}\r\n\tfor <{for_recipient}>;"
     else:
         target = f"{protocol} id {queue_id};"
     return f"Received: from {sender}\r\n\tby {receiver} with {target}\r\n\t{date}\r\n".encode()
+
+
+def protocol_word(
+    *, is_extended: bool, is_utf8: bool, is_encrypted: bool, is_authenticated: bool
+) -> str:
+    """The "with" type of a session's mail (RFC 3848, RFC 6531 4.3)."""
+    if not (is_extended or is_utf8):
+        return "SMTP"
+    word = "UTF8SMTP" if is_utf8 else "ESMTP"
+    return f"{word}{'S' if is_encrypted else ''}{'A' if is_authenticated else ''}"
 
 
 def received_count(content: bytes) -> int:

@@ -14,6 +14,7 @@ from relay.notices import (
     Alarm,
     AlarmOver,
     Attempted,
+    Authenticated,
     Connected,
     Disconnected,
     Held,
@@ -21,6 +22,7 @@ from relay.notices import (
     Released,
     Removed,
     Reported,
+    ShutOut,
     Started,
     Stopped,
 )
@@ -56,11 +58,14 @@ def _what(event: str) -> Callable[[Started | Stopped | Alarm | AlarmOver], tuple
 
 
 def _connected(notice: Connected) -> tuple[str, Fields]:
-    return "connected", {
+    fields: Fields = {
         "session": notice.session,
         "client": notice.client,
         "listener": notice.listener,
     }
+    if notice.via:
+        fields["via"] = notice.via
+    return "connected", fields
 
 
 def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
@@ -71,9 +76,32 @@ def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
     }
     if notice.helo:
         fields["helo"] = notice.helo
+    if notice.user:
+        fields["user"] = notice.user
+    if notice.tls:
+        fields["tls"] = notice.tls
     fields["reason"] = notice.reason
     fields["transactions"] = notice.transactions
     return "disconnected", fields
+
+
+def _authenticated(notice: Authenticated) -> tuple[str, Fields]:
+    return "authenticated", {
+        "session": notice.session,
+        "client": notice.client,
+        "listener": notice.listener,
+        "helo": notice.helo,
+        "user": notice.user,
+        "mechanism": notice.mechanism,
+    }
+
+
+def _shut_out(notice: ShutOut) -> tuple[str, Fields]:
+    return "shut_out", {
+        "client": notice.client,
+        "listener": notice.listener,
+        "failures": notice.failures,
+    }
 
 
 def _origin(queue_id: str, origin: Origin) -> Fields:
@@ -88,6 +116,10 @@ def _origin(queue_id: str, origin: Origin) -> Fields:
     }
     if origin.user:
         fields["user"] = origin.user
+    if origin.tls:
+        fields["tls"] = origin.tls
+    if origin.certificate:
+        fields["certificate"] = origin.certificate
     return fields
 
 
@@ -109,6 +141,8 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         client=notice.client,
         listener=notice.listener,
         helo=notice.helo,
+        user=notice.user,
+        tls=notice.tls,
         command=notice.command,
         reply=notice.reply,
         recipient=notice.recipient,
@@ -131,6 +165,8 @@ def _attempted(notice: Attempted) -> tuple[str, Fields]:
         "delay": round(notice.delay, 3),
         "size": notice.size,
     }
+    if outcome.tls:
+        fields["upstream_tls"] = outcome.tls
     if outcome.__class__ is Delayed:
         if notice.next_attempt_at is not None:
             fields["next_attempt_at"] = rfc3339(notice.next_attempt_at)
@@ -159,6 +195,8 @@ FACTS: Final[dict[type, Callable[[Any], tuple[str, Fields]]]] = {
     AlarmOver: _what("alarm_over"),
     Connected: _connected,
     Disconnected: _disconnected,
+    Authenticated: _authenticated,
+    ShutOut: _shut_out,
     Accepted: _accepted,
     Rejected: _rejected,
     Attempted: _attempted,

@@ -5,7 +5,7 @@ once at a time, and answers are kept for a little while.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -21,6 +21,13 @@ MAX_ADDRESSES = 8
 
 KEPT_FOR = 30.0
 """Seconds an answer is used again: short, for the resolver itself knows the records' times."""
+
+
+class AddressFinder(Protocol):
+    """Knows the addresses of one host."""
+
+    def find(self) -> Deferred[Sequence[str]]:
+        """In the order to try them. Never fails: no address is an empty sequence."""
 
 
 class Addresses:

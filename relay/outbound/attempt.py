@@ -16,6 +16,7 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.fitting import fit
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.trouble import Action, Scope, action_for, scope_of_break, scope_of_rcpt
+from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError
 
 Recipients = Sequence[Recipient]
@@ -26,7 +27,10 @@ class NextHop(Protocol):
 
     factories: Sequence[QueuedClientFactory]
     max_recipients: int
-    stop_reply: Reply | None  # set once nothing more may be begun
+
+    @property
+    def stop_reply(self) -> Reply | None:
+        """Set once nothing more may be begun."""
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         """In this order; those that failed lately are left out while others have not."""
@@ -42,6 +46,7 @@ class RunningAttempt:
     __slots__ = (
         "_at",
         "_content",
+        "_conveyed",
         "_done",
         "_envelope",
         "_has_answer",
@@ -61,7 +66,9 @@ class RunningAttempt:
         envelope: Envelope,
         content: Content,
         done: Callable[[Attempt], None],
+        conveyed: Conveyed | None = None,
     ) -> None:
+        self._conveyed = conveyed  # what the hosts are told of the client, where they ask for it
         self._hop = hop
         self._envelope = envelope
         self._content = content
@@ -99,7 +106,10 @@ class RunningAttempt:
             self._sent = fitting.envelope.recipients
             if self._sent:
                 is_chunked = fitting.is_chunked
-                session.run(self, fitting.envelope, fitting.content, is_chunked=is_chunked)
+                forwarded = forward(self._conveyed, session.engine.extensions)
+                session.run(
+                    self, fitting.envelope, fitting.content, forwarded, is_chunked=is_chunked
+                )
                 return True
         except (OSError, LocalProtocolError) as error:
             why = getattr(error, "strerror", None) or error  # no path of ours in what senders read
@@ -133,7 +143,7 @@ class RunningAttempt:
             return
         self._has_answer = True
         assert answers.content is not None
-        outcome = Relayed(answers.content, session.label, session.engine.offers_dsn)
+        outcome = Relayed(answers.content, session.label, session.engine.offers_dsn, session.tls)
         self._settle(self._sent, outcome)
         self._go_on()
 
@@ -187,7 +197,7 @@ class RunningAttempt:
         scope = scope_of_break(is_stale=is_stale, is_content_ended=is_content_ended)
         if broken.cause is Cause.LOCAL and scope is not Scope.SILENCE:
             if self._hop.stop_reply is None:  # else it is withdrawn, nobody refused it
-                self._settle(undecided, Delayed(broken.reply, session.label))
+                self._settle(undecided, Delayed(broken.reply, session.label, tls=session.tls))
             self._go_on()
         elif scope is Scope.SITE:
             self._factory.site_broke()
@@ -196,7 +206,8 @@ class RunningAttempt:
             self._owed = (*undecided, *self._owed)
             self._go_on(is_fresh=True)
         else:
-            self._settle(undecided, Delayed(broken.reply, session.label, is_unknown=True))
+            lost = Delayed(broken.reply, session.label, is_unknown=True, tls=session.tls)
+            self._settle(undecided, lost)
             self._go_on()
 
     def _judge_site(self, undecided: Recipients, reply: Reply, label: str) -> None:
@@ -233,11 +244,11 @@ class RunningAttempt:
         action = self._action(scope, reply)
         outcome: Outcome
         if action is Action.RELAY:
-            outcome = Relayed(reply, session.label, session.engine.offers_dsn)
+            outcome = Relayed(reply, session.label, session.engine.offers_dsn, session.tls)
         elif action is Action.FAIL:
-            outcome = Failed(reply, session.label)
+            outcome = Failed(reply, session.label, session.tls)
         else:
-            outcome = Delayed(reply, session.label)
+            outcome = Delayed(reply, session.label, tls=session.tls)
         self._settle(recipients, outcome)
         if action is Action.NEXT_HOST:
             self._onward += recipients

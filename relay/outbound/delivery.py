@@ -8,21 +8,37 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.config import Upstream
 from relay.mail.content import Content
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.directory import Directory
+from relay.outbound.domains import STOPPING, DomainsHop
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.line import Line
+from relay.outbound.next_hops import split_lane
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import UpstreamSession
-from relay.places import Places
+from relay.outbound.security import Securities
+from relay.outbound.ticker import Ticker
+from relay.outbound.total import TotalPlaces
+from relay.places import SharedPlaces
+from relay.smtp.conveying import Conveyed
 
-STOPPING = reply(451, "4.3.2", "the relay is stopping")
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
+
+_log = Logger()
+
+
+def pacer_of(upstream: Upstream, workers: int, reactor: Any) -> Pacer | None:
+    """None: as fast as it goes."""
+    return None if upstream.max_rate is None else Pacer(upstream.max_rate / workers, reactor)
 
 
 class UpstreamHop:
@@ -33,16 +49,33 @@ class UpstreamHop:
         upstream: Upstream,
         hostname: str,
         delivery: "Delivery",
+        ticker: Ticker,
         reactor: Any,
-        places: Places | None,
+        places: SharedPlaces | None,
+        workers: int,
     ) -> None:
         self.name = upstream.name
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
-        self.memory = HostMemory(len(upstream.hosts))
+        self.xclient = upstream.xclient
+        self.xforward = upstream.xforward
+        self._is_warned = False
+        self.memory = HostMemory()
+        self.pacer = pacer_of(upstream, workers, reactor)
+        hello_name = upstream.helo or hostname
         self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(upstream, host, hostname, self, reactor, places)
+            QueuedClientFactory(
+                upstream,
+                host,
+                hello_name,
+                self,
+                ticker,
+                reactor,
+                places,
+                security=delivery.securities.of(upstream, host),
+                pacer=self.pacer,
+            )
             for host in upstream.hosts
         )
         self._delivery = delivery
@@ -52,7 +85,7 @@ class UpstreamHop:
         factories = self.factories
         if len(factories) == 1:
             return factories
-        return [factories[n] for n in self.memory.order(self._reactor.seconds())]
+        return self.memory.order(factories, self._reactor.seconds())
 
     def extensions(self) -> Mapping[str, str]:
         """What each of its hosts offered when last asked; nothing before one was."""
@@ -64,23 +97,44 @@ class UpstreamHop:
         return {word: known[0][word] for word in known[0] if all(word in each for each in known)}
 
     def host_failed(self, factory: QueuedClientFactory) -> None:
-        self.memory.failed(self.factories.index(factory), self._reactor.seconds())
+        self.memory.failed(factory, self._reactor.seconds())
 
     def host_answered(self, factory: QueuedClientFactory) -> None:
-        self.memory.answered(self.factories.index(factory))
+        self.memory.answered(factory)
+        if self.xforward and not self._is_warned:
+            self._check_forwarding(factory)
+
+    def _check_forwarding(self, factory: QueuedClientFactory) -> None:
+        """A server offers XFORWARD to those alone whom it believes: said once, if it does not."""
+        if factory.extensions is not None and "XFORWARD" not in factory.extensions:
+            self._is_warned = True
+            _log.warn(
+                "upstream {name}: {factory!r} does not offer XFORWARD to this relay, so it is told"
+                " nothing of clients; allow it there (Postfix: smtpd_authorized_xforward_hosts)",
+                name=self.name,
+                factory=factory,
+            )
 
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._delivery.check_stopped()
 
+    def leave(self) -> None:
+        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+        if self.pacer is not None:
+            self.stop_reply = STOPPING
+            self.pacer.stop(STOPPING)
+
     def status(self) -> list[dict[str, object]]:
         now = self._reactor.seconds()
+        paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
                 "upstream": self.name,
                 **factory.status(),
-                "is_skipped": not self.memory.is_due(number, now),
+                "paced": paced,
+                "is_skipped": not self.memory.is_due(factory, now),
             }
-            for number, factory in enumerate(self.factories)
+            for factory in self.factories
         ]
 
     def __repr__(self) -> str:
@@ -98,31 +152,56 @@ class _Question:
 
 
 class Delivery:
-    """Deliver with `deliver`, end with `stop`. Lanes are the names of the upstreams."""
+    """Deliver with `deliver`, end with `stop`. Lanes are named by `next_hops`.
+
+    `workers` share each `max_rate` evenly: one without mail leaves its part unused.
+    Raises TlsUnusable where an upstream's certificates cannot be used.
+    """
 
     def __init__(
         self,
         upstreams: Mapping[str, Upstream],
         hostname: str,
         reactor: Any,
-        places: Places | None = None,
+        places: SharedPlaces | None = None,
+        workers: int = 1,
+        directory: Directory | None = None,
     ) -> None:
         self._reactor = reactor
+        self.securities = Securities(reactor)
+        ticker = Ticker(reactor)
         self._hops = {
-            name: UpstreamHop(upstream, hostname, self, reactor, places)
+            name: UpstreamHop(upstream, hostname, self, ticker, reactor, places, workers)
             for name, upstream in upstreams.items()
+            if not upstream.is_by_domain
+        }
+        self._directory = directory
+        self._by_domain = {
+            name: DomainsHop(
+                upstream,
+                hostname,
+                directory,
+                self.securities,
+                self.check_stopped,
+                ticker,
+                reactor,
+                TotalPlaces(max(1, upstream.max_connections_in_all // workers), places),
+                pacer_of(upstream, workers, reactor),
+            )
+            for name, upstream in upstreams.items()
+            if upstream.is_by_domain and directory is not None
         }
         self._running = 0
         self._stopped: Deferred[None] | None = None
         self._abort_call: IDelayedCall | None = None
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
     ) -> Deferred[Attempt]:
         """One attempt for all recipients of the envelope. Never fails."""
         hop = self._hops.get(lane)
         if hop is None:
-            return succeed(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
+            return self._deliver_by_domain(lane, envelope, content)
         if hop.stop_reply is not None:
             return succeed(Attempt(is_withdrawn=True))
         done: Deferred[Attempt] = Deferred()
@@ -134,8 +213,26 @@ class Delivery:
             if self._stopped is not None:
                 self.check_stopped()
 
-        RunningAttempt(hop, envelope, content, finished).begin()
+        conveyed = Conveyed(origin, queue_id) if hop.xforward else None
+        RunningAttempt(hop, envelope, content, finished, conveyed).begin()
         return done
+
+    def _deliver_by_domain(
+        self, lane: str, envelope: Envelope, content: Content
+    ) -> Deferred[Attempt]:
+        upstream, domain = split_lane(lane)
+        hop = self._by_domain.get(upstream)
+        if hop is None:
+            return succeed(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
+        self._running += 1
+        done = Deferred.fromCoroutine(hop.deliver(domain, envelope, content))
+        return done.addBoth(self._delivered)
+
+    def _delivered(self, result: Attempt | Failure) -> Attempt | Failure:
+        self._running -= 1
+        if self._stopped is not None:
+            self._reactor.callLater(0, self.check_stopped)  # once the attempt is told
+        return result
 
     def line(self, upstream: str) -> Line:
         """A line for one client's session; the upstream must be one of the config."""
@@ -151,13 +248,22 @@ class Delivery:
 
     def forget_trouble(self, lane: str) -> None:
         """Try hosts that failed lately, too: an operator wants it."""
-        hop = self._hops.get(lane)
+        upstream, domain = split_lane(lane)
+        hop = self._every_hop.get(upstream)
         if hop is not None:
             hop.memory.forget()
+            for factory in list(hop.factories):
+                factory.security.forget_trouble()
+        if domain and self._directory is not None:
+            self._directory.forget()
+
+    @property
+    def _every_hop(self) -> Mapping[str, UpstreamHop | DomainsHop]:
+        return {**self._hops, **self._by_domain}
 
     def status(self) -> list[dict[str, object]]:
         """A row per host, for relayctl status."""
-        return [row for hop in self._hops.values() for row in hop.status()]
+        return [row for hop in self._every_hop.values() for row in hop.status()]
 
     def stop(self, within: float) -> Deferred[None]:
         """Let attempts under way end within that many seconds; what is left then is delayed.
@@ -167,30 +273,37 @@ class Delivery:
         self._stopped = Deferred()
         self._abort_call = self._reactor.callLater(within, self._abort)
         stopped = self._stopped
-        for hop in self._hops.values():
-            for factory in hop.factories:
+        for hop in self._every_hop.values():
+            hop.leave()
+            for factory in list(hop.factories):
                 factory.leave()
         self.check_stopped()
         return stopped
 
     def _abort(self) -> None:
-        for hop in self._hops.values():
+        hops = self._every_hop.values()
+        for hop in hops:
             hop.stop_reply = STOPPING
-        for hop in self._hops.values():
-            for factory in hop.factories:
+        if self._directory is not None:
+            self._directory.give_up()
+        for hop in hops:
+            for factory in list(hop.factories):
                 factory.abort(STOPPING)
 
     def check_stopped(self) -> None:
         """A factory has nothing left, or an attempt ended."""
         if self._stopped is None or self._running:
             return
-        factories = [f for hop in self._hops.values() for f in hop.factories]
+        factories = [f for hop in self._every_hop.values() for f in hop.factories]
         if not all(factory.is_empty for factory in factories):
             return
         stopped, self._stopped = self._stopped, None
         if self._abort_call is not None and self._abort_call.active():
             self._abort_call.cancel()
-        stopped.callback(None)
+        if self._directory is None:
+            stopped.callback(None)
+        else:
+            self._directory.stop().chainDeferred(stopped)
 
     def __repr__(self) -> str:
-        return f"<Delivery {len(self._hops)} upstreams, {self._running} attempts>"
+        return f"<Delivery {len(self._every_hop)} upstreams, {self._running} attempts>"

@@ -8,15 +8,16 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
-
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import Addresses, AddressFinder
 from relay.outbound.opening import Opening
+from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
+from relay.outbound.security import HostSecurity
 from relay.outbound.throttle import Move, Window, next_move
-from relay.places import Places
+from relay.outbound.ticker import Ticker
+from relay.places import SharedPlaces
 from relay.smtp.client import ClientEngine
 
 MAX_SESSION_AGE: Final = 300.0
@@ -26,10 +27,6 @@ addresses is noticed, and a slow one of several does not keep its share for ever
 LEAST_SESSION_AGE: Final = 2.0
 """Seconds a busy session is used before it is given up for another process that waits: each change
 costs a new session."""
-
-TICK: Final = 0.5
-"""Seconds between looks at the sessions' deadlines: one timer for all of them."""
-
 
 _LIVING: Final = (State.IDLE, State.BUSY, State.LENT)
 
@@ -66,9 +63,16 @@ class QueuedClientFactory:
         host: HostAddress,
         hello_name: str,
         owner: FactoryOwner,
+        ticker: Ticker,
         reactor: Any,
-        places: Places | None = None,
+        places: SharedPlaces | None = None,
+        addresses: AddressFinder | None = None,
+        *,
+        security: HostSecurity,
+        pacer: Pacer | None = None,
     ) -> None:
+        self.security = security
+        self._pacer = pacer
         self._places = places
         self._place_key = f"upstream {upstream.name} {host}"
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
@@ -76,8 +80,9 @@ class QueuedClientFactory:
         self._host = host
         self._hello_name = hello_name
         self._owner = owner
+        self._ticker = ticker
         self._reactor = reactor
-        self._addresses = Addresses(host.host, reactor)
+        self._addresses = addresses or Addresses(host.host, reactor)
         self._window = Window(upstream.max_connections)
         self._waiting: deque[Pending] = deque()
         self._needing_fresh: deque[Pending] = deque()
@@ -85,9 +90,9 @@ class QueuedClientFactory:
         self._idle: list[UpstreamSession] = []
         self._resting: dict[UpstreamSession, None] = {}  # lent and unused, the oldest first
         self._openings: set[Opening] = set()
-        self._tick_call: IDelayedCall | None = None
         self._is_pumping = False
         self._is_leaving = False
+        self._tls_now = ""  # of the session opened last
         self.extensions: Mapping[str, str] | None = None  # as last offered; None: never asked
         self.connect_within = upstream.timeouts.connect
 
@@ -95,19 +100,33 @@ class QueuedClientFactory:
 
     def submit(self, pending: Pending) -> None:
         """Give it a session as soon as one may be had."""
+        if self._pacer is None:
+            self._submit(pending)
+        else:
+            self._pacer.take_turn(pending, self._submit)
+
+    def _submit(self, pending: Pending) -> None:
         if self._idle and not self._waiting:
             self._start(self._idle.pop(), pending)
         else:
             self._waiting.append(pending)
             self._pump()
 
-    def submit_fresh(self, pending: Pending) -> None:
-        """The same, on a session that nothing was sent on before."""
+    def submit_fresh(self, pending: Pending, *, is_again: bool = True) -> None:
+        """The same, on a session that nothing was sent on before. `is_again`: it had its turn."""
+        if self._pacer is None or is_again:
+            self._submit_fresh(pending)
+        else:
+            self._pacer.take_turn(pending, self._submit_fresh)
+
+    def _submit_fresh(self, pending: Pending) -> None:
         self._needing_fresh.append(pending)
         self._pump()
 
     def withdraw(self, pending: Pending) -> None:
         """It does not want a session any more. Harmless where it has one."""
+        if self._pacer is not None:
+            self._pacer.withdraw(pending)
         for queue in (self._waiting, self._needing_fresh):
             if pending in queue:
                 queue.remove(pending)
@@ -140,6 +159,11 @@ class QueuedClientFactory:
         self._check_empty()
 
     @property
+    def name(self) -> str:
+        """The host's, as configured or found by MX."""
+        return self._host.host
+
+    @property
     def is_empty(self) -> bool:
         return not (self._sessions or self._openings or self._waiting or self._needing_fresh)
 
@@ -151,6 +175,7 @@ class QueuedClientFactory:
             "idle": len(self._idle),
             "pending": len(self._waiting) + len(self._needing_fresh),
             "window": self._window.size,
+            "tls": "broken, so plain" if self.security.is_broken else self._tls_now,
         }
 
     def __repr__(self) -> str:
@@ -186,6 +211,7 @@ class QueuedClientFactory:
             idle=len(self._idle),
             resting=len(self._resting),
             opening=len(self._openings),
+            closing=self._closing() if self._needing_fresh or self._resting else 0,
             sessions=self._connections(),
             window=self._window.size,
         )
@@ -194,6 +220,9 @@ class QueuedClientFactory:
         """Those being made are counted too; an opening that has one stands among the sessions."""
         making = sum(1 for opening in self._openings if opening.session is None)
         return len(self._sessions) + making
+
+    def _closing(self) -> int:
+        return sum(1 for s in self._sessions if s.state is State.CLOSING)
 
     def _living(self) -> int:
         """Sessions that carry mail or could."""
@@ -219,6 +248,7 @@ class QueuedClientFactory:
             self,
             self._make_session,
             self._reactor,
+            self._upstream.bind or "",
         )
         self._openings.add(opening)
         if self._places is None:
@@ -261,20 +291,25 @@ class QueuedClientFactory:
 
     def _make_session(self, label: str) -> UpstreamSession:
         is_lmtp = self._host.scheme == "lmtp"
-        engine = ClientEngine(self._hello_name, is_lmtp=is_lmtp)
+        security = self.security.session()
+        engine = ClientEngine(
+            self._hello_name,
+            is_lmtp=is_lmtp,
+            ignored_keywords=self._upstream.ignored_keywords,
+            wants_tls=security.wants_starttls,
+        )
         session = UpstreamSession(
-            self, engine, self._upstream.timeouts, label, self._reactor, is_lmtp=is_lmtp
+            self,
+            engine,
+            self._upstream.timeouts,
+            label,
+            self._reactor,
+            security=security,
+            is_lmtp=is_lmtp,
         )
         self._sessions.add(session)
-        if self._tick_call is None:
-            self._tick_call = self._reactor.callLater(TICK, self._tick)
+        self._ticker.watch(session)
         return session
-
-    def _tick(self) -> None:
-        self._tick_call = self._reactor.callLater(TICK, self._tick)
-        now = self._reactor.seconds()
-        for session in list(self._sessions):
-            session.check(now)
 
     # --- what sessions and openings tell ------------------------------------------------------
 
@@ -283,6 +318,7 @@ class QueuedClientFactory:
         if self._places is not None:
             self._placed.add(session)
         self.extensions = session.engine.extensions
+        self._tls_now = session.tls
         self._window.session_opened()
         self._owner.host_answered(self)
         if self._needing_fresh:
@@ -295,7 +331,11 @@ class QueuedClientFactory:
 
     def session_not_opened(self, session: UpstreamSession, trouble: Reply) -> None:
         opening = next((o for o in self._openings if o.session is session), None)
-        if opening is not None:
+        if opening is None:
+            return
+        if session.has_tls_failed and self.security.note_broken(trouble):
+            opening.try_again(trouble)
+        else:
             opening.try_next(trouble)
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
@@ -332,6 +372,8 @@ class QueuedClientFactory:
                 self._pump()  # that one did not go there: the others may
         else:
             self._rest(session)
+            if self._needing_fresh:
+                self._pump()  # it may have to make room
 
     def session_spent(self, session: UpstreamSession) -> None:
         self._resting.pop(session, None)
@@ -343,9 +385,7 @@ class QueuedClientFactory:
         if session in self._placed:
             self._placed.discard(session)
             self._give_place()
-        if not self._sessions and self._tick_call is not None:
-            self._tick_call.cancel()
-            self._tick_call = None
+        self._ticker.forget(session)
         self._pump()
         self._check_empty()
 

@@ -4,7 +4,8 @@ Pure. A host that failed is skipped until its retry time, so that only one messa
 for finding out; where every host failed, all are tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 FIRST_RETRY = 60.0
 """Seconds a failed host of several is skipped; doubled with each failure after."""
@@ -12,33 +13,39 @@ FIRST_RETRY = 60.0
 MAX_RETRY = 900.0
 """The longest of them: a host that is back is in use again within a quarter of an hour."""
 
+MAX_REMEMBERED = 10000
+"""Failed hosts remembered (some 200 octets each); more are only met by MX. Beyond it those that are
+due again are forgotten, then all."""
+
+Host = TypeVar("Host", bound=Hashable)
+
 
 class HostMemory:
-    """The trouble of the `count` hosts of one upstream, which are known by their numbers here."""
+    """The trouble of hosts, whatever they are known by."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._failures: dict[int, int] = {}
-        self._retry_at: dict[int, float] = {}
-        self._all = tuple(range(count))
+    def __init__(self) -> None:
+        self._failures: dict[Hashable, int] = {}
+        self._retry_at: dict[Hashable, float] = {}
 
-    def order(self, now: float) -> Sequence[int]:
-        """The hosts to try, in this order."""
+    def order(self, hosts: Sequence[Host], now: float) -> Sequence[Host]:
+        """Those to try, in the order given."""
         if not self._retry_at:
-            return self._all
-        return [n for n in self._all if self.is_due(n, now)] or self._all
+            return hosts
+        return [host for host in hosts if self.is_due(host, now)] or hosts
 
-    def is_due(self, host: int, now: float) -> bool:
+    def is_due(self, host: Hashable, now: float) -> bool:
         """It has not failed lately."""
         return self._retry_at.get(host, 0.0) <= now
 
-    def failed(self, host: int, now: float) -> None:
+    def failed(self, host: Hashable, now: float) -> None:
         """No session could be had there, or it broke. Told again within the time: not counted."""
         if self.is_due(host, now):
+            if len(self._retry_at) >= MAX_REMEMBERED:
+                self._make_room(now)
             failures = self._failures[host] = self._failures.get(host, 0) + 1
             self._retry_at[host] = now + min(MAX_RETRY, FIRST_RETRY * 2 ** min(failures - 1, 10))
 
-    def answered(self, host: int) -> None:
+    def answered(self, host: Hashable) -> None:
         """A session was opened there."""
         if self._failures:
             self._failures.pop(host, None)
@@ -49,9 +56,11 @@ class HostMemory:
         self._failures.clear()
         self._retry_at.clear()
 
-    def retry_at(self, host: int) -> float:
-        """When a failed host is due again, 0.0 for one that is well."""
-        return self._retry_at.get(host, 0.0)
+    def _make_room(self, now: float) -> None:
+        for host in [host for host, at in self._retry_at.items() if at <= now]:
+            self.answered(host)
+        if len(self._retry_at) >= MAX_REMEMBERED:
+            self.forget()
 
     def __repr__(self) -> str:
-        return f"<HostMemory {self._count} hosts, failed {sorted(self._retry_at)}>"
+        return f"<HostMemory {len(self._retry_at)} failed>"

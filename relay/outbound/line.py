@@ -8,21 +8,34 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from zope.interface import classImplements
 
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Broken, Cause
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.protocol import UpstreamSession
+from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError, Replied
 
 AWAY: Final = reply(451, "4.4.1", "No upstream can be reached, try again later")
 LOST: Final = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
 BUSY: Final = reply(451, "4.4.5", "No free connection to the upstream, try again later")
 CANNOT: Final = reply(451, "4.3.0", "Local trouble, try again later")
+NOT_BELIEVED: Final = reply(451, "4.7.0", "The upstream does not let this relay name its clients")
 NO_8BITMIME: Final = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
 NO_SMTPUTF8: Final = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
+NO_XCLIENT: Final = reply(
+    451,
+    "4.7.0",
+    "XCLIENT is not offered to this relay: allow it there (Postfix:"
+    " smtpd_authorized_xclient_hosts), or take xclient from this upstream",
+)
 TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
+
+CLIENT_REFUSALS: Final = frozenset({521, 554})
+"""In the place of a greeting they refuse the client (RFC 5321 3.1, 7504). Other codes are about
+this relay and its right to send XCLIENT."""
 
 GATHERED: Final = 16384
 """Octets of content that wait for more of it, so that small mail goes out whole, in one write."""
@@ -35,6 +48,8 @@ class LineHop(Protocol):
 
     stop_reply: Reply | None
     idle_timeout: float
+    xclient: bool
+    xforward: bool
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         """In this order."""
@@ -43,21 +58,27 @@ class LineHop(Protocol):
 class Line:
     """Each request is answered once, by `then`, before the next may be made. A reply is the
     upstream's own, but for 421 and trouble on the way, which are 451; `trouble` tells an operator
-    more of those. `label` is the host as logged."""
+    more of those. `label` is the host as logged.
+
+    To the session's transport it is the producer, in the place of the client: the upstream's time
+    runs only while the upstream keeps us waiting."""
 
     __slots__ = (
         "_at",
+        "_conveyed",
         "_envelope",
         "_factory",
         "_gathered",
         "_gathered_size",
         "_hop",
         "_hosts",
+        "_introduced",
         "_is_ended",
+        "_is_held_up",
         "_is_mailing",
         "_is_pending",
-        "_is_producing",
         "_is_second_try",
+        "_producer",
         "_reactor",
         "_refusal",
         "_session",
@@ -67,6 +88,7 @@ class Line:
         "_to_send",
         "label",
         "offers_dsn",
+        "tls",
         "trouble",
     )
 
@@ -80,28 +102,36 @@ class Line:
         self._timer: IDelayedCall | None = None
         self._then: Then | None = None
         self._envelope: Envelope | None = None
+        self._conveyed: Conveyed | None = None
+        self._introduced: Origin | None = None  # as whom the session goes, by XCLIENT
         self._size = 0
         self._is_pending = False  # a factory has been asked for a session
         self._is_mailing = False  # MAIL is the only thing passed on so far, and not answered
         self._is_second_try = False
-        self._is_producing = False
+        self._producer: IPushProducer | None = None  # of the content, from DATA to its end
         self._is_ended = False
         self._to_send: list[bytes] = []  # chunks that wait for the one before to be answered
+        self._is_held_up = False  # the producer, by these
         self._gathered: list[bytes] = []  # content that waits for more of it
         self._gathered_size = 0
         self._refusal: Reply | None = None  # of the content, before its end
         self.label = ""
         self.offers_dsn = False
+        self.tls = ""
         self.trouble = ""
 
     # --- requests -----------------------------------------------------------------------------
 
-    def mail(self, envelope: Envelope, size: int, wait: float, then: Then) -> None:
+    def mail(self, envelope: Envelope, size: int, wait: float, origin: Origin, then: Then) -> None:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
         self._envelope, self._size = envelope, size
+        self._conveyed = Conveyed(origin)
+        if self._hop.xclient and self._introduced != origin:
+            self._give_back()
         self._is_second_try = self._is_ended = False
         self._refusal = None
         self._to_send = []
+        self._is_held_up = False
         self._gathered.clear()
         self._gathered_size = 0
         self.trouble = ""
@@ -133,28 +163,36 @@ class Line:
         session = self._session
         is_chunked = wants_chunks and session is not None and session.engine.offers_chunking
         if session is not None:
-            cast(Any, session.transport).registerProducer(producer, True)
-            self._is_producing = True
+            self._producer = producer
+            cast(Any, session.transport).registerProducer(self, True)
         if is_chunked:
-            self._ask(lambda session: session.engine.chunks(), "block")
+            self._ask(lambda session: session.engine.chunks(), "")
             self._answer(reply(354, "", "go on"))
         else:
             self._ask(lambda session: session.engine.data(), "data")
 
     def send(self, octets: bytes) -> None:
         """Some of the content."""
-        if self._session is not None and self._refusal is None:
-            self._gathered.append(octets)
-            self._gathered_size += len(octets)
-            if self._gathered_size >= GATHERED:
-                self._release()
-                self.may_go_on()
+        session = self._session
+        if session is None or self._refusal is not None:
+            return
+        self._gathered.append(octets)
+        self._gathered_size += len(octets)
+        if self._gathered_size < GATHERED:
+            return
+        gathered = self._take_gathered()
+        if session.engine.is_ready_for_content:
+            self._send(session, session.engine.send_content(gathered))
+        else:
+            self._to_send.append(gathered)
+            self._is_held_up = True
+            self.pauseProducing()
 
-    def _release(self) -> None:
-        if self._gathered:
-            self._to_send.append(b"".join(self._gathered))
-            self._gathered.clear()
-            self._gathered_size = 0
+    def _take_gathered(self) -> bytes:
+        octets = b"".join(self._gathered)
+        self._gathered.clear()
+        self._gathered_size = 0
+        return octets
 
     def end(self, then: Then) -> None:
         """All of the content has been sent: the upstream is to answer for it."""
@@ -165,7 +203,8 @@ class Line:
         elif self._session is None:
             self._answer(LOST)
         else:
-            self._release()
+            if self._gathered:
+                self._to_send.append(self._take_gathered())
             self.may_go_on()
 
     def rest(self) -> None:
@@ -195,36 +234,66 @@ class Line:
     def _ask_for_session(self, *, is_fresh: bool = False) -> None:
         factory = self._factory = self._hosts[self._at]
         self._is_pending = True
-        if is_fresh:
-            factory.submit_fresh(self)
+        if is_fresh or self._hop.xclient:  # that one does not come back for others
+            factory.submit_fresh(self, is_again=is_fresh)
         else:
             factory.submit(self)
 
     def start(self, session: UpstreamSession) -> bool:
         """A session is there."""
-        self._cancel_timer()
         self._is_pending = False
         self._session = session
         self.label, self.offers_dsn = session.label, session.engine.offers_dsn
+        self.tls = session.tls
         session.lend(self)
-        self._pass_mail()
+        if self._hop.xclient:
+            self._introduce(session)
+        else:
+            self._cancel_timer()
+            self._pass_mail()
         return True
+
+    def _introduce(self, session: UpstreamSession) -> None:
+        """Without that the host would judge this relay, which it may let do anything."""
+        conveyed = cast(Conveyed, self._conveyed)
+        lines = conveyed.xclient(session.engine.extensions.get("XCLIENT", ""))
+        if lines:
+            self._ask(lambda session: session.introduce(lines, conveyed.origin.helo), "hello")
+        else:
+            self._not_introduced(NO_XCLIENT)
+
+    def introduced(self) -> None:
+        """The session is now the client's, and stays that to its end."""
+        self._cancel_timer()
+        self._introduced = cast(Conveyed, self._conveyed).origin
+        self.offers_dsn = cast(UpstreamSession, self._session).engine.offers_dsn
+        self._pass_mail()
+
+    def _not_introduced(self, reply: Reply) -> None:
+        self._give_back()
+        if reply.code in CLIENT_REFUSALS:
+            self._answer(_passed_on(reply))
+        else:
+            self._next_host(reply, self.label, NOT_BELIEVED)
 
     def site_failed(self, reply: Reply, label: str) -> None:
         """None can be had at that host."""
         self._is_pending = False
+        self._next_host(reply, label, AWAY)
+
+    def _next_host(self, reply: Reply, label: str, last_word: Reply) -> None:
         self.trouble = f"{label}: {reply}"
         self._at += 1
         if self._at < len(self._hosts):
             self._ask_for_session()
         else:
-            self._cancel_timer()
-            self._answer(AWAY)
+            self._answer(last_word)
 
     def _waited(self) -> None:
         self._timer = None
         self._is_pending = False
         cast(QueuedClientFactory, self._factory).withdraw(self)
+        self._give_back()
         self._answer(BUSY)
 
     def _cancel_timer(self) -> None:
@@ -237,13 +306,28 @@ class Line:
 
     def _give_back(self) -> None:
         session, self._session = self._session, None
+        self._introduced = None
         if session is not None:
             session.give_back()
 
     def _stop_producing(self) -> None:
-        if self._is_producing and self._session is not None:
-            self._is_producing = False
+        if self._producer is not None and self._session is not None:
+            self._producer = None
             cast(Any, self._session.transport).unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """The upstream takes no more at this moment."""
+        if self._producer is not None and self._session is not None:
+            self._session.keep_time("block")
+            self._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._producer is not None and self._session is not None:
+            self._session.keep_time("final" if self._is_ended else "")
+            self._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """`broke` follows."""
 
     # --- passing on ---------------------------------------------------------------------------
 
@@ -256,7 +340,8 @@ class Line:
             return
         session.transactions += 1
         self._is_mailing = True
-        self._ask(lambda session: session.engine.mail(envelope, self._size), "mail")
+        forwarded = forward(self._conveyed, session.engine.extensions) if self._hop.xforward else ()
+        self._ask(lambda session: session.engine.mail(envelope, self._size, forwarded), "mail")
 
     def _misfit(self, session: UpstreamSession, envelope: Envelope) -> Reply | None:
         """The client was offered what another session had."""
@@ -286,16 +371,25 @@ class Line:
         if session is None:
             return
         engine = session.engine
-        while engine.is_ready_for_content:
-            octets = engine.send_content(self._to_send.pop(0)) if self._to_send else b""
+        octets = b""
+        while self._to_send and engine.is_ready_for_content:
+            octets = engine.send_content(self._to_send.pop(0))
             if self._is_ended and not self._to_send and engine.is_ready_for_content:
-                session.send(octets + engine.end_content(), "final")
-            elif octets:
-                session.send(octets, "block")
-            else:
-                break
+                break  # it goes with its end
+            self._send(session, octets)
+            octets = b""
+        if self._is_held_up and not self._to_send:
+            self._is_held_up = False
+            self.resumeProducing()
+        if self._is_ended and not self._to_send and engine.is_ready_for_content:
+            session.send(octets + engine.end_content(), "final")
+
+    @staticmethod
+    def _send(session: UpstreamSession, octets: bytes) -> None:
+        session.send(octets, "" if session.engine.is_ready_for_content else "block")
 
     def _answer(self, answer: Reply) -> None:
+        self._cancel_timer()
         self._is_mailing = False
         then, self._then = self._then, None
         if then is not None:
@@ -310,7 +404,10 @@ class Line:
                 self._refuse_content(reply)
         elif command == "DOT" and not self._is_ended:
             self._refuse_content(reply)  # the engine's own lone dot
-        elif command != "RSET":
+        elif command == "XCLIENT":
+            if reply.code >= 400:
+                self._not_introduced(reply)
+        elif command not in ("RSET", "XFORWARD"):
             self._answer(_passed_on(reply))
 
     def _refuse_content(self, reply: Reply) -> None:
@@ -321,7 +418,10 @@ class Line:
     def broke(self, broken: Broken) -> None:
         """Before anything but MAIL was passed on, a stale session may be replaced unseen."""
         session, self._session = self._session, None
-        self._is_producing = False
+        self._introduced = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.resumeProducing()  # the client, to hear what became of it
         self.trouble = f"{self.label}: {broken.reply}"
         factory = cast(QueuedClientFactory, self._factory)
         is_stale = broken.cause is Cause.HOST and session is not None and session.is_reused
@@ -332,13 +432,16 @@ class Line:
             self._timer = self._reactor.callLater(factory.connect_within, self._waited)
             self._ask_for_session(is_fresh=True)
             return
-        if not self._is_ended:
-            factory.site_broke()
+        if producer is not None and not self._is_ended and broken.reply.code >= 500:
+            self._refuse_content(broken.reply)  # said before the content's end
+            return
+        if not (self._is_ended or (session is not None and session.is_introduced)):
+            factory.site_broke()  # else it may be the client that the host does not want
         self._answer(_passed_on(broken.reply) if broken.reply.code == 421 else LOST)
 
     def recalled(self) -> None:
         """It was unused for too long."""
-        self._session = None
+        self._session = self._introduced = None
 
     def __repr__(self) -> str:
         state = "idle" if self._session else "waiting" if self._is_pending else "closed"
@@ -350,3 +453,6 @@ def _passed_on(answer: Reply) -> Reply:
     code = 451 if answer.code == 421 else answer.code
     status = answer.status or ("" if code < 400 and code >= 300 else f"{code // 100}.0.0")
     return Reply(code, status, answer.lines)
+
+
+classImplements(Line, IPushProducer)

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.config import HostAddress
 from relay.mail.reply import Reply
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import AddressFinder
 from relay.outbound.protocol import UpstreamSession
 from relay.transport import connect_tcp
 
@@ -33,13 +33,15 @@ class Opening(ClientFactory[Any]):
     def __init__(
         self,
         host: HostAddress,
-        addresses: Addresses,
+        addresses: AddressFinder,
         connect_timeout: float,
         owner: OpeningOwner,
         make_session: Callable[[str], UpstreamSession],
         reactor: Any,
+        bind: str = "",
     ) -> None:
         self._host = host
+        self._bind = bind  # the address to connect from, "" for the system's choice
         self._addresses = addresses
         self._connect_timeout = connect_timeout
         self._owner = owner
@@ -47,6 +49,7 @@ class Opening(ClientFactory[Any]):
         self._reactor = reactor
         self.session: UpstreamSession | None = None
         self._left: list[str] = []
+        self._address = ""
         self._label = f"{host.host}:{host.port}"
         self._connector: IConnector | None = None
         self._is_given_up = False
@@ -56,8 +59,11 @@ class Opening(ClientFactory[Any]):
         self._addresses.find().addCallback(self._found)
 
     def _found(self, addresses: Sequence[str]) -> None:
-        self._left = list(addresses)
         text = f"no address found for {self._host.host}; is the name right, does DNS answer?"
+        if self._bind and addresses:
+            addresses = [each for each in addresses if (":" in each) == (":" in self._bind)]
+            text = f"{self._host.host} has no address that can be reached from {self._bind}"
+        self._left = list(addresses)
         self.try_next(Reply(451, "4.4.3", (text,)))
 
     def try_next(self, trouble: Reply) -> None:
@@ -68,20 +74,31 @@ class Opening(ClientFactory[Any]):
         if not self._left:
             self._owner.opening_failed(self, trouble, self._label)
             return
-        address = self._left.pop(0)
+        address = self._address = self._left.pop(0)
         self._label = f"{self._host.host}[{address}]:{self._host.port}"
         self._connector = connect_tcp(
-            self._reactor, address, self._host.port, self, self._connect_timeout
+            self._reactor,
+            address,
+            self._host.port,
+            self,
+            self._connect_timeout,
+            (self._bind, 0) if self._bind else None,
         )
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
+    def try_again(self, trouble: Reply) -> None:
+        """The same address, in another way."""
+        self._left.insert(0, self._address)
+        self.try_next(trouble)
+
+    def buildProtocol(self, addr: IAddress | None) -> UpstreamSession:
         self.session = self._make_session(self._label)
         return self.session
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         number = getattr(reason.value, "osError", None)
         why = os.strerror(number).lower() if number else "no answer in time"
-        self.try_next(Reply(451, "4.4.1", (f"cannot connect: {why}",)))
+        origin = f" from {self._bind}" if self._bind else ""
+        self.try_next(Reply(451, "4.4.1", (f"cannot connect{origin}: {why}",)))
 
     def give_up(self) -> None:
         """Nothing is heard of it any more."""

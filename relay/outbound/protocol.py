@@ -4,12 +4,12 @@ Writes what the engine gives, hands content over once it is asked for, and keeps
 step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged elsewhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IProtocol, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
@@ -18,6 +18,7 @@ from relay.mail.content import Content
 from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply
 from relay.outbound.answers import Answers, Broken, Cause
+from relay.outbound.security import Security
 from relay.outbound.sender import ContentSender, cut_short
 from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
@@ -27,6 +28,7 @@ from relay.smtp.events import (
     LocalProtocolError,
     RemoteProtocolError,
     Replied,
+    StartTlsReplied,
     Unsolicited,
 )
 
@@ -38,6 +40,7 @@ NEVER: Final = float("inf")
 _AT: Final = {
     "greeting": "before its greeting",
     "hello": "in answer to EHLO",
+    "tls": "while TLS was set up",
     "mail": "in answer to MAIL",
     "rcpt": "in answer to RCPT",
     "data": "in answer to DATA",
@@ -69,6 +72,9 @@ class Tenant(Protocol):
 
     def recalled(self) -> None:
         """It was unused for too long; it is no longer lent."""
+
+    def introduced(self) -> None:
+        """The host takes the session for that of the client told of."""
 
 
 class Owner(Protocol):
@@ -107,7 +113,9 @@ class State(Enum):
 
 
 class UpstreamSession:
-    """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began."""
+    """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began.
+    `has_tls_failed`: it came to nothing, and without TLS it might have.
+    """
 
     transport: Any
 
@@ -119,12 +127,16 @@ class UpstreamSession:
         label: str,
         reactor: Any,
         *,
+        security: Security,
         is_lmtp: bool = False,
     ) -> None:
         self.engine = engine
         self.label = label
+        self.security = security
+        self.has_tls_failed = False
         self.transactions = 0
         self.opened_at = 0.0
+        self.is_introduced = False  # a client was told of: nobody else's mail may go there
         self.deadline = NEVER
         self.state = State.OPENING
         self._owner = owner
@@ -139,6 +151,11 @@ class UpstreamSession:
         self._is_chunked = False
         self._sender: ContentSender | None = None
         self._last_word: Reply | None = None  # after it the host closes, or is not to be used
+
+    @property
+    def tls(self) -> str:
+        """As logged; "" for plain."""
+        return self.security.summary
 
     @property
     def is_reused(self) -> bool:
@@ -156,7 +173,26 @@ class UpstreamSession:
 
     def connectionMade(self) -> None:
         self.opened_at = self._reactor.seconds()
-        self._await("greeting")
+        if self.security.begins_at_once:
+            self._start_tls()
+        else:
+            self._await("greeting")
+
+    def _start_tls(self) -> None:
+        self._await("tls")
+        self.security.start(self)
+
+    def handshakeCompleted(self) -> None:
+        """Nothing is said under TLS before the certificate was judged."""
+        trouble = self.security.judge(cast(Any, self.transport).getHandle())
+        if trouble is not None:
+            self._end(Cause.FAULT, trouble)
+        elif self.security.begins_at_once:
+            self._await("greeting")
+        else:
+            self.engine.tls_started()
+            self._await("hello")
+            self._write(self.engine.data_to_send())
 
     def dataReceived(self, data: bytes) -> None:
         engine = self.engine
@@ -179,7 +215,9 @@ class UpstreamSession:
         is_clean = reason is None or reason.check(ConnectionDone) is not None
         how = "closed" if is_clean else "lost"
         text = f"connection {how} by the host {_AT[self._step]}"
-        self._end(Cause.HOST, self._last_word or Reply(451, "4.4.2", (text,)))
+        last_word = self._last_word or self.security.lost(reason)
+        self._blame_tls()
+        self._end(Cause.HOST, last_word or Reply(451, "4.4.2", (text,)))
         self._owner.session_gone(self)
 
     def check(self, now: float) -> None:
@@ -192,7 +230,13 @@ class UpstreamSession:
             self.recall()
         else:
             text = f"no answer for {self._timeouts[self._step]:g} s {_AT[self._step]}"
+            self._blame_tls()
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
+
+    def _blame_tls(self) -> None:
+        """Not where the host broke the protocol: it may be an attacker who wants plain text."""
+        if self.state is State.OPENING:
+            self.has_tls_failed = self.security.is_started or self._step == "tls"
 
     def leave(self) -> None:
         """Say QUIT where that can be said, and close."""
@@ -239,10 +283,18 @@ class UpstreamSession:
 
     # --- a job --------------------------------------------------------------------------------
 
-    def run(self, job: Job, envelope: Envelope, content: Content, *, is_chunked: bool) -> None:
+    def run(
+        self,
+        job: Job,
+        envelope: Envelope,
+        content: Content,
+        forwarded: Sequence[str],
+        *,
+        is_chunked: bool,
+    ) -> None:
         """Begin a transaction; the session must be idle. LocalProtocolError: nothing was begun."""
         engine = self.engine
-        engine.begin(envelope, content.size, is_chunked=is_chunked)
+        engine.begin(envelope, content.size, forwarded, is_chunked=is_chunked)
         self.state = State.BUSY
         self.transactions += 1
         self._job = job
@@ -303,10 +355,16 @@ class UpstreamSession:
         self.state = State.LENT
         self._tenant = tenant
 
+    def introduce(self, lines: Sequence[str], hello_name: str) -> None:
+        """Lent: the session is one client's from now on, and ends with that."""
+        self.is_introduced = True
+        self.engine.introduce(lines, hello_name)
+        self.ask("hello")
+
     def give_back(self) -> None:
         """With nothing under way; a transaction that was not finished is reset by the next."""
         self._tenant = None
-        if self.engine.is_idle:
+        if self.engine.is_idle and not self.is_introduced:
             self.state = State.IDLE
             self._owner.session_free(self)
         else:
@@ -316,7 +374,7 @@ class UpstreamSession:
         """Send what the tenant gave the engine, and keep the time of that step."""
         if self._step == "idle":
             self._owner.session_resting(self, False)
-        self._await(step)
+        self.keep_time(step)
         octets = self.engine.data_to_send()
         if octets:
             self._write(octets)
@@ -327,9 +385,18 @@ class UpstreamSession:
         self._owner.session_resting(self, True)
 
     def send(self, octets: bytes, step: str) -> None:
-        """Content, as the engine encoded it."""
-        self._await(step)
+        """Content, as the engine encoded it. `step`: what the host is awaited for then, or ""."""
+        if step:
+            self._await(step)
         self._write(octets)
+
+    def keep_time(self, step: str) -> None:
+        """The host is awaited in this step; "": it is not, the tenant is."""
+        if step:
+            self._await(step)
+        else:
+            self._step = "block"
+            self.deadline = NEVER
 
     @property
     def is_worn(self) -> bool:
@@ -339,7 +406,10 @@ class UpstreamSession:
         if self._last_word is not None:
             self._end(Cause.HOST, self._last_word)
         elif self._tenant is not None and self.engine.is_ready_for_content:
+            self.keep_time("")
             self._tenant.may_go_on()
+        elif self._step != "idle" and self.engine.is_idle:
+            self.deadline = NEVER  # what comes next is the tenant's
 
     def recall(self) -> None:
         """Take it back from a tenant that does not use it now."""
@@ -402,6 +472,20 @@ class UpstreamSession:
     def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:
         if event.reply.code >= 400:
             self._last_word = event.reply
+        elif self.engine.is_starting_tls:
+            self._step = "tls"
+        elif self._tenant is not None:
+            self._tenant.introduced()
+        elif event.__class__ is HelloReplied:
+            self._last_word = self.security.unmet(None)
+
+    def _on_starttls_replied(self, event: StartTlsReplied) -> None:
+        if event.reply.code < 300:
+            self._start_tls()
+        elif event.reply.code == 421:
+            self._last_word = event.reply
+        else:
+            self._last_word = self.security.unmet(event.reply)
 
     def _on_unsolicited(self, event: Unsolicited) -> None:
         """In the midst of the content it is a refusal of that."""
@@ -439,8 +523,9 @@ _CONTINUE: Final[Mapping[State, Callable[["UpstreamSession"], None]]] = {
 _HANDLERS: Final[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
     Greeted: UpstreamSession._on_greeted,
     HelloReplied: UpstreamSession._on_hello_replied,
+    StartTlsReplied: UpstreamSession._on_starttls_replied,
     Replied: UpstreamSession._on_replied,
     Unsolicited: UpstreamSession._on_unsolicited,
 }
 
-classImplements(UpstreamSession, IProtocol)
+classImplements(UpstreamSession, IProtocol, IHandshakeListener)

@@ -68,13 +68,14 @@ def next_move(
     idle: int,
     resting: int,
     opening: int,
+    closing: int,
     sessions: int,
     window: int,
 ) -> Move:
     """`waiting` transactions take any session, `needing_fresh` only a new one.
 
     `sessions` counts all connections: idle, opening, busy, lent and closing; `resting` are lent
-    ones that are unused.
+    ones that are unused. Those that are `closing` make room already, each for one.
     """
     if waiting and idle:
         return Move.REUSE
@@ -82,6 +83,8 @@ def next_move(
         return Move.WAIT
     if sessions < window:
         return Move.OPEN
+    if waiting + needing_fresh <= opening + closing:
+        return Move.WAIT
     if idle:
         return Move.CLOSE
     return Move.RECALL if resting else Move.WAIT

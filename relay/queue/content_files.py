@@ -43,7 +43,6 @@ class ContentFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failed: OSError | None = None
-        self.synced: Deferred[None] = Deferred()
         self.is_kept = False
         self._batches: deque[bytearray] = deque()
         self._lock = Lock()
@@ -160,6 +159,12 @@ class ContentBuffers:
         finally:
             self._reactor.callFromThread(then)
 
+    def sync(self, file: ContentFile) -> Deferred[None]:
+        """Fires when all of it is on stable storage, or `file.failed` tells why not."""
+        synced: Deferred[None] = Deferred()
+        self.run(file.sync, lambda: synced.callback(None))
+        return synced
+
     def close(self) -> None:
         """Finish what is under way. Blocks; for the thread that closes the store."""
         self._threads.shutdown()
@@ -212,7 +217,6 @@ class ContentWriter:
             return InlineContent(octets)
         file = self._file
         self._spill()
-        self._buffers.run(file.sync, lambda: file.synced.callback(None))
         return FileContent(file.path, self.size, file)
 
     def discard(self) -> None:

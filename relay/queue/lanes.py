@@ -23,6 +23,7 @@ class Lane:
         "in_hand",
         "is_claiming",
         "is_held",
+        "is_lasting",
         "last_reply",
         "name",
         "next_attempt_at",
@@ -31,7 +32,8 @@ class Lane:
         "window",
     )
 
-    def __init__(self, state: LaneState, max_in_hand: int) -> None:
+    def __init__(self, state: LaneState, max_in_hand: int, *, is_lasting: bool = True) -> None:
+        self.is_lasting = is_lasting  # stays in memory when nothing waits there
         self._max_in_hand = max_in_hand
         self.name = state.name
         self.attempt = state.attempt
@@ -52,6 +54,13 @@ class Lane:
         if self.attempt:
             return 1 if self.in_hand == 0 and now >= self.next_attempt_at else 0
         return self.window - self.in_hand
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is in hand or known to wait, and no operator's word must be kept."""
+        if self.in_hand or self.is_claiming or self.is_held:
+            return False
+        return self.next_due_at is None
 
     def has_due(self, now: float) -> bool:
         """Stored work is due, or being claimed: what comes now stands behind it."""

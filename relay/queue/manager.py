@@ -4,7 +4,7 @@ Keeps the order "record -> commit -> say so" on both ends, and the lanes' memory
 itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs, `recorder` records.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, Protocol
@@ -15,11 +15,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.mail.content import Content, InlineContent
-from relay.mail.envelope import Envelope
+from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.notices import Observer
 from relay.queue.backoff import delay_after
+from relay.queue.lane_book import LaneBook
 from relay.queue.lanes import Lane
 from relay.queue.recorder import InHand, Recorder
 from relay.queue.reports import Owed, ReportMaker
@@ -56,7 +57,7 @@ class Deliverer(Protocol):
     """Makes one attempt at a next hop."""
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
     ) -> Deferred[Attempt]:
         """Never fails; `envelope.recipients` are just those owed on `lane`."""
 
@@ -78,6 +79,7 @@ class QueueManager:
         lane_names: Iterable[str],
         random: Random,
         max_in_hand: int,
+        by_domain: Collection[str] = (),
     ) -> None:
         self._store = store
         self._deliverer = deliverer
@@ -86,8 +88,7 @@ class QueueManager:
         self._reports = reports
         self._observe = observe
         self._random = random
-        self._max_in_hand = max_in_hand
-        self._lanes = {name: Lane(LaneState(name), max_in_hand) for name in lane_names}
+        self.lanes = LaneBook(lane_names, by_domain, max_in_hand)
         self._octets_in_hand = 0
         self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
         self._is_stopping = False
@@ -99,15 +100,14 @@ class QueueManager:
     def start(self, opened: Opened) -> None:
         """Resume from the stored times."""
         for state in opened.lanes:
-            if state.name in self._lanes:
-                self._lanes[state.name] = Lane(state, self._max_in_hand)
-        for lane in self._lanes.values():
+            self.lanes.resume(state)
+        for lane in self.lanes:
             self._pump(lane)
 
     def stop(self) -> Deferred[None]:
         """Take nothing more in hand; fires when every attempt under way is settled."""
         self._is_stopping = True
-        for lane in self._lanes.values():
+        for lane in self.lanes:
             self._cancel_wake(lane)
         idle: Deferred[None] = Deferred()
         self._when_idle = idle
@@ -123,15 +123,15 @@ class QueueManager:
 
     def lane(self, name: str) -> Lane | None:
         """The lane of a next hop that the config knows."""
-        return self._lanes.get(name)
+        return self.lanes.get(name)
 
     def trouble_of(self, name: str) -> str:
         """The last reply of a lane that is failing."""
-        lane = self._lanes.get(name)
+        lane = self.lanes.find(name)
         return lane.last_reply if lane is not None else ""
 
     def lane_names(self) -> Iterable[str]:
-        return self._lanes
+        return self.lanes.names()
 
     def status(self) -> dict[str, object]:
         """For relayctl status."""
@@ -139,12 +139,12 @@ class QueueManager:
             "in_hand": self._works_in_hand,
             "octets_in_hand": self._octets_in_hand,
             "is_recording": self.is_recording,
-            "lanes": {name: repr(lane) for name, lane in self._lanes.items()},
+            "lanes": {lane.name: repr(lane) for lane in self.lanes},
         }
 
     def poke(self, name: str) -> None:
         """An operator made work of this lane due, or freed it: a failing lane is probed at once."""
-        lane = self._lanes.get(name)
+        lane = self.lanes.get(name)
         if lane is not None:
             lane.forget_trouble()
             self._deliverer.forget_trouble(name)
@@ -171,17 +171,17 @@ class QueueManager:
             errbackArgs=(message, in_hand),
         )
 
-    def _reserve(self, message: Message, lanes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    def _reserve(self, message: Message, lanes: Mapping[str, tuple[int, ...]]) -> dict[str, Lane]:
         """The lanes that have room for this message at once, their room taken."""
         if self._is_stopping or self._octets_in_hand >= MAX_OCTETS_IN_HAND:
-            return []
+            return {}
         now = self._clock.seconds()
-        in_hand = []
+        in_hand = {}
         for name in lanes:
-            lane = self._lanes.get(name)
+            lane = self.lanes.get(name)
             if lane is not None and lane.room(now) > 0:
                 lane.in_hand += 1
-                in_hand.append(name)
+                in_hand[name] = lane
         self._octets_in_hand += len(in_hand) * _held_octets(message.content)
         self._works_in_hand += len(in_hand)
         return in_hand
@@ -191,7 +191,7 @@ class QueueManager:
         _: None,
         message: Message,
         lanes: Mapping[str, tuple[int, ...]],
-        in_hand: list[str],
+        in_hand: dict[str, Lane],
         message_id: str,
     ) -> None:
         tell_accepted(self._observe, message, message_id)
@@ -200,17 +200,17 @@ class QueueManager:
                 recipients = message.envelope.recipients
                 if len(lanes) > 1:
                     recipients = tuple(r for r in recipients if r.id in ids)
-                self._attempt(self._lanes[name], Work(message, name, recipients))
+                self._attempt(in_hand[name], Work(message, name, recipients))
             else:
                 self.note_due(name)
 
-    def _not_accepted(self, reason: Failure, message: Message, in_hand: list[str]) -> Failure:
-        for name in in_hand:
-            self._lanes[name].in_hand -= 1
+    def _not_accepted(self, reason: Failure, message: Message, in_hand: dict[str, Lane]) -> Failure:
+        for lane in in_hand.values():
+            lane.in_hand -= 1
         self._octets_in_hand -= len(in_hand) * _held_octets(message.content)
         self._works_in_hand -= len(in_hand)
-        for name in in_hand:
-            self._pump(self._lanes[name])
+        for lane in in_hand.values():
+            self._pump(lane)
         self._check_idle()
         return reason
 
@@ -220,15 +220,16 @@ class QueueManager:
         """Take a message that is not stored in hand, on all its lanes; [] where one of them is
         down, held, full, or has older mail waiting."""
         now = self._clock.seconds()
-        if not all(self._is_free(self._lanes.get(name), now) for name in lanes):
+        if not all(self._is_free(self.lanes.get(name), now) for name in lanes):
             return []
-        if len(self._reserve(message, lanes)) < len(lanes):
+        reserved = self._reserve(message, lanes)
+        if len(reserved) < len(lanes):
             return []
         recipients = message.envelope.recipients
         octets = _held_octets(message.content)
         taken = []
         for name, ids in lanes.items():
-            lane = self._lanes[name]
+            lane = reserved[name]
             work = Work(message, name, tuple(r for r in recipients if r.id in ids))
             taken.append(InHand(work, lane, octets, True, lane.generation))
         return taken
@@ -257,7 +258,9 @@ class QueueManager:
         envelope = message.envelope
         if len(work.recipients) != len(envelope.recipients):
             envelope = replace(envelope, recipients=work.recipients)
-        return self._deliverer.deliver(work.lane, message.queue_id, envelope, message.content)
+        return self._deliverer.deliver(
+            work.lane, message.queue_id, envelope, message.content, message.origin
+        )
 
     def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
         """A defect of ours is local trouble: the mail waits, the defect is told."""
@@ -309,7 +312,7 @@ class QueueManager:
 
     def expire(self, work: Work, last_replies: Mapping[int, str]) -> None:
         """A work that was claimed because its time ran out: all it still owes has failed."""
-        lane = self._lanes.get(work.lane) or Lane(LaneState(work.lane), 0)
+        lane = self.lanes.find(work.lane) or Lane(LaneState(work.lane), 0)
         in_hand = InHand(work, lane, 0, is_attempt=False)
         if lane.attempt:  # what keeps the whole lane waiting was not said to each of its works
             last_replies = {r.id: lane.last_reply for r in work.recipients}
@@ -363,7 +366,7 @@ class QueueManager:
     def _store_changed(self) -> None:
         """The store recovered, or is still ill."""
         if self.is_recording:
-            for lane in self._lanes.values():
+            for lane in self.lanes:
                 self._pump(lane)
         self._check_idle()
 
@@ -371,7 +374,7 @@ class QueueManager:
 
     def note_due(self, name: str, at: float = 0.0) -> None:
         """Stored work of a lane is due at that time."""
-        lane = self._lanes.get(name)
+        lane = self.lanes.get(name)
         if lane is not None:
             lane.note_due(at)
             self._pump(lane)
@@ -379,6 +382,8 @@ class QueueManager:
     def _pump(self, lane: Lane) -> None:
         """Take the lane's due work in hand while it has room; else see to be woken."""
         if self._is_stopping or lane.next_due_at is None or lane.is_claiming:
+            if not lane.is_lasting:
+                self._forget_if_empty(lane)
             return
         now = self._clock.seconds()
         if not lane.is_worth_claiming(now):
@@ -392,6 +397,13 @@ class QueueManager:
         self._store.claim(lane.name, now, room).addCallbacks(
             self._claimed, self._not_claimed, (lane,), errbackArgs=(lane,)
         )
+
+    def _forget_if_empty(self, lane: Lane) -> None:
+        """Nothing waits there any more; its backoff, too, is forgotten."""
+        if not self._is_stopping and self.lanes.forget(lane):
+            self._cancel_wake(lane)
+            if lane.attempt:
+                self._save_lane(Lane(LaneState(lane.name), 0))
 
     def _is_full(self, lane: Lane) -> bool:
         """Memory is full; a lane with nothing in hand still gets its turn, so that none starves."""

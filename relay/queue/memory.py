@@ -223,6 +223,8 @@ class MemoryStore:
                 if state.name in kept.works:
                     kept.works[state.name].is_graced = True
         self._lanes[state.name] = state
+        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+            del self._lanes[state.name]
         return succeed(None)
 
     def lanes(self) -> Deferred[Sequence[LaneState]]:

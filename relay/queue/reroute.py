@@ -16,26 +16,24 @@ LaneFor = Callable[[str, str, str], str | None]
 
 
 class Reroute:
-    """`known`: the lanes that the config has."""
+    """Lanes that the manager has are left alone."""
 
     def __init__(
         self,
         store: IStore,
         manager: QueueManager,
         lane_for: LaneFor,
-        known: Collection[str],
         observe: Observer,
     ) -> None:
         self._store = store
         self._manager = manager
         self._lane_for = lane_for
-        self._known = known
         self._observe = observe
 
     async def run(self, lanes: Collection[LaneState]) -> None:
         """Raises StoreFailed: what was moved stays moved, the rest waits for the next start."""
         for state in lanes:
-            if state.name not in self._known and state.waiting:
+            if state.name not in self._manager.lanes and state.waiting:
                 kept = await self._empty(state.name)
                 if kept:
                     self._keep(state.name, kept)

@@ -160,7 +160,7 @@ class SqliteStore:
             self.buffers.run(file.remove)
             inserted.errback(reason)
 
-        file.synced.addCallback(record)
+        self.buffers.sync(file).addCallback(record)
         return inserted
 
     def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:

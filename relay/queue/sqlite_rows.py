@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 MESSAGE_COLUMNS = (
     "id, reverse_path, recipients, body, smtputf8, ret, envid, listener, client, helo, user,"
-    " session, accepted_at, size, in_file"
+    " session, name, protocol, accepted_at, size, in_file"
 )
 """In the order of `message_row`."""
 
@@ -34,6 +34,8 @@ def message_row(number: int, message: Message, in_file: bool) -> Row:
         origin.helo,
         origin.user,
         origin.session,
+        origin.name,
+        origin.protocol,
         message.accepted_at,
         message.content.size,
         in_file,
@@ -46,9 +48,9 @@ def message_from(queue_id: str, row: Row, content: Content) -> Message:
     return Message(
         queue_id,
         Envelope(reverse_path, recipients_from(recipients), body, bool(smtputf8), ret, envid),
-        Origin(row[7], row[8], row[9], row[10], row[11]),
+        Origin(*row[7:14]),
         content,
-        row[12],
+        row[14],
     )
 
 

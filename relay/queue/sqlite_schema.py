@@ -10,7 +10,7 @@ import apsw
 
 from relay.queue.store import StoreUnusable
 
-VERSION = 1
+VERSION = 2
 """PRAGMA user_version of the tables below."""
 
 PAGE_SIZE = 4096
@@ -42,6 +42,8 @@ CREATE TABLE message (
     helo TEXT NOT NULL,
     user TEXT NOT NULL,
     session TEXT NOT NULL,
+    name TEXT NOT NULL DEFAULT '',
+    protocol TEXT NOT NULL DEFAULT '',
     accepted_at REAL NOT NULL,        -- unix seconds, as all times
     size INTEGER NOT NULL,            -- octets of content
     in_file INTEGER NOT NULL,         -- 1: content is the file content/ID, 0: in table content
@@ -91,6 +93,14 @@ CREATE TRIGGER message_removed AFTER DELETE ON message BEGIN
 END;
 """
 
+_UPGRADES = {
+    1: """
+ALTER TABLE message ADD COLUMN name TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
+"""
+}
+"""From each layout that was once in use to the next one."""
+
 
 def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
     """The one connection to the database, its tables made where it is new."""
@@ -131,11 +141,21 @@ def _settle_in(database: apsw.Connection, path: Path) -> None:
         with database:
             database.execute(_TABLES)
             database.pragma("user_version", VERSION)
-    elif version != VERSION:
+    elif version > VERSION:
         raise StoreUnusable(
             f"{path} was written by a newer relay (layout {version}, this one knows {VERSION}):"
             " run that version"
         )
+    elif version < VERSION:
+        _upgrade(database, version)
+
+
+def _upgrade(database: apsw.Connection, version: int) -> None:
+    """All of it or nothing."""
+    with database:
+        for old in range(version, VERSION):
+            database.execute(_UPGRADES[old])
+        database.pragma("user_version", VERSION)
 
 
 def next_start_number(database: apsw.Connection) -> int:

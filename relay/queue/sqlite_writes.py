@@ -275,17 +275,20 @@ class SqliteWrites:
         return True
 
     def _save_lane(self, state: LaneState) -> None:
-        if not state.is_held:
-            self._execute(
-                "UPDATE work SET is_graced = 1 WHERE lane = ?1"
-                " AND EXISTS (SELECT 1 FROM lane WHERE name = ?1 AND lane.is_held)",
-                (state.name,),
-            )
+        if not state.is_held and self._is_lane_held(state.name):
+            self._execute("UPDATE work SET is_graced = 1 WHERE lane = ?", (state.name,))
+        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+            self._execute("DELETE FROM lane WHERE name = ?", (state.name,))
+            return
         self._execute(
             "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
             " VALUES (?, ?, ?, ?, ?)",
             (state.name, state.attempt, state.next_attempt_at, state.is_held, state.last_reply),
         )
+
+    def _is_lane_held(self, name: str) -> bool:
+        """Asked first: as a condition of the UPDATE it would be asked of each waiting message."""
+        return bool(self._execute("SELECT is_held FROM lane WHERE name = ?", (name,)).get)
 
 
 def _work_rows(number: int, new: NewMessage) -> list[Row]:

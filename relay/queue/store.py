@@ -292,7 +292,8 @@ class IStore(Interface):
         """Note the delay warning and insert its DSN in one transaction. False: message is gone."""
 
     def save_lane(state: LaneState) -> Deferred[None]:
-        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored).
+        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored);
+        forget the state of one that is well and not held.
 
         Where this ends a hold, each of its works gets one attempt before it may expire.
         """

@@ -7,6 +7,7 @@ from relay.mail.envelope import Recipient
 from relay.mail.outcome import Relayed
 from relay.mail.trace import message_id_of
 from relay.notices import Accepted, Alarm, Attempted, Observer, Removed, Reported
+from relay.queue.lane_book import upstream_of
 from relay.queue.lanes import Lane
 from relay.queue.reports import Owed
 from relay.queue.schedule import Plan
@@ -54,7 +55,7 @@ def _tell_outcome(
         Attempted(
             message.queue_id,
             recipient.forward_path,
-            work.lane,
+            upstream_of(work.lane),
             planned.outcomes[recipient.id],
             planned.attempt,
             now - message.accepted_at,

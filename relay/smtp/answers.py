@@ -25,6 +25,10 @@ BDAT_UNDER_WAY = reply(503, "5.5.1", "Content is being sent by BDAT")
 NO_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients, send the rest separately")
 
+TLS_FIRST = reply(530, "5.7.0", "Must issue a STARTTLS command first")
+TLS_ALREADY = reply(503, "5.5.1", "TLS is active already")
+TLS_PIPELINED = reply(554, "5.5.1", "Nothing may follow STARTTLS before its reply, closing")
+
 TOO_BIG = reply(552, "5.3.4", "Message exceeds the size limit")
 
 BAD_CONTENT = {
@@ -34,5 +38,5 @@ BAD_CONTENT = {
 }
 
 FIXED = {"NOOP": OK, "HELP": HELP}
-VERBS_NOT_OFFERED = ("EXPN", "STARTTLS", "AUTH", "ETRN", "TURN", "SEND", "SOML", "SAML")
+VERBS_NOT_OFFERED = ("EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML")
 HTTP_VERBS = frozenset({"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS", "DELETE", "PRI"})

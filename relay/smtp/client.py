@@ -1,12 +1,13 @@
 """The client's side of a session, without a socket: octets and requests in, events and octets out.
 
-Runs one mail transaction after the other (RFC 5321, 2920, 3030; LMTP: RFC 2033). Whether mail may
-go to a server that lacks an extension it wants is the caller's decision, and so is what a reply
-means for the message: here replies are told apart and kept in order, no more.
+Runs one mail transaction after the other (RFC 5321, 2920, 3030; LMTP: RFC 2033), after STARTTLS
+where that is wanted and offered (RFC 3207). Whether mail may go to a server that lacks an extension
+it wants is the caller's decision, and so is what a reply means for the message: here replies are
+told apart and kept in order, no more.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, NoReturn
 
@@ -24,6 +25,7 @@ from relay.smtp.events import (
     RemoteProtocolError,
     Replied,
     Signal,
+    StartTlsReplied,
     Unsolicited,
 )
 from relay.smtp.offers import Offers
@@ -32,11 +34,15 @@ from relay.smtp.wire import command_octets
 
 MAX_FAULT: Final = 200  # characters of a RemoteProtocolError's text, which may quote the server
 
+Lines = Sequence[str]
+"""Commands as `conveying` writes them."""
+
 _Command = tuple[str, int | None, bytes]  # command, recipient id, octets
 
 
 class _Phase(Enum):
     OPENING = "opening"  # greeting and hello
+    SECURING = "securing"  # the server waits for TLS to begin
     IDLE = "idle"
     BUSY = "busy"  # replies are awaited; nothing is asked of the caller
     CONTENT = "ready for content"
@@ -44,7 +50,7 @@ class _Phase(Enum):
     OVER = "over"
 
 
-_OPENING, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
+_OPENING, _SECURING, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
 
 
 class ClientEngine(Offers):
@@ -72,6 +78,7 @@ class ClientEngine(Offers):
         "_rcpts_owed",
         "_reader",
         "_state",
+        "_wants_tls",
     )
 
     def __init__(
@@ -80,11 +87,13 @@ class ClientEngine(Offers):
         *,
         is_lmtp: bool = False,
         ignored_keywords: frozenset[str] = frozenset(),
+        wants_tls: bool = False,
     ) -> None:
         super().__init__()
         self._hello_name = hello_name
         self._is_lmtp = is_lmtp
         self._ignored = frozenset(keyword.upper() for keyword in ignored_keywords)
+        self._wants_tls = wants_tls  # STARTTLS is to be sent where it is offered
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._awaited: deque[tuple[str, int | None]] = deque([(GREETING, None)])
@@ -120,6 +129,8 @@ class ClientEngine(Offers):
             if reply is None:
                 return self._end_of_events()
             if not self._awaited:
+                if self._phase is _SECURING:
+                    self._fail("plain text came before TLS began")
                 self._is_spent = True
                 return Unsolicited(reply)
             event = self._take(reply)
@@ -192,15 +203,45 @@ class ClientEngine(Offers):
         return self._on_hello(reply, _)
 
     def _on_hello(self, reply: Reply, _: int | None) -> ClientEvent:
-        if reply.code < 300:
-            self._phase = _IDLE
-        else:
+        wants_tls, self._wants_tls = self._wants_tls, False  # no more once the session is open
+        if reply.code >= 300:
             self._end_session()
+        elif wants_tls and "STARTTLS" in self.extensions:
+            self._send("STARTTLS", None, b"STARTTLS\r\n")
+        else:
+            self._phase = _IDLE
         return HelloReplied(reply)
+
+    def _on_starttls(self, reply: Reply, _: int | None) -> ClientEvent:
+        if reply.code >= 300:
+            self._phase = _IDLE
+        elif self._reader.buffered:  # what an attacker put there would be read as if under TLS
+            self._fail("plain text came behind its answer to STARTTLS")
+        else:
+            self._phase = _SECURING
+        return StartTlsReplied(reply)
+
+    def tls_started(self) -> None:
+        """The handshake is done: all that was said before counts for nothing (RFC 3207 4.2)."""
+        self._require(self._phase is _SECURING, "tls_started")
+        if self._reader.buffered:
+            self._fault = "plain text came before TLS began"
+        self._set_offers((), self._ignored)
+        self._phase = _OPENING
+        self._send_hello("LHLO" if self._is_lmtp else "EHLO")
 
     def _end_session(self) -> None:
         self._is_spent = True
         self._phase = _OVER
+
+    def _on_introduction(self, reply: Reply, _: int | None) -> ClientEvent:
+        if reply.code >= 400:
+            self._held_back.clear()
+            self._end_session()
+        return Replied("XCLIENT", reply)
+
+    def _on_forwarding(self, reply: Reply, _: int | None) -> ClientEvent:
+        return Replied("XFORWARD", reply)  # refused, it is less for the server's log, no more
 
     def _on_mail(self, reply: Reply, _: int | None) -> ClientEvent:
         if reply.code >= 400:
@@ -267,15 +308,28 @@ class ClientEngine(Offers):
             self._fault = f"a reply began before {command}, which it would have answered, was sent"
         self._awaited.append((command, recipient_id))
 
-    def begin(self, envelope: Envelope, size: int, *, is_chunked: bool = False) -> None:
-        """Begin a transaction; `size` of the content in octets, 0 if unknown.
+    def introduce(self, lines: Sequence[str], hello_name: str) -> None:
+        """Say by XCLIENT in whose name the session is from now on, and greet anew: HelloReplied
+        follows. A refusal ends the session."""
+        self._require(self.is_idle and self._state is State.READY, "introduce")
+        self._phase = _OPENING
+        self._hello_name = hello_name
+        self._held_back.extend([("XCLIENT", None, command_octets(line)) for line in lines])
+        self._held_back.append(("EHLO", None, command_octets(f"EHLO {hello_name}")))
+        self._go_on()
+
+    def begin(
+        self, envelope: Envelope, size: int, forwarded: Lines = (), *, is_chunked: bool = False
+    ) -> None:
+        """Begin a transaction; `size` of the content in octets, 0 if unknown. `forwarded`: XFORWARD
+        commands that belong to it.
 
         An extension that is not offered is not used. Paths in other than ASCII need SMTPUTF8, in
         the envelope and offered, `is_chunked` needs CHUNKING: LocalProtocolError otherwise.
         """
         self._require(self.is_idle and bool(envelope.recipients), "begin")
         self._require(self.offers_chunking or not is_chunked, "begin chunked")
-        commands = self._commands(envelope, size, is_chunked)
+        commands = self._commands(envelope, size, forwarded, is_chunked)
         self._is_chunked = is_chunked
         self._rcpts_owed = len(envelope.recipients)
         self._accepted = []
@@ -293,10 +347,10 @@ class ClientEngine(Offers):
     # A transaction step by step: `mail`, `rcpt` as often as needed, then `data` or `chunks`, each
     # once the one before was answered. Given up half-way, the next one begins with RSET.
 
-    def mail(self, envelope: Envelope, size: int) -> None:
-        """The envelope's recipients do not matter. `size` and needs as for `begin`."""
+    def mail(self, envelope: Envelope, size: int, forwarded: Lines = ()) -> None:
+        """The envelope's recipients do not matter. The rest, and needs, as for `begin`."""
         self._require(self.is_idle, "mail")
-        commands = self._mail_commands(envelope, size)
+        commands = self._mail_commands(envelope, size, forwarded)
         self._require_ascii(commands, envelope.smtputf8)
         self._is_chunked = False
         self._rcpts_owed = 0
@@ -327,19 +381,23 @@ class ClientEngine(Offers):
         if not is_in_turn:
             raise LocalProtocolError(f"{what} out of turn: {self!r}")
 
-    def _commands(self, envelope: Envelope, size: int, is_chunked: bool) -> list[_Command]:
-        commands = self._mail_commands(envelope, size)
+    def _commands(
+        self, envelope: Envelope, size: int, forwarded: Lines, is_chunked: bool
+    ) -> list[_Command]:
+        commands = self._mail_commands(envelope, size, forwarded)
         commands += [self._rcpt_command(recipient) for recipient in envelope.recipients]
         if not is_chunked:
             commands.append(("DATA", None, b"DATA\r\n"))
         self._require_ascii(commands, envelope.smtputf8)
         return commands
 
-    def _mail_commands(self, envelope: Envelope, size: int) -> list[_Command]:
-        mail = ("MAIL", None, command_octets(self.mail_line(envelope, size)))
-        if self._state is State.READY:
-            return [mail]
-        return [("RSET", None, b"RSET\r\n"), mail]  # an unfinished transaction was left there
+    def _mail_commands(self, envelope: Envelope, size: int, forwarded: Lines) -> list[_Command]:
+        commands: list[_Command] = [("MAIL", None, command_octets(self.mail_line(envelope, size)))]
+        if forwarded:
+            commands[:0] = [("XFORWARD", None, command_octets(line)) for line in forwarded]
+        if self._state is not State.READY:  # an unfinished transaction was left there
+            commands.insert(0, ("RSET", None, b"RSET\r\n"))
+        return commands
 
     def _rcpt_command(self, recipient: Recipient) -> _Command:
         return "RCPT", recipient.id, command_octets(self.rcpt_line(recipient))
@@ -393,6 +451,13 @@ class ClientEngine(Offers):
         return is_free and self._phase in (_IDLE, _CHUNKS, _OVER)
 
     @property
+    def is_starting_tls(self) -> bool:
+        """STARTTLS was sent, and neither TLS nor a refusal came yet."""
+        if self._phase is _SECURING:
+            return True
+        return bool(self._awaited) and self._awaited[0][0] == "STARTTLS"
+
+    @property
     def is_idle(self) -> bool:
         """A transaction may begin. A session that came to be idle and then is not: close it."""
         if self._phase is not _IDLE or self._is_spent or self._is_eof or self._fault:
@@ -427,6 +492,9 @@ _HANDLERS: Final[Mapping[str, Callable[[ClientEngine, Reply, int | None], Client
     "EHLO": ClientEngine._on_extended_hello,
     "LHLO": ClientEngine._on_extended_hello,
     "HELO": ClientEngine._on_hello,
+    "XCLIENT": ClientEngine._on_introduction,
+    "XFORWARD": ClientEngine._on_forwarding,
+    "STARTTLS": ClientEngine._on_starttls,
     "MAIL": ClientEngine._on_mail,
     "RCPT": ClientEngine._on_rcpt,
     "DATA": ClientEngine._on_data,

@@ -1,8 +1,9 @@
 """The one dialogue table: in which state which command may come, and where its reply leads.
 
 It knows no roles: the server moves by the replies it gives, the client by those it gets. A row
-is state -> command -> first digit of the reply -> next state. `greeting` and `DOT` (the end of
-dot-ended content) stand as commands, since they too are answered. RFC 5321 4.1.4, RFC 3030 2.
+is state -> command -> first digit of the reply -> next state. `greeting`, `DOT` (the end of
+dot-ended content) and `RESPONSE` (a line of an AUTH exchange) stand as commands, since they too are
+answered. RFC 5321 4.1.4, RFC 3030 2, RFC 3207 4.2, RFC 4954 4.
 """
 
 from enum import Enum
@@ -15,6 +16,7 @@ class State(Enum):
     CONNECTED = "connected"  # no greeting yet
     GREETED = "greeted"  # 220, but neither EHLO nor HELO yet
     READY = "ready"  # session initiated, no mail transaction
+    AUTH = "auth"  # a challenge was given: its response is awaited
     MAIL = "mail"  # reverse-path accepted, no recipient yet
     RCPT = "rcpt"  # at least one recipient accepted
     CONTENT = "content"  # 354 was given: content up to the final dot
@@ -32,6 +34,7 @@ Moves = dict[int, State]
 GREETING: Final = "greeting"
 DOT: Final = "DOT"
 BDAT_LAST: Final = "BDAT LAST"
+RESPONSE: Final = "RESPONSE"
 
 
 def _either_way(accepted: State, refused: State) -> Moves:
@@ -48,6 +51,11 @@ def _anywhere(state: State, after_reset: State) -> dict[str, Moves]:
     return rows
 
 
+def _may_restart(state: State) -> dict[str, Moves]:
+    """XCLIENT, outside a transaction: the session begins anew."""
+    return {"XCLIENT": _either_way(State.GREETED, state)}
+
+
 def _may_begin(state: State) -> dict[str, Moves]:
     """What begins a transaction. A pipelined DATA may be answered 354 all the same."""
     return {
@@ -56,10 +64,23 @@ def _may_begin(state: State) -> dict[str, Moves]:
     }
 
 
+def _authenticates() -> Moves:
+    """AUTH and each response: a further challenge, or the end of the exchange."""
+    return {3: State.AUTH} | _either_way(State.READY, State.READY)
+
+
 TABLE: Final[dict[State, dict[str, Moves]]] = {
     State.CONNECTED: {GREETING: _either_way(State.GREETED, State.CLOSED)},
-    State.GREETED: _anywhere(State.GREETED, State.GREETED),
-    State.READY: _anywhere(State.READY, State.READY) | _may_begin(State.READY),
+    State.GREETED: _anywhere(State.GREETED, State.GREETED) | _may_restart(State.GREETED),
+    State.READY: _anywhere(State.READY, State.READY)
+    | _may_restart(State.READY)
+    | _may_begin(State.READY)
+    | {
+        "AUTH": _authenticates(),
+        "XFORWARD": _either_way(State.READY, State.READY),
+        "STARTTLS": _either_way(State.GREETED, State.READY),
+    },
+    State.AUTH: {RESPONSE: _authenticates()},
     State.MAIL: _anywhere(State.MAIL, State.READY)
     | {
         "RCPT": _either_way(State.RCPT, State.MAIL),

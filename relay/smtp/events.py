@@ -4,7 +4,7 @@ A server event marked (answer) stands for a command that the shell must answer w
 before the engine yields the next event; until then `next_event()` returns PAUSED.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from relay.mail.reply import Reply
@@ -48,7 +48,33 @@ class Hello:
         self.name = name
 
 
-@dataclass(slots=True, init=False)
+@dataclass(slots=True)
+class Xclient:
+    """(answer) XCLIENT from a peer that may. Answer with `engine.greeting()`: the session begins
+    anew, as that of the client told of."""
+
+    attributes: dict[str, str]  # upper-case name -> decoded value, "": not available
+
+
+@dataclass(slots=True)
+class Auth:
+    """(answer) AUTH: allowed here and now, a mechanism that is offered. RFC 4954 4.
+
+    Answer 334 (`sasl.commands.challenge`), 235, or a refusal, which ends the exchange.
+    """
+
+    mechanism: str
+    response: bytes | None = field(repr=False)  # the initial one; None: there was none
+
+
+@dataclass(slots=True)
+class AuthResponse:
+    """(answer, as to Auth) The response to a challenge."""
+
+    octets: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
 class Mail:
     """(answer) MAIL FROM, well-formed, in sequence, SIZE within the limit."""
 
@@ -171,6 +197,11 @@ class Answered:
 
 
 @dataclass(slots=True)
+class StartTls:
+    """(answer) STARTTLS (RFC 3207): after 220 call `engine.tls_started()`, and shake hands."""
+
+
+@dataclass(slots=True)
 class Quit:
     """(answer) QUIT: answer 221 and close."""
 
@@ -197,7 +228,15 @@ class HelloReplied:
     reply: Reply
 
 
-@dataclass(slots=True, init=False)
+@dataclass(slots=True)
+class StartTlsReplied:
+    """The reply to STARTTLS. 2xx: the shell starts TLS on the connection now, within the event, and
+    calls `engine.tls_started()` once the handshake is done. Else the session goes on in plain."""
+
+    reply: Reply
+
+
+@dataclass(slots=True)
 class Replied:
     """The reply to one command of a transaction, in order.
 
@@ -227,6 +266,18 @@ class Unsolicited:
 
 
 ServerEvent = (
-    Hello | Mail | Rcpt | ContentBegin | ContentChunk | ContentEnd | Answered | Quit | Closed
+    Hello
+    | Xclient
+    | Auth
+    | AuthResponse
+    | Mail
+    | Rcpt
+    | ContentBegin
+    | ContentChunk
+    | ContentEnd
+    | Answered
+    | StartTls
+    | Quit
+    | Closed
 )
-ClientEvent = Greeted | HelloReplied | Replied | Unsolicited | Closed
+ClientEvent = Greeted | HelloReplied | StartTlsReplied | Replied | Unsolicited | Closed

@@ -10,10 +10,16 @@ MAX_KEYWORDS: Final = 100  # remembered of one server: there are some 40 registe
 
 
 def offered_keywords(
-    max_message_size: int, max_recipients: int, withheld: frozenset[str] = frozenset()
+    max_message_size: int,
+    max_recipients: int,
+    withheld: frozenset[str] = frozenset(),
+    mechanisms: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """The lines of our EHLO reply after the first, without the `withheld` keywords."""
-    every = (
+    """The lines of our EHLO reply after the first, without the `withheld` keywords.
+
+    No `mechanisms`: no AUTH.
+    """
+    every: tuple[str, ...] = (
         "PIPELINING",  # RFC 2920
         f"SIZE {max_message_size}",  # RFC 1870
         "8BITMIME",  # RFC 6152
@@ -23,6 +29,8 @@ def offered_keywords(
         "CHUNKING",  # RFC 3030
         f"LIMITS RCPTMAX={max_recipients}",  # RFC 9422
     )
+    if mechanisms:
+        every = (*every, f"AUTH {' '.join(mechanisms)}")  # RFC 4954
     if not withheld:
         return every
     return tuple(line for line in every if line.partition(" ")[0] not in withheld)

@@ -21,6 +21,7 @@ MAX_LABEL: Final = 63  # RFC 1035 2.3.4
 MAX_HELLO_NAME: Final = 255  # as MAX_DOMAIN
 MAX_ENVID: Final = 100  # RFC 3461 5.4
 MAX_ORCPT: Final = 500  # RFC 3461 5.4
+MAX_AUTH: Final = 500  # RFC 4954 3: what the parameter adds to MAIL
 MAX_DIGITS: Final = 20  # RFC 1870 3; 3030 2 sets none
 
 BAD_HELLO: Final = reply(501, "5.5.4", "EHLO and HELO take one host name or address literal")
@@ -184,6 +185,12 @@ def _envid(value: str) -> str:
     return value
 
 
+def _auth(value: str) -> str:
+    if len(value) > MAX_AUTH or not _XTEXT.fullmatch(value):
+        raise _bad_value("AUTH")
+    return value
+
+
 def _notify(value: str) -> str:
     notify = value.upper()
     words = notify.split(",")
@@ -206,6 +213,7 @@ _MAIL_PARAMETERS: Final[dict[str, _Parser]] = {
     "RET": _ret,
     "ENVID": _envid,
 }
+_MAIL_PARAMETERS_WITH_AUTH: Final = _MAIL_PARAMETERS | {"AUTH": _auth}
 _RCPT_PARAMETERS: Final[dict[str, _Parser]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
 
 
@@ -241,8 +249,9 @@ def parse_hello(argument: str) -> str:
     return argument
 
 
-def parse_mail(argument: str) -> Mail:
-    """What stands behind "MAIL "."""
+def parse_mail(argument: str, may_have_auth: bool = False) -> Mail:
+    """What stands behind "MAIL ". AUTH= is checked and forgotten: nobody's word is trusted so far
+    that it would be passed on (RFC 4954 5)."""
     if argument[:5].upper() != "FROM:":
         raise Malformed(BAD_MAIL)
     match = _PLAIN.fullmatch(argument, 5)
@@ -254,7 +263,8 @@ def parse_mail(argument: str) -> Mail:
         if not path.isascii():
             raise Malformed(NO_SMTPUTF8)
         return Mail(path, 0, "", False, "", "")
-    values = _parameters(rest, _MAIL_PARAMETERS, BAD_MAIL).get
+    parsers = _MAIL_PARAMETERS_WITH_AUTH if may_have_auth else _MAIL_PARAMETERS
+    values = _parameters(rest, parsers, BAD_MAIL).get
     smtputf8 = bool(values("SMTPUTF8"))
     if not (smtputf8 or path.isascii()):
         raise Malformed(NO_SMTPUTF8)

@@ -10,7 +10,8 @@ from typing import Final
 MAX_COMMAND_LINE: Final = 2048
 """Octets, CRLF included. RFC 5321 4.5.3.1.4 asks for 512; our extensions add to MAIL 26 (SIZE, RFC
 1870), 17 (BODY, 6152), 10 (SMTPUTF8, 6531), 116 (RET and ENVID, 3461), to RCPT 529 (NOTIFY and
-ORCPT, 3461). More leaves room for what old clients send, and gets a reply in place of a reset."""
+ORCPT, 3461); AUTH adds 500 to MAIL (RFC 4954 3). More leaves room for what old clients send, and
+gets a reply in place of a reset."""
 
 MAX_SWALLOWED_LINE: Final = 65536
 """Octets of an over-long line that are read for the sake of its reply; then the session ends."""
@@ -21,7 +22,7 @@ class LineFault(Exception):
 
 
 class LineTooLong(LineFault):
-    """Longer than MAX_COMMAND_LINE. Raised at its end."""
+    """Longer than the limit. Raised at its end."""
 
 
 class LineEndless(LineFault):
@@ -63,18 +64,19 @@ class InputBuffer:
             self._at = self._size = 0
             self._aside.clear()
 
-    def read_line(self) -> bytes | None:
-        """The next line without its end; None: it has not ended yet. Raises LineFault."""
+    def read_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | None:
+        """The next line without its end, of less than `limit` octets with it; None: it has not
+        ended yet. Raises LineFault."""
         end = self._octets.find(b"\n", self._at)
         if end < 0:
             self._join()
             end = self._octets.find(b"\n", self._at)
             if end < 0:
-                self._check_unended()
+                self._check_unended(limit)
                 return None
         at = self._at
         self._at = end + 1
-        if self._swallowed or end - at >= MAX_COMMAND_LINE:
+        if self._swallowed or end - at >= limit:
             size = self._swallowed + end - at
             self._swallowed = 0
             raise LineEndless if size > MAX_SWALLOWED_LINE else LineTooLong
@@ -84,10 +86,10 @@ class InputBuffer:
             raise LineBare
         return self._octets[at:end]
 
-    def _check_unended(self) -> None:
+    def _check_unended(self, limit: int) -> None:
         """Forget what an over-long line has brought so far."""
         size = len(self._octets) - self._at
-        if self._swallowed or size >= MAX_COMMAND_LINE:
+        if self._swallowed or size >= limit:
             self._swallowed += size
             self._octets, self._at = b"", 0
             if self._swallowed > MAX_SWALLOWED_LINE:

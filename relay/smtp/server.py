@@ -3,7 +3,7 @@
 Commands are handled strictly in order: after an event that needs an answer `next_event` returns
 PAUSED until `reply` was called, so that pipelined replies cannot overtake one another (RFC 2920).
 What needs no policy is judged here and comes as Answered. Decides nothing about who may send.
-RFC 5321, 1870, 2034, 2920, 3030, 6152, 6531.
+RFC 5321, 1870, 2034, 2920, 3030, 3207, 4954, 6152, 6531.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.mail.reply import Reply, reply
-from relay.smtp import answers
+from relay.smtp import answers, conveying
+from relay.smtp.bare_paths import with_brackets
 from relay.smtp.content import BareNewline
-from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, TABLE, Moves, State
+from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, RESPONSE, TABLE, Moves, State
 from relay.smtp.events import (
     NEED_DATA,
     PAUSED,
     Answered,
+    Auth,
+    AuthResponse,
     Closed,
     ContentBegin,
     ContentChunk,
@@ -27,13 +30,17 @@ from relay.smtp.events import (
     Mail,
     Quit,
     Rcpt,
+    RemoteProtocolError,
     ServerEvent,
     Signal,
+    StartTls,
+    Xclient,
 )
 from relay.smtp.extensions import offered_keywords
 from relay.smtp.grammar import Malformed, parse_bdat, parse_hello, parse_mail, parse_rcpt
 from relay.smtp.incoming import Incoming
 from relay.smtp.lines import InputBuffer, LineBare, LineEndless, LineFault, command_text
+from relay.smtp.sasl import commands as sasl
 from relay.smtp.wire import reply_octets
 
 COMMANDS_PER_RECIPIENT: Final = 10
@@ -42,7 +49,8 @@ COMMANDS_PER_RECIPIENT: Final = 10
 MIN_COMMANDS: Final = 1000
 """However few recipients are allowed."""
 
-_OVER: Final = frozenset({State.GREETED, State.READY, State.REFUSED})
+_OVER: Final = frozenset({State.GREETED, State.READY, State.AUTH, State.REFUSED})
+_WITHOUT_CONTENT: Final = frozenset({State.AUTH, State.CLOSED})
 _TAKE_OR_REFUSE: Final[Moves] = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
 
 _OUT_OF_SEQUENCE: Final = {
@@ -65,6 +73,11 @@ class ServerSettings:
     bare_newline: BareNewline = "normalise"
     max_errors: int = 20  # judged by the engine in one session; one more ends it (RFC 5321 7.8)
     max_swallowed: int = 64 * 1024 * 1024  # of refused content, read so that its reply arrives
+    mechanisms: tuple[str, ...] = ()  # of AUTH, as they are offered
+    auth_without_tls: bool = False
+    offers_starttls: bool = False
+    requires_tls: bool = False  # before MAIL
+    takes_bare_paths: bool = False  # without angle brackets
 
     @property
     def max_barren_commands(self) -> int:
@@ -85,6 +98,7 @@ class ServerEngine:
         "_is_eof",
         "_is_last",
         "_moves",
+        "_needs_tls",
         "_pending",
         "_read",
         "_recipients",
@@ -93,10 +107,13 @@ class ServerEngine:
         "_state",
         "error_count",
         "helo",
+        "is_authenticated",
+        "is_encrypted",
         "is_extended",
+        "may_introduce",
     )
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, *, is_encrypted: bool = False) -> None:
         self._settings = settings
         self._input = InputBuffer(may_end_bare=settings.bare_newline == "normalise")
         self._state = State.CONNECTED
@@ -113,8 +130,12 @@ class ServerEngine:
         self._chunk_size = self._chunk_left = 0
         self._is_last = False  # this chunk
         self.helo = ""
+        self.is_encrypted = is_encrypted
         self.is_extended = False  # greeted by EHLO
+        self.is_authenticated = False
+        self._needs_tls = settings.requires_tls and not is_encrypted
         self.error_count = 0
+        self.may_introduce = False  # the peer may name the client by XCLIENT
 
     def __repr__(self) -> str:
         pending = f", awaits {type(self._pending).__name__}" if self._pending else ""
@@ -128,12 +149,19 @@ class ServerEngine:
     @property
     def has_content_pending(self) -> bool:
         """The next octets are content."""
-        return self._read is not ServerEngine._read_command and self._state is not State.CLOSED
+        return self._state not in _WITHOUT_CONTENT and self._read is not ServerEngine._read_command
 
     @property
     def buffered(self) -> int:
         """Octets received and not yet used: the shell stops reading when there are many."""
         return len(self._input)
+
+    @property
+    def may_authenticate(self) -> bool:
+        """AUTH may come, with a password in it (RFC 4954 4, 9)."""
+        settings = self._settings
+        may_be_told = self.is_encrypted or (settings.auth_without_tls and not self._needs_tls)
+        return bool(settings.mechanisms) and may_be_told and not self.is_authenticated
 
     def greeting(self) -> Reply:
         """The welcome."""
@@ -154,7 +182,12 @@ class ServerEngine:
         size = settings.max_message_size
         if max_size:
             size = min(size, max_size)
-        keywords = offered_keywords(size, settings.max_recipients, withheld)
+        mechanisms = settings.mechanisms if self.may_authenticate else ()
+        keywords = offered_keywords(size, settings.max_recipients, withheld, mechanisms)
+        if settings.offers_starttls and not self.is_encrypted:
+            keywords = (*keywords, "STARTTLS")  # RFC 3207
+        if self.may_introduce:
+            keywords = (*keywords, conveying.OFFER)
         return Reply(250, "", (settings.hostname, *keywords))
 
     # --- in ---------------------------------------------------------------------------------
@@ -197,12 +230,14 @@ class ServerEngine:
         resets = moves is not None and moves.get(answer.code // 100) in _OVER
         return self._ask(Answered(command, answer, resets, must_close), moves)
 
-    def _refuse(self, command: str, answer: Reply, *, must_close: bool = False) -> ServerEvent:
+    def _refuse(
+        self, command: str, answer: Reply, moves: Moves | None = None, *, must_close: bool = False
+    ) -> ServerEvent:
         """A client's mistake: too many of them end the session."""
         self.error_count += 1
         if self.error_count > self._settings.max_errors:
             return self._answer(command, answers.TOO_MANY_ERRORS, must_close=True)
-        return self._answer(command, answer, must_close=must_close)
+        return self._answer(command, answer, moves, must_close=must_close)
 
     def _out_of_sequence(self, command: str) -> ServerEvent:
         """What follows from a refusal that a pipelining client could not foresee is no mistake."""
@@ -233,8 +268,16 @@ class ServerEngine:
         verb = word.upper()
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
-        except Malformed as malformed:
-            return self._refuse(verb, malformed.reply)
+        except Malformed as fault:
+            return self._mended(verb, argument.strip(" "), fault)
+
+    def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
+        """What an old device means, where that is tolerated."""
+        text = with_brackets(argument) if self._settings.takes_bare_paths else ""
+        try:
+            return _HANDLERS[verb](self, verb, text) if text else self._refuse(verb, fault.reply)
+        except Malformed as another:
+            return self._refuse(verb, another.reply)
 
     def _unknown(self, verb: str, argument: str) -> ServerEvent:
         if verb in answers.HTTP_VERBS:
@@ -263,11 +306,38 @@ class ServerEngine:
     def _hello(self, verb: str, argument: str) -> ServerEvent:
         return self._ask(Hello(verb, parse_hello(argument)), TABLE[self._state][verb])
 
+    def _starttls(self, verb: str, argument: str) -> ServerEvent:
+        """Octets behind it came without protection, from whomever: the session must end."""
+        if not self._settings.offers_starttls:
+            return self._not_offered(verb, argument)
+        if self.is_encrypted:
+            return self._refuse(verb, answers.TLS_ALREADY)
+        if self.is_authenticated:  # which RFC 3207 4.2 wants forgotten: nobody needs that order
+            return self._refuse(verb, sasl.ALREADY)
+        if argument:
+            return self._refuse(verb, answers.NO_ARGUMENT)
+        if self._input:
+            return self._refuse(verb, answers.TLS_PIPELINED, must_close=True)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(StartTls(), moves)
+
+    def _xclient(self, verb: str, argument: str) -> ServerEvent:
+        if not self.may_introduce:
+            return self._refuse(verb, conveying.NOT_AUTHORISED)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._out_of_sequence(verb)
+        return self._ask(Xclient(conveying.parse_xclient(argument)), moves)
+
     def _mail(self, verb: str, argument: str) -> ServerEvent:
         moves = TABLE[self._state].get(verb)
         if moves is None:
             return self._out_of_sequence(verb)
-        mail = parse_mail(argument)
+        if self._needs_tls:
+            return self._refuse(verb, answers.TLS_FIRST)
+        mail = parse_mail(argument, bool(self._settings.mechanisms))
         if mail.size > self._settings.max_message_size:
             return self._answer(verb, answers.TOO_BIG)
         return self._ask(mail, moves)
@@ -306,6 +376,38 @@ class ServerEngine:
         self._incoming.announce(self._chunk_size)
         self._read = ServerEngine._read_chunk
         return self._read_chunk()
+
+    # --- AUTH -------------------------------------------------------------------------------
+
+    def _auth(self, verb: str, argument: str) -> ServerEvent:
+        if not self._settings.mechanisms:
+            return self._refuse(verb, answers.NOT_OFFERED)
+        if not self.is_extended:
+            return self._refuse(verb, sasl.EHLO_FIRST)
+        if self.is_authenticated:
+            return self._refuse(verb, sasl.ALREADY)
+        moves = TABLE[self._state].get(verb)
+        if moves is None:
+            return self._refuse(verb, sasl.NOT_NOW)
+        if not self.may_authenticate:
+            return self._refuse(verb, sasl.ENCRYPT_FIRST)
+        return self._ask(Auth(*sasl.parse_auth(argument, self._settings.mechanisms)), moves)
+
+    def _read_response(self) -> ServerEvent | None:
+        """A line of the exchange; what is wrong with it ends the exchange."""
+        moves = TABLE[State.AUTH][RESPONSE]
+        try:
+            line = self._input.read_line(sasl.MAX_RESPONSE_LINE)
+            if line is None:
+                return None
+            event: ServerEvent = self._ask(AuthResponse(sasl.read_response(line)), moves)
+        except Malformed as fault:
+            event = self._refuse("AUTH", fault.reply, moves)
+        except LineFault as fault:
+            answer = answers.BARE_LINE if type(fault) is LineBare else sasl.LINE_TOO_LONG
+            event = self._refuse("AUTH", answer, moves, must_close=type(fault) is LineEndless)
+        self._read = ServerEngine._read_command
+        return event
 
     # --- content ----------------------------------------------------------------------------
 
@@ -402,6 +504,39 @@ class ServerEngine:
             self.helo = hello.name
             self.is_extended = hello.verb == "EHLO"
 
+    def _settle_xclient(self, xclient: Xclient, code: int) -> None:
+        if code < 300:
+            self.helo = ""
+            self.is_extended = False
+            self.is_authenticated = False
+
+    def _settle_auth(self, event: Auth | AuthResponse, code: int) -> None:
+        if code == 334:
+            self._read = ServerEngine._read_response
+        self.is_authenticated = code < 300
+
+    def _settle_tls(self, start: StartTls, code: int) -> None:
+        if code < 300:
+            self._read = ServerEngine._read_nothing  # till `tls_started`
+
+    def tls_started(self) -> None:
+        """STARTTLS was answered 220, and what comes now comes through TLS: the session begins anew
+        (RFC 3207 4.2). Raises RemoteProtocolError where plaintext is left: close."""
+        if self._read != ServerEngine._read_nothing or self._state is not State.GREETED:
+            raise LocalProtocolError("STARTTLS was not answered 220")
+        if self._input:
+            self._close()
+            raise RemoteProtocolError("plaintext followed STARTTLS")
+        self._read = ServerEngine._read_command
+        self.is_encrypted, self._needs_tls = True, False
+        self.helo, self.is_extended = "", False
+
+    def withdraw(self) -> bytes:
+        """What came before the greeting: where TLS comes first, it is the client's part of that."""
+        if self._state is not State.CONNECTED:
+            raise LocalProtocolError("the session has begun")
+        return self._input.take()
+
     def _settle_mail(self, mail: Mail, code: int) -> None:
         self._smtputf8 = mail.smtputf8
         self._recipients = 0
@@ -437,12 +572,15 @@ _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 _HANDLERS: Final[Mapping[str, _Handler]] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,
+    "XCLIENT": ServerEngine._xclient,
+    "AUTH": ServerEngine._auth,
     "MAIL": ServerEngine._mail,
     "RCPT": ServerEngine._rcpt,
     "DATA": ServerEngine._data,
     "BDAT": ServerEngine._bdat,
     "RSET": ServerEngine._rset,
     "NOOP": ServerEngine._fixed,
+    "STARTTLS": ServerEngine._starttls,
     "QUIT": ServerEngine._quit,
     "VRFY": ServerEngine._vrfy,
     "HELP": ServerEngine._fixed,
@@ -450,6 +588,10 @@ _HANDLERS: Final[Mapping[str, _Handler]] = {
 
 _SETTLE: Final[dict[type, Callable[[ServerEngine, Any, int], None]]] = {
     Hello: ServerEngine._settle_hello,
+    Xclient: ServerEngine._settle_xclient,
+    Auth: ServerEngine._settle_auth,
+    AuthResponse: ServerEngine._settle_auth,
+    StartTls: ServerEngine._settle_tls,
     Mail: ServerEngine._settle_mail,
     Rcpt: ServerEngine._settle_rcpt,
     ContentBegin: ServerEngine._settle_begin,

@@ -9,7 +9,7 @@ from typing import Final
 from relay.mail.reply import Reply
 from relay.smtp.events import LocalProtocolError
 
-MAX_REPLY_LINE: Final = 512  # RFC 5321 4.5.3.1.5, CRLF included
+MAX_REPLY_LINE: Final = 512  # RFC 5321 4.5.3.1.5, with CRLF; a challenge may be longer (RFC 4954 4)
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -40,7 +40,7 @@ def _lines(reply: Reply) -> bytes:
 def _line(text: str) -> bytes:
     if not (text.isascii() and text.isprintable()):
         text = _UNPRINTABLE.sub(_escaped, text)
-    if len(text) > MAX_REPLY_LINE - 2:
+    if len(text) > MAX_REPLY_LINE - 2 and not text.startswith("334 "):
         text = text[: MAX_REPLY_LINE - 2]
     return f"{text}\r\n".encode("ascii")
 

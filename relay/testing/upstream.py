@@ -14,17 +14,22 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import (
     IAddress,
+    IHandshakeListener,
     IListeningPort,
+    IOpenSSLServerConnectionCreator,
     IReactorTCP,
     IReactorTime,
     ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 KEYWORDS = ("PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8")
 OK = "250 2.0.0 ok"
@@ -55,6 +60,8 @@ USUAL: dict[str, str] = {
     "rset": "250 2.0.0 ok",
     "noop": "250 2.0.0 ok",
     "quit": "221 2.0.0 bye",
+    "starttls": "220 2.0.0 go on",
+    "handshake": "",
 }
 
 
@@ -74,6 +81,7 @@ class Transaction:
     recipients: list[SeenRecipient] = field(default_factory=list)  # the accepted ones
     content: bytes = b""  # unstuffed
     is_chunked: bool = False
+    is_tls: bool = False
     replies: list[str] = field(default_factory=list)  # to its end; many in LMTP
 
     @property
@@ -87,9 +95,12 @@ class Transaction:
 
 class ScriptedUpstream:
     """`script` keys: connect, ehlo, helo, lhlo, mail, rcpt, data, content (its first octets; only
-    acts and octets), bdat, dot, rset, quit; `mail:GLOB`, `rcpt:GLOB` and, in LMTP, `dot:GLOB` go
-    first, for paths that match. What the script leaves out is answered as usual. `script` may be
-    changed while the upstream runs.
+    acts and octets), bdat, dot, rset, quit, starttls, handshake (once TLS is to begin; only acts,
+    and octets that answer it); `mail:GLOB`, `rcpt:GLOB` and, in LMTP, `dot:GLOB` go first, for
+    paths that match, `ehlo:tls` under TLS. What the script leaves out is answered as usual.
+    `script` may be changed while the upstream runs.
+
+    With a `tls` context it offers STARTTLS or, where `is_implicit`, begins with TLS.
     """
 
     def __init__(
@@ -98,7 +109,11 @@ class ScriptedUpstream:
         *,
         keywords: Sequence[str] = KEYWORDS,
         is_lmtp: bool = False,
+        tls: SSL.Context | None = None,
+        is_implicit: bool = False,
     ) -> None:
+        self.tls = tls
+        self.is_implicit = is_implicit
         self.script: dict[str, Answer | Sequence[Answer]] = dict(script or {})
         self.keywords = tuple(keywords)
         self.is_lmtp = is_lmtp
@@ -110,11 +125,11 @@ class ScriptedUpstream:
         self._listening: IListeningPort | None = None
         self._reactor: Any = None
 
-    def listen(self, reactor: IReactorTCP, port: int = 0) -> int:
-        """Begin on 127.0.0.1; returns the port, the same one again after a `stop`."""
+    def listen(self, reactor: IReactorTCP, port: int = 0, address: str = "127.0.0.1") -> int:
+        """Begin; returns the port, the same one again after a `stop`."""
         self._reactor = reactor
         factory = _SessionFactory(self)
-        self._listening = reactor.listenTCP(port or self.port, factory, interface="127.0.0.1")
+        self._listening = reactor.listenTCP(port or self.port, factory, interface=address)
         self.port = cast(IPv4Address, self._listening.getHost()).port
         return self.port
 
@@ -172,7 +187,7 @@ class ScriptedUpstream:
             name, _, glob = key.partition(":")
             if name == step and glob and fnmatchcase(path, glob):
                 return self._take(key)
-        return self._take(step) if step in self.script else self.usual(step)
+        return self._take(step) if step in self.script else self.usual(step, path)
 
     def _take(self, key: str) -> Answer:
         answers = self.script[key]
@@ -181,9 +196,10 @@ class ScriptedUpstream:
         used = self._used[key] = self._used.get(key, 0) + 1
         return answers[min(used, len(answers)) - 1]
 
-    def usual(self, step: str) -> str:
+    def usual(self, step: str, path: str = "") -> str:
         if step in ("ehlo", "lhlo"):
-            return "\n".join(["250 upstream.test", *self.keywords])
+            offers = ["STARTTLS"] if self.tls is not None and path != "tls" else []
+            return "\n".join(["250 upstream.test", *self.keywords, *offers])
         return USUAL.get(step, "500 5.5.1 what?")
 
 
@@ -201,14 +217,28 @@ _MAIL = re.compile(r"(?:FROM|TO): ?<([^>]*)>(?: (.*))?$", re.IGNORECASE)
 _STUFFED = re.compile(rb"(\A|\r\n)\.")
 
 
+@implementer(IOpenSSLServerConnectionCreator)
+class _ServerTls:
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        connection.set_accept_state()
+        return connection
+
+
+@implementer(IHandshakeListener)
 class UpstreamSession(Protocol):
-    """One connection, with what was said on it."""
+    """One connection, with what was said on it. `server_name`: as the client gave it (SNI)."""
 
     def __init__(self, upstream: ScriptedUpstream) -> None:
         self.upstream = upstream
         self.number = len(upstream.sessions)
         self.commands: list[str] = []
         self.is_open = False
+        self.is_tls = False
+        self.server_name: bytes | None = None
         self.closed: Deferred[None] = Deferred()
         self._buffer = bytearray()
         self._searched = 0
@@ -220,7 +250,10 @@ class UpstreamSession(Protocol):
     def connectionMade(self) -> None:
         self.is_open = True
         self.upstream.sessions.append(self)
-        self._answer("connect")
+        if self.upstream.is_implicit:
+            self._start_tls()
+        else:
+            self._answer("connect")
         self.upstream.changed()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
@@ -264,7 +297,8 @@ class UpstreamSession(Protocol):
         elif act is Act.RESET:
             self.abort()
         elif act is Act.HOLD:
-            self._held = lambda: self._send(self.upstream.usual(step), then)
+            path = "tls" if self.is_tls else ""
+            self._held = lambda: self._send(self.upstream.usual(step, path), then)
 
     def _send(self, answer: str | bytes, then: Callable[[str], None] | None) -> None:
         wire = answer if isinstance(answer, bytes) else _as_wire(answer)
@@ -291,11 +325,45 @@ class UpstreamSession(Protocol):
 
     def _hello(self, argument: str) -> None:
         self._transaction = None
-        self._answer(self.commands[-1][:4].lower())
+        self._answer(self.commands[-1][:4].lower(), "tls" if self.is_tls else "")
+
+    def _starttls(self, argument: str) -> None:
+        def then(reply: str) -> None:
+            if reply.startswith("2"):
+                self._start_tls()
+
+        if self.upstream.tls is None or self.is_tls:
+            self._send("502 5.5.1 no TLS", None)
+        else:
+            self._answer("starttls", "", then)
+
+    def _start_tls(self) -> None:
+        answer = self.upstream.answer("handshake")
+        if isinstance(answer, Act):
+            self._act(answer, "handshake", None)
+        elif answer:
+            self._read = lambda: self._answer_handshake(answer)
+        else:
+            assert self.upstream.tls is not None
+            cast(Any, self.transport).startTLS(_ServerTls(self.upstream.tls))
+
+    def _answer_handshake(self, answer: str | bytes) -> bool:
+        if not self._buffer:
+            return False
+        self._is_deaf = True
+        self._send(answer, None)
+        return True
+
+    def handshakeCompleted(self) -> None:
+        self.is_tls = True
+        self.server_name = cast(Any, self.transport).getHandle().get_servername()
+        if self.upstream.is_implicit:
+            self._answer("connect")
+        self.upstream.changed()
 
     def _mail(self, argument: str) -> None:
         path, parameters = _parse(argument)
-        begun = Transaction(self.number, path, parameters)
+        begun = Transaction(self.number, path, parameters, is_tls=self.is_tls)
 
         def then(reply: str) -> None:
             if reply.startswith("2"):
@@ -404,6 +472,7 @@ class UpstreamSession(Protocol):
         "BDAT": _bdat,
         "RSET": _rset,
         "QUIT": _quit,
+        "STARTTLS": _starttls,
     }
 
 

@@ -21,7 +21,11 @@ MAX_LINE = 256 << 20
 
 
 class AskFailed(Exception):
-    """The other end had trouble with what it was asked, or is gone. The text is its own."""
+    """The other end had trouble with what it was asked. The text is its own."""
+
+
+class Gone(Exception):
+    """There is no other end any more."""
 
 
 class Channel(LineOnlyReceiver):
@@ -48,9 +52,9 @@ class Channel(LineOnlyReceiver):
         self._send("tell", name, arguments)
 
     def ask(self, name: str, *arguments: object) -> Deferred[Any]:
-        """Fires with the other end's result. Fails with AskFailed."""
+        """Fires with the other end's result. Fails with AskFailed or Gone."""
         if not self._is_open:
-            return fail(AskFailed("it is gone"))
+            return fail(Gone())
         number = next(self._numbers)
         answer: Deferred[Any] = Deferred()
         self._waiting[number] = answer
@@ -92,7 +96,7 @@ class Channel(LineOnlyReceiver):
         self._is_open = False
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
-            answer.errback(AskFailed("it is gone"))
+            answer.errback(Gone())
         self._lost()
 
 

@@ -3,9 +3,10 @@
 A place is the right to one session. The supervisor keeps the ledger; a worker takes places in
 small batches, keeps some that it does not use for a while, and gives them back when recalled. Of
 what may wait (sessions with upstreams) one place is recalled at a time, from whoever holds most.
+Whoever holds fewest is served first: a wish for more than a fair share is in nobody's way.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 
 BATCHES = 8
@@ -26,14 +27,25 @@ class Order:
 @dataclass(slots=True)
 class _Account:
     total: int
+    may_wait: bool
     held: Counter[int] = field(default_factory=Counter)
-    waiting: deque[tuple[int, bool]] = field(default_factory=deque)  # worker, may it wait
+    wishes: dict[int, int] = field(default_factory=dict)  # by worker; who waits longest is first
     recalled: set[int] = field(default_factory=set)  # have not answered yet
-    asked: set[int] = field(default_factory=set)  # for the wish that is first
+    asked: set[int] = field(default_factory=set)  # since a wish was served last
 
     @property
     def free(self) -> int:
         return self.total - self.held.total()
+
+    def next_worker(self) -> int:
+        return min(self.wishes, key=self.held.__getitem__)
+
+    def served(self, worker: int) -> None:
+        """One wish of it; its others stand behind everybody's."""
+        left = self.wishes.pop(worker) - 1
+        if left:
+            self.wishes[worker] = left
+        self.asked.clear()
 
 
 class Ledger:
@@ -45,9 +57,9 @@ class Ledger:
 
     def want(self, worker: int, key: str, total: int, may_wait: bool) -> list[Order]:
         """A worker has no place left of `key`, of which there are `total`."""
-        account = self._accounts.setdefault(key, _Account(total))
+        account = self._accounts.setdefault(key, _Account(total, may_wait))
         account.total = total
-        account.waiting.append((worker, may_wait))
+        account.wishes[worker] = account.wishes.get(worker, 0) + 1
         return self._serve(key, account)
 
     def give(self, worker: int, key: str, count: int) -> list[Order]:
@@ -57,6 +69,8 @@ class Ledger:
             return []
         account.held[worker] -= count
         account.recalled.discard(worker)
+        if count and worker in account.wishes:  # else it might get that place again
+            account.wishes[worker] = account.wishes.pop(worker)
         return self._serve(key, account)
 
     def gone(self, worker: int) -> list[Order]:
@@ -64,25 +78,24 @@ class Ledger:
         orders = []
         for key, account in list(self._accounts.items()):
             account.held.pop(worker, None)
+            account.wishes.pop(worker, None)
             account.recalled.discard(worker)
-            account.waiting = deque(each for each in account.waiting if each[0] != worker)
             orders += self._serve(key, account)
         return orders
 
     def _serve(self, key: str, account: _Account) -> list[Order]:
         orders = []
-        while account.waiting:
-            worker, may_wait = account.waiting[0]
+        while account.wishes:
+            worker = account.next_worker()
             if account.free > 0:
                 orders.append(self._grant(worker, key, account))
-            elif recalled := self._recall(worker, may_wait, key, account):
+            elif recalled := self._recall(worker, key, account):
                 return orders + recalled
-            elif may_wait or account.recalled:
+            elif account.may_wait or account.recalled:
                 return orders
             else:
                 orders.append(Order(worker, "none", key))
-            account.waiting.popleft()
-            account.asked.clear()
+            account.served(worker)
         if not account.held.total():
             self._accounts.pop(key, None)
         return orders
@@ -93,16 +106,16 @@ class Ledger:
         account.held[worker] += count
         return Order(worker, "granted", key, count)
 
-    def _recall(self, worker: int, may_wait: bool, key: str, account: _Account) -> list[Order]:
+    def _recall(self, worker: int, key: str, account: _Account) -> list[Order]:
         """Ask the others for what they do not use; nobody is asked twice for one wish."""
-        if may_wait and account.recalled:
+        if account.may_wait and account.recalled:
             return []
         holders = [
             other
             for other, held in account.held.most_common()
             if other != worker and other not in account.asked and held > 0
         ]
-        if may_wait:
+        if account.may_wait:
             holders = [other for other in holders if account.held[other] > account.held[worker]][:1]
         account.asked.update(holders)
         account.recalled.update(holders)

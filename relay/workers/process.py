@@ -17,9 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.admin.operations import wish_of
+from relay.admin.several import QueueAway
 from relay.queue.store import Selection, StoreFailed
-from relay.workers.channel import AskFailed, Channel, OneChannel
-from relay.workers.worker import CHANNEL, Orders
+from relay.workers.channel import AskFailed, Channel, Gone, OneChannel
+from relay.workers.snapshot import Snapshot
+from relay.workers.worker import CHANNEL, SNAPSHOT, Orders
 
 MAX_KEPT = 100
 """Lines of what it said last, for the case that it does not start."""
@@ -33,6 +35,7 @@ class WorkerProcess(ProcessProtocol):
     def __init__(
         self,
         orders: Orders,
+        snapshot: Snapshot,
         sockets: Mapping[str, socket.socket],
         told: Mapping[str, Callable[..., object]],
         out: Callable[[bytes], None],
@@ -43,6 +46,7 @@ class WorkerProcess(ProcessProtocol):
         self.is_ready = False
         self.started_at = reactor.seconds()
         self.last_words: list[str] = []
+        self._snapshot = snapshot
         self._sockets = sockets
         self._out = out
         self._ended = ended
@@ -60,8 +64,9 @@ class WorkerProcess(ProcessProtocol):
         with open(os.devnull, "rb") as nothing, theirs:
             descriptors: dict[int, int | str] = {0: nothing.fileno(), 1: "r", 2: "r"}
             descriptors[CHANNEL] = theirs.fileno()
+            descriptors[SNAPSHOT] = self._snapshot.fileno()
             for place, name in enumerate(names, 1):
-                descriptors[CHANNEL + place] = self._sockets[name].fileno()
+                descriptors[SNAPSHOT + place] = self._sockets[name].fileno()
             self._reactor.spawnProcess(
                 self,
                 sys.executable,
@@ -112,9 +117,10 @@ class WorkerProcess(ProcessProtocol):
 
 
 class RemoteQueue:
-    """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed."""
+    """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed or QueueAway."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, number: int, channel: Channel) -> None:
+        self._number = number
         self._channel = channel
 
     def page(self, selection: Selection, after: str, limit: int) -> Deferred[Any]:
@@ -136,9 +142,15 @@ class RemoteQueue:
         return self._ask("status")
 
     def _ask(self, name: str, *arguments: object) -> Deferred[Any]:
-        return self._channel.ask(name, *arguments).addErrback(_failed)
+        return self._channel.ask(name, *arguments).addErrback(self._failed)
+
+    def _failed(self, reason: Failure) -> None:
+        if reason.check(Gone):
+            raise QueueAway(away_text(self._number))
+        reason.trap(AskFailed)
+        raise StoreFailed(reason.getErrorMessage())
 
 
-def _failed(reason: Failure) -> None:
-    reason.trap(AskFailed)
-    raise StoreFailed(reason.getErrorMessage())
+def away_text(number: int) -> str:
+    """For operators."""
+    return f"worker {number} is being started; ask again in a few seconds (relayctl status)"

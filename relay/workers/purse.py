@@ -17,11 +17,22 @@ CLEAN_EVERY = 10.0
 
 
 class _Pocket:
-    __slots__ = ("held", "is_recalled", "recalled", "used", "waiting", "was_used")
+    __slots__ = (
+        "held",
+        "is_asking",
+        "is_recalled",
+        "recalled",
+        "total",
+        "used",
+        "waiting",
+        "was_used",
+    )
 
     def __init__(self) -> None:
         self.held = 0
         self.used = 0
+        self.total = 0
+        self.is_asking = False  # once at a time: the answer serves all who wait
         self.waiting: deque[Taken] = deque()
         self.is_recalled = False  # give back what becomes free
         self.recalled: Callable[[], None] | None = None  # asks its user to free one
@@ -56,13 +67,14 @@ class Purse:
         if pocket is None:
             pocket = self._pockets[key] = _Pocket()
         pocket.was_used = True
+        pocket.total = total
         pocket.recalled = recalled
         if pocket.used < pocket.held:
             pocket.used += 1
             taken(True)
         else:
             pocket.waiting.append(taken)
-            self._tell("want", key, total, recalled is not None)
+            self._ask(key, pocket)
 
     def give(self, key: str) -> None:
         """A place is not used any more."""
@@ -71,6 +83,8 @@ class Purse:
         if pocket.is_recalled:
             pocket.is_recalled = False
             self._give_back(key, pocket, 1)
+        elif pocket.waiting:
+            self._serve(pocket)
 
     def is_recalled(self, key: str) -> bool:
         """Somebody else waits for one: free one as soon as can be."""
@@ -81,17 +95,29 @@ class Purse:
 
     def granted(self, key: str, count: int) -> None:
         pocket = self._pockets[key]
+        pocket.is_asking = False
         pocket.held += count
-        pocket.is_recalled = False
+        self._serve(pocket)
+        if pocket.waiting:
+            self._ask(key, pocket)
+
+    def none(self, key: str) -> None:
+        """There is none to be had, for any of those who wait."""
+        pocket = self._pockets[key]
+        pocket.is_asking = False
+        waiting, pocket.waiting = pocket.waiting, deque()
+        for taken in waiting:
+            taken(False)
+
+    def _ask(self, key: str, pocket: _Pocket) -> None:
+        if not pocket.is_asking:
+            pocket.is_asking = True
+            self._tell("want", key, pocket.total, pocket.recalled is not None)
+
+    def _serve(self, pocket: _Pocket) -> None:
         while pocket.waiting and pocket.used < pocket.held:
             pocket.used += 1
             pocket.waiting.popleft()(True)
-
-    def none(self, key: str) -> None:
-        """There is none to be had for the one who waits longest."""
-        waiting = self._pockets[key].waiting
-        if waiting:
-            waiting.popleft()(False)
 
     def recall(self, key: str) -> None:
         """Give back what is not used; where all are, one as soon as it is free."""
@@ -114,7 +140,7 @@ class Purse:
         for key, pocket in list(self._pockets.items()):
             if pocket.held > pocket.used and not pocket.was_used:
                 self._give_back(key, pocket, pocket.held - pocket.used)
-            if not (pocket.held or pocket.waiting):
+            if not (pocket.held or pocket.is_asking):
                 del self._pockets[key]
             pocket.was_used = False
 

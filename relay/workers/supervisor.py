@@ -5,10 +5,10 @@ Queues that a larger number of workers left behind get a worker that takes no ne
 are empty.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -17,14 +17,15 @@ from twisted.logger import Logger
 
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Json, Operations
-from relay.admin.several import Several
+from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config
 from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
 from relay.service import exit_with, on_signal
 from relay.workers.ledger import Ledger, Order
-from relay.workers.process import RemoteQueue, WorkerProcess
+from relay.workers.process import RemoteQueue, WorkerProcess, away_text
+from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import CannotBind, bind_all
 from relay.workers.worker import Orders
 
@@ -43,9 +44,9 @@ _log = Logger()
 class Supervisor(Service):
     """twistd's service where there are several processes. `left`: numbers of queues left behind."""
 
-    def __init__(self, config: Config, path: Path, left: Sequence[int], reactor: Any) -> None:
+    def __init__(self, config: Config, left: Sequence[int], reactor: Any) -> None:
         self._config = config
-        self._path = path
+        self._snapshot = Snapshot(config)
         self._left = left
         self._reactor = reactor
         self._log = (
@@ -56,7 +57,7 @@ class Supervisor(Service):
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
         self._ledger = Ledger(config.workers)
-        several = Several(self._queues, self._status)
+        several = Several(self._queues, self._queues_there, self._status)
         self._control = Control(cast(Operations, several), reactor)
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
@@ -73,6 +74,12 @@ class Supervisor(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
+        if not os.access(sys.executable, os.X_OK):  # as whoever it is by now
+            sys.stderr.write(
+                f"relay: no worker can be started: the user of the relay may not run"
+                f" {sys.executable}; install Python where that user may, or set workers = 1\n"
+            )
+            raise SystemExit(1)
         if self._log is not None:
             self._log.start()
         on_signal(signal.SIGHUP, self._reactor, self._reopen_logs)
@@ -85,14 +92,16 @@ class Supervisor(Service):
     def _start(self, number: int) -> None:
         self._restarts.pop(number, None)
         sockets = self._sockets[number] if number < len(self._sockets) else {}
-        orders = Orders(str(self._path), number, self._config.workers, tuple(sockets))
+        orders = Orders(number, self._config.workers, tuple(sockets))
         told: dict[str, Callable[..., object]] = {
             "ready": lambda: self._ready(worker),
             "drained": lambda: worker.channel.tell("stop"),
             "want": lambda *wish: self._carry_out(self._ledger.want(number, *wish)),
             "give": lambda *given: self._carry_out(self._ledger.give(number, *given)),
         }
-        worker = WorkerProcess(orders, sockets, told, self._pass_on, self._ended, self._reactor)
+        worker = WorkerProcess(
+            orders, self._snapshot, sockets, told, self._pass_on, self._ended, self._reactor
+        )
         self._workers[number] = worker
         worker.start()
 
@@ -177,6 +186,7 @@ class Supervisor(Service):
         for sockets in self._sockets:
             for each in sockets.values():
                 each.close()
+        self._snapshot.close()
         self._observe(Stopped("relay"))
         if self._log is not None:
             self._log.stop()
@@ -200,17 +210,30 @@ class Supervisor(Service):
     # --- what is asked ------------------------------------------------------------------------
 
     def _queues(self) -> Sequence[RemoteQueue]:
-        numbers = sorted(self._workers)
-        return [RemoteQueue(self._workers[number].channel) for number in numbers]
+        for number in range(self._config.workers):
+            worker = self._workers.get(number)
+            if worker is None or not worker.is_ready:
+                raise QueueAway(away_text(number))
+        return self._queues_there()
+
+    def _queues_there(self) -> Sequence[RemoteQueue]:
+        there = sorted(number for number, worker in self._workers.items() if worker.is_ready)
+        return [RemoteQueue(number, self._workers[number].channel) for number in there]
 
     def _status(self) -> Json:
         return {
             "workers": len(self._workers),
             "processes": [
-                {"worker": f"{number}", "state": "working" if worker.is_ready else "starting"}
-                for number, worker in sorted(self._workers.items())
+                {"worker": f"{number}", "state": self._state(number)}
+                for number in sorted({*self._workers, *self._restarts})
             ],
         }
+
+    def _state(self, number: int) -> str:
+        worker = self._workers.get(number)
+        if worker is None:
+            return "ended, will be started again"
+        return "working" if worker.is_ready else "starting"
 
     def _reopen_logs(self) -> None:
         if self._log is not None:

@@ -1,7 +1,7 @@
 """`python -m relay.workers.worker`: one worker process, as its supervisor starts it.
 
-Takes the channel and the listening sockets as open descriptors, and is told the rest by its
-argument. Ends when told to, and when its supervisor is gone.
+Takes the channel, the configuration and the listening sockets as open descriptors, and is told the
+rest by its argument. Ends when told to, and when its supervisor is gone.
 """
 
 import socket
@@ -16,22 +16,25 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
-from relay.config.reading import load
 from relay.service import RelayService, Share
+from relay.tls.client import TlsUnusable
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
+from relay.workers.snapshot import read_snapshot
 
 CHANNEL = 3
-"""The descriptor of the channel; those of the listening sockets follow."""
+"""The descriptor of the channel ..."""
+
+SNAPSHOT = 4
+"""... and that of the configuration; those of the listening sockets follow."""
 
 reactor: Any = _reactor
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker is told at its start. `listeners`: whose sockets follow the channel."""
+    """What a worker is told at its start. `listeners`: whose sockets it is given."""
 
-    config: str
     number: int
     of: int
     listeners: tuple[str, ...]
@@ -48,12 +51,12 @@ class Worker:
         self._share = Share(
             orders.number,
             orders.of,
-            {name: CHANNEL + place for place, name in enumerate(orders.listeners, 1)},
+            {name: SNAPSHOT + place for place, name in enumerate(orders.listeners, 1)},
             self._purse,
             lambda: self._tell("ready"),
             lambda: self._tell("drained"),
         )
-        self._service = RelayService(load(orders.config), reactor, self._share)
+        self._service = RelayService(read_snapshot(SNAPSHOT), reactor, self._share)
         told: dict[str, Callable[..., object]] = {
             "granted": self._purse.granted,
             "none": self._purse.none,
@@ -101,7 +104,12 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False
     )
-    Worker(Orders(**orders)).run()
+    try:
+        worker = Worker(Orders(**orders))
+    except TlsUnusable as error:  # the start could read it: this is another user, or it changed
+        sys.stderr.write(f"relay: {error}; the relay's user must be able to read it\n")
+        raise SystemExit(1) from None
+    worker.run()
 
 
 if __name__ == "__main__":

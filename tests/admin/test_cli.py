@@ -25,6 +25,7 @@ from relay.queue.open_store import open_store
 from relay.queue.store import LaneState, Selection
 from relay.testing.sink import Options, makeService
 from tests.admin.queue_in_memory import fill, filled_queue
+from tests.certificates import self_signed
 
 CONFIG = """
 hostname = "relay.example.net"
@@ -253,6 +254,25 @@ class CheckTests(CommandTestCase):
         result = await self.run_command("status")
         self.assertEqual(result.exit_code, 2)
         self.assertIn("pass --config FILE or set RELAY_CONFIG", result.stderr)
+
+    def change_upstream(self, line: str) -> None:
+        text = self.config.read_text()
+        self.config.write_text(text.replace("[[upstream]]\n", f"[[upstream]]\n{line}\n", 1))
+
+    async def test_certificates_that_cannot_be_used(self) -> None:
+        self.change_upstream('ca_file = "away.pem"')
+        result = await self.run_command("check")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("away.pem cannot be read: No such file or directory", result.stderr)
+
+    async def test_a_key_that_others_can_read_is_a_warning(self) -> None:
+        _, key = self_signed("relay.example.net").write(self.config.parent, "client")
+        self.change_upstream('client_certificate = "client.pem"\nclient_key = "client.key"')
+        result = await self.run_command("check")
+        self.assertEqual((result.exit_code, "every user" in result.stderr), (0, False))
+        key.chmod(0o644)
+        result = await self.run_command("check")
+        self.assertEqual((result.exit_code, "every user" in result.stderr), (0, True))
 
     async def test_an_unusable_token_is_a_warning(self) -> None:
         self.config.write_text(

@@ -13,7 +13,9 @@ NOW = EPOCH + 200_000_000.0
 RELAYED = Relayed(Reply(250, "2.0.0", ("taken",)), "mx[192.0.2.1]:25")
 DELAYED = Delayed(Reply(450, "4.2.1", ("later",)), "mx[192.0.2.1]:25")
 FAILED = Failed(Reply(550, "5.1.1", ("nobody",)), "mx[192.0.2.1]:25")
-ORIGIN = Origin("lan", "192.0.2.7:5025", "printer.example", "user", "session")
+ORIGIN = Origin(
+    "lan", "192.0.2.7:5025", "printer.example", "user", "session", "name.example", "ESMTP"
+)
 
 
 def queue_id(age: float, counter: int = 0) -> str:

@@ -66,7 +66,12 @@ class ExpectContent:
     where: str
 
 
-Step = Send | Expect | ExpectClose | ExpectContent
+@dataclass
+class BeginTls:
+    """The client shakes hands."""
+
+
+Step = Send | Expect | ExpectClose | ExpectContent | BeginTls
 
 
 @dataclass
@@ -87,6 +92,9 @@ class Connection(Protocol):
 
     def read(self) -> bytes:
         """At least one octet; b"" when the server has closed. Raises Mismatch for silence."""
+
+    def begin_tls(self) -> None:
+        """Shake hands; `send` and `read` go through TLS from then on."""
 
     def content(self) -> bytes | None:
         """The next accepted message's content as the client meant it; None: cannot tell."""
@@ -118,6 +126,13 @@ def parse(name: str, text: str) -> Script:
     return Script(name, steps, settings, only == "engine")
 
 
+def setting(text: str) -> int | bool | str:
+    """A setting's value as its configuration has it."""
+    if text in ("true", "false"):
+        return text == "true"
+    return int(text) if text.isdecimal() else text
+
+
 def _add(steps: list[Step], kind: str, argument: str, where: str) -> None:
     last = steps[-1] if steps else None
     if kind in ("C", "C-raw", "C-repeat"):
@@ -132,6 +147,8 @@ def _add(steps: list[Step], kind: str, argument: str, where: str) -> None:
             last.octets += octets
         else:
             steps.append(ExpectContent(octets, where))
+    elif kind == "TLS" and argument == "begins":
+        steps.append(BeginTls())
     elif kind == "S" and argument == "closed":
         steps.append(ExpectClose(where))
     elif kind == "S":
@@ -179,6 +196,8 @@ def play(script: Script, connection: Connection) -> None:
                 step.check(replies.next(step.where))
             case ExpectClose():
                 replies.expect_close(step.where)
+            case BeginTls():
+                connection.begin_tls()
             case ExpectContent():
                 content = connection.content()
                 if content is not None and content != step.octets:

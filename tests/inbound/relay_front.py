@@ -1,17 +1,39 @@
 """The inbound half of a relay on a real port, a queue in memory behind it that delivers nothing."""
 
+import atexit
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 
-from relay.config.schema import Listener, Route
+from relay.config.schema import Certificate, Listener, Route
+from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
 from relay.mail.address import AddressGlob
+from relay.places import OwnPlaces, Places
+from relay.tls.server import ServerTls
+from relay.users.accounts import Accounts
+from relay.users.failures import Failures
+from tests.certificates import Authority
+from tests.inbound.few_accounts import FewAccounts
 from tests.queue.scripted import Bench
+
+
+@cache
+def written_certificates() -> tuple[Path, tuple[Certificate, ...]]:
+    """An authority's file, and its certificate for relay.example with its key."""
+    folder = Path(mkdtemp(prefix="relay-front-"))
+    atexit.register(rmtree, folder)
+    authority = Authority()
+    certificate, key = authority.issue("relay.example").write(folder)
+    return authority.write(folder), (Certificate(certificate=certificate, key=key),)
 
 
 class Front:
@@ -21,8 +43,14 @@ class Front:
         self,
         networks: tuple[str, ...] = ("127.0.0.0/8",),
         postmaster: str | None = None,
+        places: Places | None = None,
+        accounts: Accounts | None = None,
+        failures: tuple[float, float, int, float] = (0.0, 0.0, 1000, 60.0),
         **keys: Any,
     ) -> None:
+        if keys.get("tls", "none") != "none":
+            self.authority, certificates = written_certificates()
+            keys.setdefault("certificates", certificates)
         self.bench = Bench(max_in_hand=0)  # all of it stays in the store
         self.has_space = True
         self.config = Listener(
@@ -31,6 +59,8 @@ class Front:
             relay_networks=networks,
             **keys,
         )
+        self.accounts = accounts or FewAccounts()
+        self.failures = Failures(*failures)
         policy = Policy(self.config, self._route_for, postmaster)
         intake = Intake(
             "relay.example",
@@ -41,6 +71,7 @@ class Front:
             self.bench.ids.next,
             lambda: self.has_space,
             reactor,  # type: ignore[arg-type]
+            adds_headers=self.config.add_missing_headers,
         )
         self.sessions = iter(range(1, 10000))
         self.factory = InboundFactory(
@@ -50,10 +81,27 @@ class Front:
             intake,
             self.bench.notices.append,
             lambda: f"s{next(self.sessions)}",
+            OwnPlaces() if places is None else places,
+            keeper=self._keeper(),
+            tls=ServerTls(self.config, self.bench.notices.append, reactor.seconds)  # type: ignore[attr-defined]
+            if self.config.has_tls
+            else None,
         )
         self.listener = InboundListener(self.config, self.factory, reactor)  # type: ignore[arg-type]
         self.listener.bind()
         self.listener.serve()
+
+    def _keeper(self) -> Doorkeeper | None:
+        if self.config.auth == "none":
+            return None
+        return Doorkeeper(
+            self.accounts,
+            self.failures,
+            reactor,  # type: ignore[arg-type]
+            self.bench.notices.append,
+            "lan",
+            is_required=self.config.auth == "required",
+        )
 
     @staticmethod
     def _route_for(forward_path: str, reverse_path: str, listener: str) -> Route | None:

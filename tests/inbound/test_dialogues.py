@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 from typing import Any
 
 from twisted.internet import reactor
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.dialogues.script import Mismatch, Script, play, scripts
+from tests.dialogues.script import Mismatch, Script, play, scripts, setting
 from tests.inbound.relay_front import Front
 
 CONVERSATIONS_AT_LEAST = 80
@@ -35,6 +36,10 @@ class SocketConnection:
             raise Mismatch("the server is silent") from None
         except ConnectionError:
             return b""
+
+    def begin_tls(self) -> None:
+        trusting = ssl.create_default_context(cafile=self._front.authority)
+        self._socket = trusting.wrap_socket(self._socket, server_hostname="relay.example")
 
     def content(self) -> bytes:
         contents = blockingCallFromThread(reactor, self._front.contents)  # type: ignore[arg-type]
@@ -68,10 +73,7 @@ class LiveDialogueTests(TestCase):
         self.assertGreaterEqual(played, CONVERSATIONS_AT_LEAST)
 
     async def _play(self, script: Script) -> None:
-        settings: dict[str, Any] = {
-            name: int(value) if value.isdecimal() else value
-            for name, value in script.settings.items()
-        }
+        settings: dict[str, Any] = {name: setting(value) for name, value in script.settings.items()}
         front = Front(**settings)
         try:
             await deferToThread(self._converse, script, front)

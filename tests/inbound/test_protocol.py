@@ -1,9 +1,15 @@
 """Sessions over real connections: replies, limits, what is stored, what is told."""
 
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from relay.notices import Disconnected, Rejected
+from relay.places import Taken
 from tests.inbound.relay_front import Client, Front
 
 MAIL = ("MAIL FROM:<s@example.net>", "RCPT TO:<r@example.org>", "DATA")
@@ -127,7 +133,97 @@ class RefuseTests(SessionCase):
             self.assertEqual("250", (await client.heard(2 + 6 * round_))[-1][:3])
 
 
+class SlowPlaces:
+    """Decides when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[Taken] = []
+        self.taken: Counter[str] = Counter()
+
+    def take(self, key: str, total: int, taken: Taken) -> None:
+        def decide(had: bool) -> None:
+            self.taken[key] += had
+            taken(had)
+
+        self.asked.append(decide)
+
+    def give(self, key: str) -> None:
+        self.taken[key] -= 1
+
+    def decide(self, had: bool) -> None:
+        self.asked.pop(0)(had)
+
+
+class AdmissionCase(SessionCase):
+    async def _waiting(self, **keys: object) -> tuple[SlowPlaces, Client]:
+        places = SlowPlaces()
+        self.front = Front(places=places, **keys)  # type: ignore[arg-type]
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.front.stop()))
+        client = await self.front.connect()
+        client.say("EHLO early")
+        await self._until(lambda: len(places.asked) == 1)
+        return places, client
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        for _ in range(500):
+            if holds():
+                return
+            await deferLater(reactor, 0.01)
+        self.fail("it never came to that")
+
+
+class AdmissionTests(AdmissionCase):
+    """Places that are asked of another process."""
+
+    async def test_nothing_is_said_before_and_all_is_answered_after(self) -> None:
+        places, client = await self._waiting()
+        places.decide(True)
+        await deferLater(reactor, 0.02)
+        self.assertEqual([], client.lines())
+        places.decide(True)
+        lines = await client.heard(2)
+        self.assertEqual(["220", "250"], [line[:3] for line in lines[:2]])
+        client.say("QUIT")
+        await client.gone
+        await self._until(lambda: not places.taken.total())
+
+    async def test_no_place_at_the_listener(self) -> None:
+        places, client = await self._waiting()
+        places.decide(False)
+        self.assertEqual("421 4.7.0 Too many connections, try", (await client.heard(1))[0][:35])
+        await client.gone
+        (notice,) = self.front.bench.notices
+        self.assertIsInstance(notice, Rejected)
+
+    async def test_no_place_for_this_client_gives_the_other_one_back(self) -> None:
+        places, client = await self._waiting()
+        places.decide(True)
+        places.decide(False)
+        self.assertIn("from your address", (await client.heard(1))[0])
+        await client.gone
+        self.assertEqual(0, places.taken.total())
+
+    async def test_a_session_that_ended_meanwhile_keeps_none(self) -> None:
+        places, client = await self._waiting(idle_timeout="1s")
+        self.assertEqual("421 4.4.2", (await client.heard(1))[0][:9])
+        await client.gone
+        places.decide(True)
+        places.decide(True)
+        self.assertEqual(0, places.taken.total())
+        self.assertEqual([], self.front.bench.notices)
+
+
 class LimitTests(SessionCase):
+    async def test_connections_of_all_clients(self) -> None:
+        first = await self._begin(max_connections=1)
+        second = await self.front.connect()
+        self.assertEqual("421 4.7.0", (await second.heard(1))[0][:9])
+        await second.gone
+        first.say("QUIT")
+        await first.gone
+        third = await self.front.connect()
+        self.assertEqual("220", (await third.heard(1))[0][:3])
+
     async def test_connections_of_one_client(self) -> None:
         await self._begin(max_connections_per_client=1)
         second = await self.front.connect()

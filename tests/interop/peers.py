@@ -34,6 +34,7 @@ retry unix - - n - - error
 discard unix - - n - - discard
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -190,12 +191,14 @@ class Postfix:
 class SmtpSink:
     """smtp-sink, which counts messages and ends after `count`, or keeps them in a file."""
 
-    def __init__(self, count: int = 0, keep: bool = False, port: int = 0) -> None:
+    def __init__(
+        self, count: int = 0, keep: bool = False, port: int = 0, sessions: int = 256
+    ) -> None:
         self._program = need("smtp-sink")
         self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="relay-sink-", dir="/var/tmp"))
         self._is_kept = keep
-        self._options = ["-M", str(count)] if count else []
+        self._options = ["-m", str(sessions), *(["-M", str(count)] if count else [])]
         self._options += ["-D", f"{self.folder}/mail/kept"] if keep else []
         self._child: Child | None = None
 
@@ -219,6 +222,35 @@ class SmtpSink:
     def kept(self) -> bytes:
         """All messages so far, with smtp-sink's own header before each; lines end in LF."""
         return b"".join(path.read_bytes() for path in sorted((self.folder / "mail").iterdir()))
+
+    def clean_up(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class HaProxy:
+    """haproxy before one port of this machine, which it reaches from `source`.
+
+    `header` is what it begins each connection with: "send-proxy", "send-proxy-v2", or nothing.
+    """
+
+    def __init__(self, forward_to: int, header: str, source: str, has_ipv6: bool = False) -> None:
+        self._program = need("haproxy")
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-haproxy-", dir="/var/tmp"))
+        self._child: Child | None = None
+        (self.folder / "haproxy.cfg").write_text(
+            "defaults\n mode tcp\n timeout connect 10s\n timeout client 1m\n timeout server 1m\n"
+            f"listen relay\n bind 127.0.0.1:{self.port}\n"
+            + (f" bind [::1]:{self.port}\n" if has_ipv6 else "")
+            + f" server relay 127.0.0.1:{forward_to} {header} source {source} check inter 200ms\n"
+        )
+
+    def start(self) -> None:
+        command = [self._program, "-db", "-f", str(self.folder / "haproxy.cfg")]
+        self._child = Child(command, self.folder / "output")
+        self._child.wait_for_port(self.port)
 
     def clean_up(self) -> None:
         if self._child is not None:

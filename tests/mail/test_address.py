@@ -69,6 +69,19 @@ class GlobTests(SynchronousTestCase):
             for path in others:
                 self.assertFalse(glob.matches(path), f"{pattern} {path}")
 
+    def test_the_only_domain(self) -> None:
+        for pattern, domain in {
+            "*@Example.ORG": "example.org",
+            '"a@b"@x': "x",
+            "*@": "",
+            "*@*": None,
+            "*@*.x": None,
+            "*": None,
+            "<>": None,
+            "postmaster": None,
+        }.items():
+            self.assertEqual(AddressGlob(pattern).domain, domain, pattern)
+
     def test_an_empty_pattern_is_refused(self) -> None:
         self.assertRaises(ValueError, AddressGlob, "")
 

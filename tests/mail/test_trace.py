@@ -18,9 +18,10 @@ def field(
     client: str = "192.0.2.1:54321",
     protocol: str = "ESMTP",
     for_recipient: str = "",
+    tls: str = "",
 ) -> bytes:
     return received_field(
-        "relay.example.net", helo, client, protocol, "0ABC1", AT, for_recipient=for_recipient
+        "relay.example.net", helo, client, protocol, "0ABC1", AT, for_recipient, tls
     )
 
 
@@ -37,6 +38,10 @@ class ReceivedTests(SynchronousTestCase):
     def test_of_many_recipients_none_is_named(self) -> None:
         self.assertNotIn(b"for", field())
         self.assertIn(b"id 0ABC1;\r\n\tMon, ", field())
+
+    def test_tls_in_a_comment(self) -> None:
+        told = field(protocol="ESMTPS", for_recipient="bob@example.org", tls="TLSv1.3 TLS_X")
+        self.assertIn(b" with ESMTPS\r\n\t(TLSv1.3 TLS_X) id 0ABC1\r\n\tfor <bob@", told)
 
     def test_ipv6(self) -> None:
         for client in ("2001:db8::1:25", "[2001:db8::1]:25"):

@@ -19,6 +19,7 @@ from relay.notices import (
     Alarm,
     AlarmOver,
     Attempted,
+    Authenticated,
     Connected,
     Disconnected,
     Held,
@@ -27,6 +28,7 @@ from relay.notices import (
     Released,
     Removed,
     Reported,
+    ShutOut,
     Started,
     Stopped,
 )
@@ -56,6 +58,16 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
         {"event": "connected", "session": "S1", "client": "192.0.2.1:4321", "listener": "lan"},
     ),
     (
+        Connected("S1", "192.0.2.1:4321", "lan", "10.0.0.1:5432"),
+        {
+            "event": "connected",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "via": "10.0.0.1:5432",
+        },
+    ),
+    (
         Disconnected("S1", "192.0.2.1:4321", "lan", "quit", 3, "client.example.net"),
         {
             "event": "disconnected",
@@ -66,6 +78,34 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
             "reason": "quit",
             "transactions": 3,
         },
+    ),
+    (
+        Disconnected("S1", "192.0.2.1:4321", "lan", "quit", 3, user="tim"),
+        {
+            "event": "disconnected",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "user": "tim",
+            "reason": "quit",
+            "transactions": 3,
+        },
+    ),
+    (
+        Authenticated("S1", "192.0.2.1:4321", "lan", "client.example.net", "tim", "PLAIN"),
+        {
+            "event": "authenticated",
+            "session": "S1",
+            "client": "192.0.2.1:4321",
+            "listener": "lan",
+            "helo": "client.example.net",
+            "user": "tim",
+            "mechanism": "PLAIN",
+        },
+    ),
+    (
+        ShutOut("2001:db8::/64", "lan", 20),
+        {"event": "shut_out", "client": "2001:db8::/64", "listener": "lan", "failures": 20},
     ),
     (
         ACCEPTED,
@@ -110,7 +150,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
         },
     ),
     (
-        attempted(Relayed(reply(250, "2.0.0", "queued", "as 7"), HOST)),
+        attempted(Relayed(reply(250, "2.0.0", "queued", "as 7"), HOST, tls="TLSv1.3 X verified")),
         {
             "event": "relayed",
             "queue_id": "0A",
@@ -122,6 +162,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
             "attempt": 2,
             "delay": 1.235,
             "size": 4096,
+            "upstream_tls": "TLSv1.3 X verified",
         },
     ),
     (

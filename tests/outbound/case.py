@@ -8,26 +8,27 @@ from twisted.trial.unittest import TestCase
 
 from relay.config import Upstream
 from relay.mail.content import InlineContent
-from relay.mail.envelope import Envelope, Recipient
+from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.outbound.delivery import Delivery
 from relay.testing.upstream import KEYWORDS, ScriptedUpstream
 
 CONTENT = InlineContent(b"Subject: x\r\n\r\n.dot\r\n")
+ORIGIN = Origin("lan", "192.0.2.7:4711", "mail.example", session="S1", protocol="ESMTP")
 
 
 class DeliveryCase(TestCase):
     reactor: Any = reactor
 
-    def upstream(self, script=None, *, keywords=KEYWORDS, is_lmtp=False) -> ScriptedUpstream:
-        upstream = ScriptedUpstream(script, keywords=keywords, is_lmtp=is_lmtp)
+    def upstream(self, script=None, *, keywords=KEYWORDS, is_lmtp=False, **tls) -> ScriptedUpstream:
+        upstream = ScriptedUpstream(script, keywords=keywords, is_lmtp=is_lmtp, **tls)
         upstream.listen(reactor)
         self.addCleanup(upstream.stop)
         return upstream
 
+    host = "127.0.0.1"
+
     def settings(self, *upstreams, **settings) -> Upstream:
-        hosts = tuple(
-            f"{'lmtp' if up.is_lmtp else 'smtp'}://127.0.0.1:{up.port}" for up in upstreams
-        )
+        hosts = tuple(f"{_scheme(up)}://{self.host}:{up.port}" for up in upstreams)
         return Upstream.model_validate({"name": "up", "hosts": hosts, **settings})
 
     def delivery(self, *upstreams, **settings) -> Delivery:
@@ -37,10 +38,18 @@ class DeliveryCase(TestCase):
         return delivery
 
     def deliver(
-        self, delivery, *paths, content=CONTENT, reverse_path="sender@y.test", lane="up", **more
+        self,
+        delivery,
+        *paths,
+        content=CONTENT,
+        reverse_path="sender@y.test",
+        lane="up",
+        origin=ORIGIN,
+        **more,
     ):
         recipients = tuple(Recipient(n, path) for n, path in enumerate(paths, 1))
-        return delivery.deliver(lane, "Q1", Envelope(reverse_path, recipients, **more), content)
+        envelope = Envelope(reverse_path, recipients, **more)
+        return delivery.deliver(lane, "Q1", envelope, content, origin)
 
     def pause(self, seconds):
         return deferLater(reactor, seconds)
@@ -56,3 +65,9 @@ class DeliveryCase(TestCase):
         """What became of the recipients, in their order."""
         found = [type(attempt.outcomes[n]) for n in sorted(attempt.outcomes)]
         self.assertEqual(found, list(kinds), attempt)
+
+
+def _scheme(upstream) -> str:
+    if upstream.is_lmtp:
+        return "lmtp"
+    return "smtps" if getattr(upstream, "is_implicit", False) else "smtp"

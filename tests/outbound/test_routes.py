@@ -1,9 +1,15 @@
 """The first route that matches wins."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config import Route
+from relay.mail.address import AddressGlob
 from relay.outbound.routes import MAX_REMEMBERED, Routes
+
+PATTERNS = ("*", "*@a", "x@A", "*@b", "*@*", "x@*", "a*", "postmaster", "*@a*", "x@a@b")
+PATHS = ("", "postmaster", "x@a", "x@A", "y@a", "x@b", "x@ab", "x@a@b", "a", "x@", "a@a")
 
 
 def route(upstream, **tests):
@@ -31,6 +37,50 @@ class RoutesTests(SynchronousTestCase):
         self.assertIsNone(self.found(routes, "bob@c.example"))
         self.assertIsNone(self.found(routes, "x@test"))
 
+    def test_first_wins_among_routes_for_one_domain_and_for_many(self):
+        tests = [
+            ("x@a.test",),
+            ("*@B.test", "y@a.test"),
+            ("z@*",),
+            ("*@a.test", "z@b.test"),
+            ("*@*.test", "*@c.example"),
+            ("*@b.test",),
+            (),
+        ]
+        routes = Routes([route(str(n), recipients=r) for n, r in enumerate(tests)])
+        expected = {
+            "x@A.test": "0",
+            "y@a.test": "1",
+            "z@a.test": "2",
+            "w@a.test": "3",
+            "z@B.TEST": "1",
+            "w@b.test": "1",
+            "w@c.test": "4",
+            "w@c.example": "4",
+            "w@a@b.test": "1",
+            "a.test": "6",
+            "w@d.example": "6",
+            "": "6",
+        }
+        self.assertEqual({path: self.found(routes, path) for path in expected}, expected)
+
+    @given(st.lists(st.lists(st.sampled_from(PATTERNS), max_size=3), max_size=6))
+    def test_finds_what_looking_at_all_of_them_finds(self, tests):
+        routes = Routes([route(str(n), recipients=tuple(r)) for n, r in enumerate(tests)])
+        for path in PATHS:
+            matching = (
+                str(n)
+                for n, patterns in enumerate(tests)
+                if not patterns or any(AddressGlob(p).matches(path) for p in patterns)
+            )
+            self.assertEqual(self.found(routes, path), next(matching, None))
+
+    def test_routes_for_other_domains_are_not_looked_at(self):
+        """Ten thousand next hops of a domain each: the answer must not walk through them."""
+        routes = Routes([route(str(n), recipients=(f"*@{n}.test",)) for n in range(100)])
+        self.assertEqual(len(list(routes._candidates("x@50.test"))), 1)
+        self.assertEqual(self.found(routes, "x@99.test"), "99")
+
     def test_senders(self):
         routes = Routes([route("null", senders=("<>",)), route("any", senders=("*",))])
         self.assertEqual(self.found(routes, "x@y", ""), "null")
@@ -51,6 +101,14 @@ class RoutesTests(SynchronousTestCase):
     def test_nothing_left_out_matches_everything(self):
         self.assertEqual(self.found(Routes([route("all")]), "x@y", ""), "all")
         self.assertIsNone(self.found(Routes([]), "x@y"))
+
+    def test_sole(self):
+        one, same, other = route("a"), route("a", senders=("*@x",)), route("b", listeners=("dmz",))
+        self.assertEqual(Routes([one, same, other]).sole("s@x", "lan").upstream, "a")
+        self.assertIsNone(Routes([one, same, other]).sole("s@x", "dmz"))
+        self.assertIsNone(Routes([one, route("a", delivery="hybrid")]).sole("s@x", "lan"))
+        self.assertEqual(Routes([same, other]).sole("s@y", "dmz").upstream, "b")
+        self.assertIsNone(Routes([same, other]).sole("s@y", "lan"))
 
     def test_memory_is_bounded(self):
         routes = Routes([route("a", recipients=("*@a.test",))])

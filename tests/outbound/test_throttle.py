@@ -50,7 +50,7 @@ class WindowTests(SynchronousTestCase):
 class MoveTests(SynchronousTestCase):
     def check(self, move, **state):
         usual = {"waiting": 0, "needing_fresh": 0, "idle": 0}
-        usual |= {"resting": 0, "opening": 0, "sessions": 0}
+        usual |= {"resting": 0, "opening": 0, "closing": 0, "sessions": 0}
         self.assertIs(next_move(**{**usual, "window": 4, **state}), move, state)
 
     def test_moves(self):
@@ -66,6 +66,10 @@ class MoveTests(SynchronousTestCase):
         self.check(Move.WAIT, needing_fresh=1, sessions=4)
         self.check(Move.OPEN, waiting=1, resting=1, sessions=1)
         self.check(Move.RECALL, waiting=1, resting=1, sessions=4)
+        self.check(Move.WAIT, waiting=1, resting=1, closing=1, sessions=4)
+        self.check(Move.RECALL, waiting=2, resting=1, closing=1, sessions=4)
+        self.check(Move.WAIT, needing_fresh=1, idle=1, closing=1, sessions=4)
+        self.check(Move.CLOSE, needing_fresh=2, idle=1, closing=1, sessions=4)
         self.check(Move.RECALL, needing_fresh=1, resting=1, sessions=4)
 
     @given(*[st.integers(0, 5)] * 4, st.integers(0, 5), st.integers(1, 5))
@@ -77,6 +81,7 @@ class MoveTests(SynchronousTestCase):
             idle=idle,
             resting=0,
             opening=opening,
+            closing=0,
             sessions=idle + opening + busy,
             window=window,
         )

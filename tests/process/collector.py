@@ -6,7 +6,6 @@ shares nothing with the relay.
 
 import socket
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ DROP = "drop"
 """An answer: the connection is closed without one."""
 STALL = "stall"
 """An answer: there is none, while the relay keeps the connection."""
-SLOW = "slow"
-"""An answer: the usual one, after a second."""
+HOLD = "hold"
+"""An answer: the usual one, once the test says `release`; nothing more is read until then."""
 
 _IDLE = 60.0
 """Seconds a session may be silent: a forgotten one does not keep its thread for ever."""
@@ -73,13 +72,19 @@ class Collector:
     kept: list[Kept] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     sessions: int = 0
+    most_sessions: int = 0  # at a time
+    held: int = 0  # answers that wait for `release`, or did
     _rules: list[_Rule] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _released: threading.Event = field(default_factory=threading.Event)
     _listener: socket.socket | None = None
     _open: set[socket.socket] = field(default_factory=set)
 
     def answer(self, step: str, reply: str, argument: str = "*", times: int = -1) -> None:
-        """At `step` (CONNECT, EHLO, MAIL, ..., DOT), whose argument matches: for so many times."""
+        """At `step` (CONNECT, EHLO, MAIL, ..., DOT), whose argument matches: for so many times.
+
+        CONTENT is the step after 354: DROP or HOLD.
+        """
         with self._lock:
             self._rules.append(_Rule(step, argument, reply, times))
 
@@ -95,6 +100,7 @@ class Collector:
 
     def stop(self) -> None:
         """At once, as if the machine went away: sessions are cut."""
+        self.release()
         listener, self._listener = self._listener, None
         if listener is not None:
             _cut(listener)
@@ -108,6 +114,13 @@ class Collector:
         wait_until(lambda: len(self.kept) >= count, f"{count} messages at the upstream", within)
         return list(self.kept)
 
+    def wait_until_held(self, count: int = 1) -> None:
+        wait_until(lambda: self.held >= count, f"{count} held answers")
+
+    def release(self) -> None:
+        """Give the answers that are held, and hold none from now on."""
+        self._released.set()
+
     def reply_to(self, step: str, argument: str, usual: str) -> str:
         with self._lock:
             for rule in self._rules:
@@ -116,10 +129,11 @@ class Collector:
                     break
             else:
                 return usual
-        if rule.reply != SLOW:
-            return rule.reply
-        time.sleep(1)
-        return usual
+        if rule.reply == HOLD:
+            self.held += 1
+            self._released.wait(_IDLE)
+            return usual
+        return rule.reply
 
     @property
     def open_sessions(self) -> int:
@@ -140,6 +154,7 @@ class Collector:
             with self._lock:
                 self._open.add(connection)
                 self.sessions += 1
+                self.most_sessions = max(self.most_sessions, len(self._open))
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -202,6 +217,8 @@ class _Session:
             return
         if self._answer("DATA", "") != 354:
             return
+        if self._collector.reply_to("CONTENT", self._mail, "") == DROP:
+            raise _Over
         content = self._content()
         reply = self._collector.reply_to("DOT", self._mail, _USUAL["DOT"])
         if reply.startswith("2"):

@@ -28,6 +28,9 @@ _ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
 
 _NOTHING: Fact = MappingProxyType({})
 
+RECOVERY = 60.0
+"""Seconds within which a crash is got over: a new process, its queue's retry times, its probe."""
+
 _QUICK = {"retry": ["1s"], "warn_after": "never", "expire_after": "1h", "min_free": "1M"}
 
 
@@ -68,6 +71,10 @@ class RelayProcess:
             "upstream": list(upstreams),
             "route": list(routes) or [route(upstreams[0]["name"])],
         }
+        self.before = ""
+        """Python that its process runs first: for a fault at one exact place."""
+        self.arguments: list[str] = []  # of twistd
+        self.python = sys.executable
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -76,24 +83,42 @@ class RelayProcess:
 
     def launch(self) -> Child:
         """Without waiting for anything: for a relay that is expected not to start."""
-        self.config.write_text("".join(_toml(self.settings)))
+        self.write_config()
         command = (
-            sys.executable,
+            self.python,
             "-c",
-            _TWISTD,
+            f"{self.before}\n{_TWISTD}",
             "-n",
             "--pidfile=",
+            *self.arguments,
             "relay",
             "--config",
             self.config,
         )
-        self._child = Child(command, self.folder / "output", _ENVIRONMENT)
+        # modules beside the configuration can be imported
+        path = [str(CHECKOUT) if self.python == sys.executable else libraries(), str(self.folder)]
+        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path)}
+        self._child = Child(command, self.folder / "output", environment)
         return self._child
+
+    def write_config(self) -> None:
+        self.config.write_text("".join(_toml(self.settings)))
+
+    def add_user(self, name: str, password: str, *options: str) -> None:
+        """To the users file; the relay need not run."""
+        self.write_config()
+        done = self.relayctl("user", "add", name, "--password-stdin", *options, given=password)
+        if done.returncode:
+            raise AssertionError(f"relayctl ended with {done.returncode}: {done.stderr}")
 
     @property
     def child(self) -> Child:
         assert self._child is not None
         return self._child
+
+    def freeze(self) -> None:
+        """It does nothing more, until it is killed."""
+        self.child.signal(signal.SIGSTOP)
 
     def kill(self) -> None:
         """As a crash ends it: no code of its own runs any more."""
@@ -133,9 +158,11 @@ class RelayProcess:
 
         return wait_until(found, f"{count} x {event} {fields} in the traffic log")
 
-    def relayctl(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def relayctl(self, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """`given`: on its standard input."""
         return subprocess.run(
             [sys.executable, "-c", _RELAYCTL, "--config", self.config, *words],
+            input=given,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -158,7 +185,24 @@ class RelayProcess:
             return accepted <= {fact["queue_id"] for fact in self.facts("removed")}
 
         wait_until(is_empty, "an empty queue")
-        wait_until(lambda: not self.queue(), "an empty queue by relayctl")
+        self.wait_until_empty_after_a_crash()
+
+    def wait_until_empty_after_a_crash(self) -> None:
+        """The log may lack the lines of what was committed just before it. While a worker is
+        started again nobody is told half of the queue."""
+
+        def is_empty() -> bool:
+            listed = self.relayctl("queue", "list", "--json")
+            return listed.returncode == 0 and not listed.stdout
+
+        wait_until(is_empty, "an empty queue by relayctl", RECOVERY)
+
+
+def libraries() -> str:
+    """Ours and those we use, for another interpreter of this version."""
+    return os.pathsep.join(
+        path for path in sys.path if path and not path.startswith(sys.base_prefix)
+    )
 
 
 def _lines(path: Path) -> Iterator[Fact]:
@@ -168,7 +212,7 @@ def _lines(path: Path) -> Iterator[Fact]:
             yield json.loads(line)
 
 
-def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
+def _toml(settings: Mapping[str, Any], path: str = "") -> Iterator[str]:
     """JSON's strings, numbers and lists are TOML's too."""
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     arrays = {key: value for key, value in settings.items() if _is_tables(value)}
@@ -176,12 +220,12 @@ def _toml(settings: Mapping[str, Any]) -> Iterator[str]:
         if key not in tables and key not in arrays:
             yield f"{key} = {json.dumps(value)}\n"
     for key, value in tables.items():
-        yield f"\n[{key}]\n"
-        yield from _toml(value)
+        yield f"\n[{path}{key}]\n"
+        yield from _toml(value, f"{path}{key}.")
     for key, values in arrays.items():
         for value in values:
-            yield f"\n[[{key}]]\n"
-            yield from _toml(value)
+            yield f"\n[[{path}{key}]]\n"
+            yield from _toml(value, f"{path}{key}.")
 
 
 def _is_tables(value: object) -> bool:

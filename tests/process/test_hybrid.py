@@ -1,16 +1,16 @@
 """Hybrid delivery in a whole relay: what the client hears, what upstreams get, what is on disk."""
 
-import contextlib
 import smtplib
+import socket
 
 from tests.process.child import wait_until
-from tests.process.collector import DROP, Collector
+from tests.process.collector import DROP, HOLD, Collector
 from tests.process.relay_process import Fact, RelayProcess, route, upstream
-from tests.process.sending import SENDER, Load, content, send
+from tests.process.sending import SENDER, Waiting, content, reset, send
 from tests.process.through_relay import ThroughRelay
 
 
-class HybridTests(ThroughRelay):
+class HybridCase(ThroughRelay):
     def hybrid(
         self, main: Collector, *more: Fact, wait: str = "20s", **tables: Fact
     ) -> RelayProcess:
@@ -23,6 +23,8 @@ class HybridTests(ThroughRelay):
             ],
         )
 
+
+class HybridTests(HybridCase):
     def refused(self, relay: RelayProcess) -> int:
         """The code that the client got for its content."""
         with self.assertRaises(smtplib.SMTPDataError) as caught:
@@ -96,37 +98,128 @@ class HybridTests(ThroughRelay):
         wait_until(lambda: not list(relay.spool.rglob("content/*")), "no content file")
 
 
-class CrashTests(ThroughRelay):
-    """kill -9: what got a 250 arrives; what did not is the client's still."""
+class DisagreeTests(ThroughRelay):
+    """Two next hops, both tried while the client waits."""
 
-    def test_under_load_nothing_acknowledged_is_lost(self) -> None:
-        main = self.collector()
-        main.answer("DOT", "451 4.3.0 not now", times=40)  # some of it goes by the store
-        relay = self.relay(upstream("main", main.port), routes=[route("main", delivery="hybrid")])
-        load = Load(relay.port)
-        load.start(3000)
-        wait_until(lambda: len(load.accepted) > 300, "300 accepted messages")
-        relay.kill()
-        load.wait()
-        relay.start()
-        relay.wait_until_empty()
-        arrived = {recipient for kept in main.kept for recipient in kept.recipients}
-        self.assertEqual(set(), load.accepted - arrived)
+    def setUp(self) -> None:
+        self.one, self.other = self.collector(), self.collector()
 
-    def test_between_the_upstreams_acceptance_and_our_250(self) -> None:
-        """Nobody was told 250, nothing is stored: the client sends again."""
-        main = self.collector()
-        relay = self.relay(upstream("main", main.port), routes=[route("main", delivery="hybrid")])
-        with smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as session:
-            session.ehlo()
-            session.mail(SENDER)
-            session.rcpt("one@example.org")
-            session.docmd("DATA")
-            session.send(content("one") + b"\r\n.\r\n")
-            main.wait_for(1)
-            relay.kill()
-            with contextlib.suppress(smtplib.SMTPServerDisconnected, OSError):
-                session.close()
-        relay.start()
+    def run_relay(self) -> RelayProcess:
+        return self.relay(
+            upstream("one", self.one.port),
+            upstream("other", self.other.port),
+            routes=[
+                route("one", "*@one.example", "sender@*", delivery="hybrid"),
+                route("other", delivery="hybrid"),
+            ],
+        )
+
+    def send(self, relay: RelayProcess) -> int:
+        return Waiting(relay.port, "a@one.example", "b@other.example").answer()
+
+    def test_both_accept_before_the_250(self) -> None:
+        relay = self.run_relay()
+        self.assertEqual(250, self.send(relay))
+        self.assertEqual((1, 1), (len(self.one.kept), len(self.other.kept)))
+        self.assertEqual("hybrid", relay.wait_for(1, "accepted")[0]["delivery"])
+
+    def test_both_refuse_for_good(self) -> None:
+        self.one.answer("RCPT", "550 5.1.1 no")
+        self.other.answer("DOT", "554 5.7.1 no")
+        relay = self.run_relay()
+        self.assertIn(self.send(relay), (550, 554))
+        self.assertEqual([], relay.queue())
+        self.assertEqual([], relay.facts("dsn"))
+
+    def test_one_accepts_the_other_refuses_for_good(self) -> None:
+        self.other.answer("RCPT", "550 5.1.1 no such user")
+        relay = self.run_relay()
+        self.assertEqual(250, self.send(relay))
+        _, report = self.one.wait_for(2)
+        self.assertEqual(("", [SENDER]), (report.sender, report.recipients))
+        self.assertIn(b"Final-Recipient: rfc822; b@other.example", report.content)
+        self.assertNotIn(b"Final-Recipient: rfc822; a@", report.content)
         relay.wait_until_empty()
-        self.assertEqual(1, len(main.kept))
+        self.assertEqual((2, 0), (len(self.one.kept), len(self.other.kept)))
+
+    def test_one_accepts_the_other_not_now(self) -> None:
+        self.other.answer("DOT", "451 4.3.0 not now", times=1)
+        relay = self.run_relay()
+        self.assertEqual(250, self.send(relay))
+        self.other.wait_for(1)
+        relay.wait_until_empty()
+        self.assertEqual((1, 1), (len(self.one.kept), len(self.other.kept)))
+
+    def test_one_refuses_for_good_the_other_not_now(self) -> None:
+        self.one.answer("RCPT", "550 5.1.1 no such user", argument="*a@*")
+        self.other.answer("MAIL", "451 4.3.0 not now", times=1)
+        relay = self.run_relay()
+        self.assertEqual(250, self.send(relay))
+        (late,) = self.other.wait_for(1)
+        (report,) = self.one.wait_for(1)
+        self.assertEqual(["b@other.example"], late.recipients)
+        self.assertIn(b"Final-Recipient: rfc822; a@one.example", report.content)
+        relay.wait_until_empty()
+
+
+class LeavingTests(HybridCase):
+    """A client that breaks off: nothing is stored, and nothing goes on but what was on its way."""
+
+    def test_before_its_content_is_whole(self) -> None:
+        main = self.collector()
+        relay = self.hybrid(main)
+        commands = ["EHLO x", f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>", "DATA"]
+        for steps in range(1, len(commands) + 1):
+            session = smtplib.SMTP("127.0.0.1", relay.port, timeout=30)
+            for command in commands[:steps]:
+                session.docmd(command)
+            if steps == len(commands):
+                session.send(b"half a mess\r\n")
+            reset(session)
+        relay.wait_for(len(commands), "disconnected")
+        send(relay.port, ["two@example.org"])
+        self.assertEqual([["two@example.org"]], [kept.recipients for kept in main.kept])
+        relay.wait_until_empty()
+        self.assertEqual(1, len(relay.facts("accepted")))
+
+    def test_while_it_waits_and_the_upstream_accepts(self) -> None:
+        main = self.collector()
+        main.answer("DOT", HOLD)
+        relay = self.hybrid(main)
+        client = Waiting(relay.port, "one@example.org")
+        main.wait_until_held()
+        client.leave()
+        relay.wait_for(1, "disconnected")
+        main.release()
+        (relayed,) = relay.wait_for(1, "relayed")
+        self.assertEqual([], relay.facts("accepted", queue_id=relayed["queue_id"]))
+        self.assertEqual(([], 1), (relay.queue(), len(main.kept)))
+
+    def test_while_it_waits_and_the_upstream_does_not_take_it(self) -> None:
+        for answer in ("451 4.3.0 not now", "554 5.7.1 no", DROP):
+            with self.subTest(answer):
+                main = self.collector()
+                main.answer("DATA", HOLD, times=1)
+                main.answer("DOT", answer)
+                relay = self.hybrid(main)
+                client = Waiting(relay.port, "one@example.org")
+                main.wait_until_held()
+                client.leave()
+                relay.wait_for(1, "disconnected")
+                main.release()
+                wait_until(lambda main=main: not main.open_sessions, "the attempt's end")
+                self.assertEqual(([], []), (relay.queue(), main.kept))
+                self.assertEqual(
+                    [], [f for f in relay.facts() if f["event"] in ("accepted", "dsn")]
+                )
+
+    def test_one_that_only_says_no_more_still_gets_its_answer(self) -> None:
+        main = self.collector()
+        main.answer("DOT", HOLD)
+        relay = self.hybrid(main)
+        client = Waiting(relay.port, "one@example.org")
+        main.wait_until_held()
+        assert client.session.sock is not None
+        client.session.sock.shutdown(socket.SHUT_WR)
+        main.release()
+        self.assertEqual(250, client.answer())

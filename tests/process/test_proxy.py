@@ -2,14 +2,15 @@
 
 import smtplib
 import socket
-import struct
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from tests.process.child import free_port
-from tests.process.collector import DROP, SLOW, STALL, Collector
+from tests.process.child import free_port, wait_until
+from tests.process.collector import DROP, HOLD, Collector
 from tests.process.relay_process import RelayProcess, route, upstream
-from tests.process.sending import SENDER, content, send
+from tests.process.sending import SENDER, content, reset, send
 from tests.process.through_relay import ThroughRelay
 
 
@@ -177,13 +178,25 @@ class TroubleTests(ProxyCase):
         second.sendmail(SENDER, ["two@example.org"], content("x"))
         self.assertEqual(1, main.sessions)
 
-    def test_an_upstream_that_stalls(self) -> None:
-        main = self.collector()
-        main.answer("RCPT", STALL, times=1)
-        relay = self.proxy(main, **{"timeouts.rcpt": "1s"})
-        session = self.session(relay)
-        replies = self.say(session, f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>")
-        self.assertEqual("451 4.4.2", replies[1][:9])
+    def test_an_upstream_that_stalls_at_each_step(self) -> None:
+        """The client is told so in time, hears no 250, and the next attempt works."""
+        quick = {f"timeouts.{step}": "1s" for step in ("mail", "rcpt", "data", "block", "final")}
+        for step in ("MAIL", "RCPT", "DATA", "CONTENT", "DOT"):
+            with self.subTest(step):
+                main = self.collector()
+                main.answer(step, HOLD, times=1)
+                relay = self.proxy(main, **quick)
+                session = self.session(relay)
+                size = 30_000_000 if step == "CONTENT" else 100  # more than sockets take
+                with self.assertRaises(smtplib.SMTPException) as caught:
+                    session.sendmail(SENDER, ["one@example.org"], content("x", size))
+                self.assertRegex(str(caught.exception), r"451.*4\.4\.2")
+                self.assertEqual([], main.kept)
+                self.assertEqual([], relay.facts("accepted"))
+                session.rset()
+                session.sendmail(SENDER, ["two@example.org"], content("x"))
+                self.assertEqual(["two@example.org"], main.kept[-1].recipients)
+                self.assertEqual(1, len(relay.wait_for(1, "accepted")))
 
     def test_a_held_lane(self) -> None:
         main = self.collector()
@@ -227,6 +240,23 @@ class ContentTests(ProxyCase):
         send(relay.port, ["two@example.org"])
         self.assertEqual([["two@example.org"]], [kept.recipients for kept in main.kept])
 
+    def test_a_client_that_goes_between_two_chunks(self) -> None:
+        for keywords in (("CHUNKING", "PIPELINING"), ("CHUNKING",), ("PIPELINING",)):
+            with self.subTest(keywords):
+                main = Collector(keywords)
+                self.addCleanup(main.stop)
+                main.start()
+                relay = self.proxy(main)
+                session = self.session(relay)
+                self.say(session, f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>")
+                session.send(b"BDAT 10\r\nSubject: yBDAT 700\r\nhalf")
+                self.assertEqual(250, session.getreply()[0])
+                reset(session)
+                relay.wait_for(1, "disconnected")
+                wait_until(lambda main=main: not main.open_sessions, "the session's end")
+                self.assertEqual([], main.kept)
+                self.assertFalse([line for line in main.commands if line.endswith("LAST")])
+
     def test_a_client_that_goes_at_each_other_step(self) -> None:
         commands = [f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>", "DATA"]
         main = self.collector()
@@ -241,25 +271,34 @@ class ContentTests(ProxyCase):
 
     def test_gone_while_the_upstream_accepts_is_told(self) -> None:
         main = self.collector()
-        main.answer("DOT", SLOW, times=1)
+        main.answer("DOT", HOLD)
         relay = self.proxy(main)
         session = self.session(relay)
         self.say(session, f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>", "DATA")
         session.send(content("x") + b".\r\n")
-        time.sleep(0.2)
-        assert session.sock is not None
-        session.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        session.close()  # by RST: a FIN alone may mean that it still listens
+        main.wait_until_held()
+        reset(session)
+        relay.wait_for(1, "disconnected")
+        main.release()
         (relayed,) = relay.wait_for(1, "relayed")
         self.assertEqual([], relay.facts("accepted", queue_id=relayed["queue_id"]))
 
-    def test_large_content_streams(self) -> None:
+    def test_memory_is_a_few_chunks_while_the_upstream_takes_nothing(self) -> None:
         main = self.collector()
         relay = self.proxy(main)
-        big = content("big", 20_000_000)
-        session = self.session(relay)
-        session.sendmail(SENDER, ["one@example.org"], big)
-        self.assertTrue(main.kept[0].content.endswith(big))
+        send(relay.port, ["one@example.org"])  # all code has run once
+        before = peak_memory(relay.child.pid)
+        main.answer("CONTENT", HOLD)
+        big = content("big", 50_000_000)
+        client = Slow(self.session(relay), big)
+        client.start()
+        wait_until(client.is_stuck, "a client that is held up")
+        self.assertLess(client.sent, len(big) // 2)
+        main.release()
+        client.join(60)
+        self.assertEqual(250, client.code)
+        self.assertTrue(main.kept[-1].content.endswith(big))
+        self.assertLess(peak_memory(relay.child.pid) - before, 16 << 20)
 
     def test_by_bdat_without_a_last_line_end(self) -> None:
         main = self.collector()
@@ -362,9 +401,7 @@ class OffersTests(ProxyCase):
         self.addCleanup(main.stop)
         main.start()
         relay = self.proxy(main)
-        deadline = time.monotonic() + 10
-        while not main.sessions and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: bool(main.commands), "a question what it offers")
         time.sleep(0.2)
         return self.session(relay).esmtp_features
 
@@ -383,3 +420,73 @@ class OffersTests(ProxyCase):
         relay = self.proxy(main)
         few = self.session(relay).esmtp_features
         self.assertEqual({"pipelining", "size", "enhancedstatuscodes", "limits"}, set(few))
+
+    def test_an_upstream_that_has_nothing(self) -> None:
+        """HELO alone: what we offer must not lead to a parameter that it does not know."""
+        main = self.collector()
+        main.answer("EHLO", "502 5.5.1 what?")
+        relay = self.proxy(main)
+        wait_until(lambda: "HELO relay.example.net" in main.commands, "what the upstream offers")
+        session = self.session(relay)
+        self.assertNotIn("8bitmime", session.esmtp_features)
+        (refused,) = self.say(session, f"MAIL FROM:<{SENDER}> BODY=8BITMIME")
+        self.assertEqual("451 4.6.3", refused[:9])
+        session.sendmail(SENDER, ["one@example.org"], content("x"))
+        self.assertEqual((f"FROM:<{SENDER}>", ["TO:<one@example.org>"]), said_of(main))
+
+    def test_each_parameter_goes_only_where_it_is_known(self) -> None:
+        for keywords, options, wanted in (
+            (("8BITMIME",), ["BODY=8BITMIME"], " BODY=8BITMIME"),
+            (("SIZE", "PIPELINING"), [], f" SIZE={len(content('x'))}"),
+            ((), [], ""),
+        ):
+            with self.subTest(keywords):
+                main = Collector(keywords)
+                self.addCleanup(main.stop)
+                main.start()
+                relay = self.proxy(main)
+                for keyword in {"8BITMIME"} & set(keywords):
+                    wait_until(lambda r=relay, k=keyword: self.session(r).has_extn(k), keyword)
+                self.session(relay).sendmail(SENDER, ["one@example.org"], content("x"), options)
+                self.assertEqual(f"FROM:<{SENDER}>{wanted}", said_of(main)[0])
+
+
+def said_of(main: Collector) -> tuple[str, list[str]]:
+    (kept,) = main.kept
+    return kept.mail, kept.rcpt
+
+
+def peak_memory(pid: int) -> int:
+    """Octets resident at most, so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+class Slow(threading.Thread):
+    """A client that sends content as it is taken, and knows how much was."""
+
+    def __init__(self, session: smtplib.SMTP, octets: bytes) -> None:
+        super().__init__(daemon=True)
+        self._session = session
+        self._octets = octets
+        self._seen = (0, 0.0)
+        self.sent = self.code = 0
+
+    def run(self) -> None:
+        session, view = self._session, memoryview(self._octets)
+        for command in (f"MAIL FROM:<{SENDER}>", "RCPT TO:<one@example.org>", "DATA"):
+            session.docmd(command)
+        assert session.sock is not None
+        for start in range(0, len(view), 65536):
+            session.sock.sendall(view[start : start + 65536])
+            self.sent = start
+        session.send(b".\r\n")
+        self.code = session.getreply()[0]
+
+    def is_stuck(self) -> bool:
+        """It began, and nothing more was taken for a while; or it is through."""
+        now = time.monotonic()
+        if self.sent != self._seen[0]:
+            self._seen = (self.sent, now)
+        return self.code > 0 or (self.sent > 0 and now - self._seen[1] > 1.5)

@@ -1,15 +1,25 @@
 """Several workers: one relay to clients, upstreams and operators; a crash of one harms no mail."""
 
+import contextlib
+import json
 import os
+import pwd
 import signal
 import smtplib
+import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
 
+from tests.interop.tools import need_root
 from tests.process.child import wait_until
 from tests.process.collector import STALL, Collector
-from tests.process.relay_process import RelayProcess, upstream
+from tests.process.relay_process import RECOVERY, RelayProcess, libraries, upstream
 from tests.process.sending import SENDER, Load, content, send
 from tests.process.through_relay import ThroughRelay
 
@@ -37,6 +47,9 @@ class WorkersCase(ThroughRelay):
         wait_until(
             lambda: len(relay.facts("started", what="relay")) >= starts, f"{workers} workers"
         )
+
+    def json_of(self, relay: RelayProcess, *words: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
 
     def sessions(self, relay: RelayProcess, count: int) -> Sequence[smtplib.SMTP]:
         sessions = [smtplib.SMTP("127.0.0.1", relay.port, timeout=30) for _ in range(count)]
@@ -82,11 +95,6 @@ class OneRelayTests(WorkersCase):
         main.wait_for(12)
         relay.wait_until_empty()
 
-    def json_of(self, relay: RelayProcess, *words: str) -> list[dict]:
-        import json
-
-        return [json.loads(line) for line in relay.relayctl(*words).stdout.splitlines()]
-
     def test_the_log_is_one_file_of_whole_lines_also_after_a_rotation(self) -> None:
         main = self.collector()
         relay = self.of(2, upstream("main", main.port))
@@ -118,24 +126,50 @@ class OneRelayTests(WorkersCase):
 
 
 class LimitTests(WorkersCase):
-    def test_sessions_with_an_upstream_are_a_total(self) -> None:
-        main = Collector()
-        self.addCleanup(main.stop)
-        main.start()
+    def test_sessions_with_an_upstream_are_a_total_and_everybody_gets_a_turn(self) -> None:
+        """Four workers, three sessions: also who comes last delivers while the others are busy."""
+        main = self.collector()
         relay = self.of(4, upstream("main", main.port, max_connections=3))
         load = Load(relay.port)
-        load.start(400, sessions=24)
-        most = 0
+        load.start(100_000, sessions=24)
+        self.addCleanup(load.wait)
+        self.addCleanup(load.stop)
 
-        def is_done() -> bool:
-            nonlocal most
-            most = max(most, main.open_sessions)
-            return len(main.kept) >= 400
+        def all_have_relayed() -> bool:
+            accepted = relay.facts("accepted")
+            worker_of = {fact["queue_id"]: worker_in(fact["session"]) for fact in accepted}
+            relayed = {worker_of[f["queue_id"]] for f in relay.facts("relayed")}
+            return len(relayed) > 1 and relayed == set(worker_of.values())
 
-        wait_until(is_done, "400 messages", 60)
+        wait_until(all_have_relayed, "mail relayed by each worker that has any", RECOVERY)
+        load.stop()
         load.wait()
-        self.assertLessEqual(most, 3)
-        self.assertGreater(most, 1)
+        relay.wait_until_empty()
+        self.assertEqual(len(load.accepted), len(main.kept))
+        self.assertIn(main.most_sessions, (2, 3))
+
+    def test_sessions_of_a_listener_are_a_total(self) -> None:
+        self._no_more_than_eight("max_connections", "try again")
+
+    def test_sessions_of_a_client_are_a_total(self) -> None:
+        self._no_more_than_eight("max_connections_per_client", "from your address")
+
+    def _no_more_than_eight(self, key: str, said: str) -> None:
+        relay = self.of(3, upstream("main", 9), listener={key: 8})
+        sessions = self.sessions(relay, 8)
+        for _ in range(6):
+            with self.assertRaises(smtplib.SMTPConnectError) as caught:
+                smtplib.SMTP("127.0.0.1", relay.port, timeout=30)
+            self.assertEqual(421, caught.exception.smtp_code)
+            self.assertIn(said, str(caught.exception.smtp_error))
+        for session in sessions[:4]:
+            session.quit()
+        wait_until(lambda: self._sessions(relay) == 4, "4 sessions")
+        self.sessions(relay, 4)
+
+    def _sessions(self, relay: RelayProcess) -> int:
+        (told,) = self.json_of(relay, "status", "--json")
+        return sum(listener["sessions"] for listener in told["listeners"])
 
 
 class CrashTests(WorkersCase):
@@ -152,10 +186,26 @@ class CrashTests(WorkersCase):
         relay.wait_for(1, "alarm", what="worker 0")
         relay.wait_for(1, "alarm_over", what="worker 0")
         self.assertEqual(others, worker_pids(relay)[1:])
-        relay.wait_until_empty()
+        relay.wait_until_empty_after_a_crash()
         arrived = {recipient for kept in main.kept for recipient in kept.recipients}
         self.assertEqual(set(), load.accepted - arrived)
         send(relay.port, ["after@example.org"])
+
+    def test_operators_are_never_told_half_of_the_queue(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})
+        for session in self.sessions(relay, 12):
+            session.sendmail(SENDER, ["one@example.org"], content("x"))
+        os.kill(worker_pids(relay)[0], signal.SIGKILL)
+        relay.wait_for(1, "alarm", what="worker 0")
+        answers = []
+        while not relay.facts("alarm_over", what="worker 0"):
+            answers.append(relay.relayctl("queue", "list", "--json"))
+            (told,) = self.json_of(relay, "status", "--json")
+            self.assertEqual("1", told["processes"][1]["worker"])
+        answers.append(relay.relayctl("queue", "list", "--json"))
+        told_numbers = {len(a.stdout.splitlines()) for a in answers if a.returncode == 0}
+        self.assertEqual({12}, told_numbers)
 
     def test_a_supervisor_that_is_killed_leaves_no_worker(self) -> None:
         main = self.collector()
@@ -163,6 +213,16 @@ class CrashTests(WorkersCase):
         relay.kill()
         relay.launch()
         self.wait_until_ready(relay, 2, starts=2)
+        send(relay.port, ["one@example.org"])
+        main.wait_for(1)
+
+    def test_it_goes_on_with_the_configuration_of_the_start(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        relay.config.write_text("half an edited fi")
+        for pid in worker_pids(relay):
+            os.kill(pid, signal.SIGKILL)
+        relay.wait_for(2, "alarm_over")
         send(relay.port, ["one@example.org"])
         main.wait_for(1)
 
@@ -176,7 +236,7 @@ class CrashTests(WorkersCase):
         wait_until(lambda: main.sessions >= 2, "two stalled sessions")
         for pid in worker_pids(relay):
             os.kill(pid, signal.SIGKILL)
-        relay.wait_until_empty()
+        relay.wait_until_empty_after_a_crash()
         self.assertEqual(20, len({kept.recipients[0] for kept in main.kept}))
 
 
@@ -197,6 +257,30 @@ class NumberTests(WorkersCase):
         relay.stop()
         self.assertEqual([0, 0, 0], [waiting_in(relay, number) for number in range(3)])
 
+    def test_up_and_down_with_mail_waiting_in_each(self) -> None:
+        """The port stays, no message is lost or sent twice, and all queues are empty at last."""
+        main = self.collector(is_up=False)
+        relay = self.idle_relay(upstream("main", main.port))
+        sent: list[str] = []
+        for starts, workers in enumerate((4, 2, 1, 3), 1):
+            relay.settings["workers"] = workers
+            relay.launch().wait_for_port(relay.port)
+            self.wait_until_ready(relay, workers, starts)
+            for session in self.sessions(relay, 12):
+                sent.append(f"{len(sent)}@example.org")
+                session.sendmail(SENDER, [sent[-1]], content("x"))
+            self.assertEqual(len(sent), len(relay.queue()))
+            if workers == 4:
+                relay.kill()
+            elif workers < 3:
+                relay.stop()
+        main.start()
+        main.wait_for(len(sent), RECOVERY)
+        relay.wait_until_empty_after_a_crash()
+        self.assertEqual(sorted(sent), sorted(kept.recipients[0] for kept in main.kept))
+        relay.stop()
+        self.assertEqual([0] * 4, [waiting_in(relay, number) for number in range(4)])
+
     def test_relayctl_finds_all_of_it_without_a_relay(self) -> None:
         main = self.collector(is_up=False)
         relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})
@@ -205,3 +289,99 @@ class NumberTests(WorkersCase):
         relay.stop()
         self.assertEqual(8, len(relay.queue()))
         self.assertEqual("held: 8 messages\n", relay.relayctl("queue", "hold", "--all").stdout)
+
+
+class PrivilegesTests(WorkersCase):
+    def as_nobody(self, main: Collector, python: str) -> RelayProcess:
+        user = nobody()
+        relay = self.idle_relay(upstream("main", main.port), top={"workers": 2})
+        relay.port = low_port()
+        relay.settings["listener"][0]["address"] = f"127.0.0.1:{relay.port}"
+        relay.arguments = [f"--uid={user.pw_uid}", f"--gid={user.pw_gid}"]
+        relay.python = python
+        os.chown(relay.folder, user.pw_uid, user.pw_gid)
+        return relay
+
+    def test_an_interpreter_that_the_user_may_not_run_is_told(self) -> None:
+        need_root("a port below 1024")
+        if may_run(sys.executable):
+            raise SkipTest("every user may run this interpreter")
+        relay = self.as_nobody(self.collector(), sys.executable)
+        self.assertEqual(1, relay.launch().wait())
+        self.assertIn(f"may not run {sys.executable}", relay.child.output)
+        self.assertNotIn("Traceback", relay.child.output)
+
+    def test_bound_as_root_and_given_up_before_any_worker_starts(self) -> None:
+        need_root("a port below 1024")
+        user = nobody()
+        main = self.collector()
+        relay = self.as_nobody(main, python_of_nobody())
+        relay.launch()
+        self.wait_until_ready(relay, 2)
+        pids = worker_pids(relay)
+        for pid in (relay.child.pid, *pids):
+            self.assertEqual({user.pw_uid}, uids_of(pid))
+        for number in "01":
+            made = (relay.spool / number).stat()
+            self.assertEqual((user.pw_uid, 0o700), (made.st_uid, made.st_mode & 0o777))
+        send(relay.port, ["one@example.org"])
+        main.wait_for(1)
+        os.kill(pids[0], signal.SIGKILL)  # the next one has the old socket of a port it cannot bind
+        relay.wait_for(1, "alarm_over", what="worker 0")
+        load = Load(relay.port)
+        load.start(50, sessions=16)
+        load.wait()
+        self.assertEqual(50, len(load.accepted))
+
+
+def nobody() -> pwd.struct_passwd:
+    return pwd.getpwnam("nobody")
+
+
+def python_of_nobody() -> str:
+    """An interpreter that an unprivileged user may run, and that finds our libraries."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if may_run(python):
+            return python
+    raise SkipTest("no interpreter that an unprivileged user may run finds our libraries")
+
+
+def may_run(python: str) -> bool:
+    user = nobody()
+    try:
+        tried = subprocess.run(
+            [python, "-c", "import apsw, pydantic_core, cryptography.hazmat.bindings._rust"],
+            env={"PYTHONPATH": libraries()},
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=(),
+            capture_output=True,
+            check=False,
+        )
+    except PermissionError:
+        return False
+    return tried.returncode == 0
+
+
+def low_port() -> int:
+    """One that only root may bind, and that is free."""
+    for port in range(1023, 512, -1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise SkipTest("no free port below 1024")
+
+
+def uids_of(pid: int) -> set[int]:
+    """Real, effective, saved and of the file system."""
+    (line,) = [
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("Uid:")
+    ]
+    return set(map(int, line.split()[1:]))
+
+
+def worker_in(session: str) -> str:
+    """Session ids of all workers but the first begin with the worker's number."""
+    return session.partition(".")[0] if session.count(".") == 2 else "0"

@@ -36,7 +36,7 @@ class ScriptedDeliverer:
         self.forgotten: list[str] = []
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content
+        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
     ) -> Deferred[Attempt]:
         ended: Deferred[Attempt] = Deferred()
         self.running.append((lane, queue_id, envelope, ended))

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -13,14 +14,19 @@ from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import TestCase
 
 from relay.queue import sqlite_reads
+from relay.queue.group_commit import Call
+from relay.queue.in_hand import InHand
 from relay.queue.open_store import open_store, spool_of
+from relay.queue.spool import Spool
 from relay.queue.sqlite import SqliteStore
 from relay.queue.sqlite_schema import connect
-from relay.queue.store import IStore, Selection, StoreFailed, StoreUnusable
+from relay.queue.sqlite_writes import SqliteWrites
+from relay.queue.store import IStore, LaneState, Selection, StoreFailed, StoreUnusable
 from tests.contract.messages import (
     DELAYED,
     FAILED,
     NOW,
+    ORIGIN,
     RELAYED,
     ids,
     new,
@@ -180,6 +186,21 @@ class SpoolTests(StoreTestCase):
         database.pragma("user_version", 999)
         database.close()
         self.assertIn("written by a newer relay (layout 999", await self.unusable())
+
+    async def test_an_older_layout_is_brought_up_to_date(self) -> None:
+        """Layout 1 knew neither the client's host name nor its protocol."""
+        store = await self.opened()
+        await store.insert(new(0))
+        await store.close()
+        database = connect(self.directory / "0" / "queue.db")
+        for column in ("name", "protocol"):
+            database.execute(f"ALTER TABLE message DROP COLUMN {column}")
+        database.pragma("user_version", 1)
+        database.close()
+        store = await self.opened()
+        (work,) = await store.works(await self.found(store))
+        self.assertEqual(replace(ORIGIN, name="", protocol=""), work.message.origin)
+        await store.close()
 
     async def test_a_damaged_database_is_refused(self) -> None:
         await (await self.opened()).close()
@@ -382,6 +403,23 @@ class PlanTests(StoreTestCase):
             self.assertNotIn("TEMP B-TREE", plan)
             for table in ("message", "work", "content", "done"):
                 self.assertNotRegex(plan, rf"SCAN ({table}|m|w|c)\b(?! VIRTUAL)")
+
+    def test_a_lane_that_fails_again_costs_the_same_whatever_waits(self) -> None:
+        """In steps of SQLite's machine, not in seconds."""
+        database = connect(Path(self.mktemp()))
+        self.addCleanup(database.close)
+        writes = SqliteWrites(database, InHand(), Spool(self.directory))
+        steps = []
+        for count in (1, 1000):
+            news = [new(count + n) for n in range(count)]
+            writes.commit([Call("insert", (each,), is_write=True) for each in news])
+            writes.commit([Call("save_lane", (LaneState("east", 1),), is_write=True)])
+            taken: list[int] = []
+            database.set_progress_handler(lambda taken=taken: bool(taken.append(1)), 1)
+            writes.commit([Call("save_lane", (LaneState("east", 2),), is_write=True)])
+            database.set_progress_handler(None)
+            steps.append(len(taken))
+        self.assertEqual(*steps)
 
     def test_opening_counts_in_an_index(self) -> None:
         self.assertEqual(self.plan(sqlite_reads.COUNTS), "SCAN work USING COVERING INDEX work_due")

@@ -1,12 +1,15 @@
 """A shell for the server engine without a network: the policy of the dialogues, all that happened.
 
-Mail for *@example.org and <postmaster> is taken, other recipients get 550 5.7.1.
+Mail for *@example.org and <postmaster> is taken, other recipients get 550 5.7.1. The one user is
+"user", with the password "pencil".
 """
 
 from relay.mail.reply import Reply, reply
 from relay.smtp.events import (
     PAUSED,
     Answered,
+    Auth,
+    AuthResponse,
     Closed,
     ContentBegin,
     ContentChunk,
@@ -17,21 +20,31 @@ from relay.smtp.events import (
     Rcpt,
     ServerEvent,
     Signal,
+    StartTls,
 )
+from relay.smtp.sasl.commands import challenge
+from relay.smtp.sasl.server import MECHANISMS, Bad, Challenge, CheckPassword, Denied, Mechanism
 from relay.smtp.server import ServerEngine, ServerSettings
+from tests.smtp.sasl.exchanges import is_right, played
 
+SUCCEEDED = reply(235, "2.7.0", "Succeeded")
+FAILED = reply(535, "5.7.8", "Failed")
+MALFORMED = reply(501, "5.5.2", "Malformed")
 DENIED = reply(550, "5.7.1", "Relaying denied")
 ANSWERS = {
     Mail: reply(250, "2.1.0", "Sender OK"),
     Rcpt: reply(250, "2.1.5", "Recipient OK"),
     ContentBegin: reply(354, "", "Go on"),
     ContentEnd: reply(250, "2.0.0", "queued as ID"),
+    StartTls: reply(220, "2.0.0", "Go on"),
     Quit: reply(221, "2.0.0", "Bye"),
 }
 
 
 def settings(**changes: object) -> ServerSettings:
     values: dict = {"max_message_size": 1_000_000, "max_recipients": 100} | changes
+    if values.pop("auth", "none") != "none":
+        values["mechanisms"] = tuple(MECHANISMS)
     return ServerSettings("relay.example.net", **values)
 
 
@@ -45,6 +58,7 @@ class Shell:
         self.contents: list[bytes] = []  # of messages accepted
         self.chunks: list[bytes] = []
         self.is_closed = False
+        self.mechanism: Mechanism
         self.sent = self.engine.reply(self.engine.greeting())
 
     def say(self, *pieces: bytes) -> bytes:
@@ -66,6 +80,8 @@ class Shell:
             answer = self._answer(event)
             if answer is not None:
                 self.sent += self.engine.reply(answer)
+                if type(event) is StartTls:
+                    self.engine.tls_started()
 
     def _note(self, event: ServerEvent) -> None:
         """Chunks are joined: how content was cut does not count."""
@@ -99,11 +115,29 @@ class Shell:
             return event.reply
         if kind is Hello:
             return self.engine.hello_reply()
+        if kind is Auth:
+            self.mechanism = MECHANISMS[event.mechanism]("nonce")
+            return self._authenticate(event.response)
+        if kind is AuthResponse:
+            return self._authenticate(event.octets)
         if kind is Rcpt and not _is_ours(event.forward_path.lower()):
             return DENIED
         if kind is ContentEnd and event.refusal is not None:
             return event.refusal
         return ANSWERS[kind]
+
+    def _authenticate(self, response: bytes | None) -> Reply:
+        try:
+            step = played(self.mechanism, response)
+        except Bad:
+            return MALFORMED
+        except Denied:
+            return FAILED
+        if type(step) is Challenge:
+            return challenge(step.octets)
+        if type(step) is CheckPassword and not is_right(step):
+            return FAILED
+        return SUCCEEDED
 
 
 def _is_ours(forward_path: str) -> bool:

@@ -17,6 +17,7 @@ from relay.smtp.events import (
     LocalProtocolError,
     RemoteProtocolError,
     Replied,
+    StartTlsReplied,
     Unsolicited,
 )
 
@@ -36,7 +37,13 @@ def told(event: ClientEvent) -> str:
     """An event in few words."""
     if isinstance(event, Closed):
         return "closed"
-    name = {Greeted: "greeted", HelloReplied: "hello", Unsolicited: "unsolicited"}.get(type(event))
+    names = {
+        Greeted: "greeted",
+        HelloReplied: "hello",
+        StartTlsReplied: "starttls",
+        Unsolicited: "unsolicited",
+    }
+    name = names.get(type(event))
     if isinstance(event, Replied):
         name = event.command + ("" if event.recipient_id is None else f"#{event.recipient_id}")
     return f"{name} {event.reply.code}"

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.dialogues.script import Mismatch, Script, parse, play, scripts
+from tests.dialogues.script import Mismatch, Script, parse, play, scripts, setting
 from tests.smtp.shell import Shell, settings
 
 CONVERSATIONS_AT_LEAST = 80
@@ -12,10 +12,11 @@ class EngineConnection:
     """A script's connection to an engine in memory."""
 
     def __init__(self, script: Script, is_cut: bool) -> None:
-        values = {
-            name: int(value) if value.isdecimal() else value
-            for name, value in script.settings.items()
-        }
+        values = {name: setting(value) for name, value in script.settings.items()}
+        tls = values.pop("tls", "none")
+        values["offers_starttls"] = tls != "none"
+        values["requires_tls"] = tls == "required"
+        values["takes_bare_paths"] = values.pop("profile", "") == "legacy-device"
         self._shell = Shell(settings(**values))
         self._is_cut = is_cut
         self._read_off = 0
@@ -33,6 +34,10 @@ class EngineConnection:
         if not octets and not self._shell.is_closed:
             raise Mismatch("the server is silent")
         return octets
+
+    def begin_tls(self) -> None:
+        if not self._shell.engine.is_encrypted:
+            raise Mismatch("STARTTLS was not answered 220")
 
     def content(self) -> bytes:
         if self._contents_read == len(self._shell.contents):

@@ -14,8 +14,14 @@ PARTS = [
     *(b"RCPT TO:<c@example.org>\r\n", b"RCPT TO:<c@d>\r\n", b"DATA\r\n", b"BDAT 6\r\n"),
     *(b"BDAT 3 LAST\r\n", b"BDAT 0 LAST\r\n", b"BDAT x\r\n", b"RSET\r\n", b"NOOP\r\n"),
     *(b"VRFY x\r\n", b"QUIT\r\n", b"GET /\r\n", b"MAIL FROM:<\xc3\xbc@b> SMTPUTF8\r\n"),
+    *(b"AUTH PLAIN\r\n", b"AUTH LOGIN dXNlcg==\r\n", b"AUTH PLAIN AHVzZXIAcGVuY2ls\r\n", b"*\r\n"),
+    *(b"AHVzZXIAcGVuY2ls\r\n", b"cGVuY2ls\r\n", b"AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9Yw==\r\n"),
     *(b"text\r\n", b"\n", b"\r", b".", b"..", b"\r\n.\r\n", b".\r\n", b"\0", b"\xff", b"x" * 3000),
 ]
+
+AUTH_PARTS = [
+    part for part in PARTS if part[:4] == b"AUTH" or part in (b"*\r\n", b"MAIL FROM:<a@b>\r\n")
+] + [b"AHVzZXIAcGVuY2ls\r\n", b"cGVuY2ls\r\n", b"AHVzZXIAd3Jvbmc=\r\n", b"\r\n", b"d3Jvbmc=\r\n"]
 
 OPENING = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@example.org>\r\n"
 
@@ -41,9 +47,16 @@ class PropertyTests(SynchronousTestCase):
         conversations,
         st.lists(st.integers(1, 40), max_size=60),
         st.sampled_from(["normalise", "reject"]),
+        st.sampled_from(["none", "offered"]),
     )
-    def test_any_split_gives_the_same(self, octets, cuts, bare_newline):
-        config = settings(bare_newline=bare_newline, max_message_size=50, max_errors=5)
+    def test_any_split_gives_the_same(self, octets, cuts, bare_newline, auth):
+        config = settings(
+            bare_newline=bare_newline,
+            max_message_size=50,
+            max_errors=5,
+            auth=auth,
+            auth_without_tls=True,
+        )
         whole, split = Shell(config), Shell(config)
         whole.say(*cut(octets, []))
         split.say(*cut(octets, cuts))
@@ -51,6 +64,16 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(split.contents, whole.contents)
         if not whole.engine.has_content_pending:  # of unfinished content more or less may be out
             self.assertEqual(split.events, whole.events)
+
+    @given(st.lists(st.sampled_from(AUTH_PARTS), max_size=8))
+    def test_only_the_password_authenticates(self, parts):
+        """Whatever stands around it, and nothing of what was sent comes back."""
+        shell = Shell(settings(auth="offered", auth_without_tls=True, max_errors=99))
+        said = shell.say(b"EHLO c\r\n" + b"".join(parts) + b"\r\n")
+        self.assertEqual(b"235 " in said, shell.engine.is_authenticated)
+        if not any(b"cGVuY2ls" in part or b"AHVzZXIAcGVuY2ls" in part for part in parts):
+            self.assertFalse(shell.engine.is_authenticated)
+        self.assertNotIn(b"cGVuY2ls", said)
 
     def test_octet_by_octet(self):
         octets = (

@@ -1,0 +1,93 @@
+"""A proxy's connection until its PROXY header is there: then a session takes it over.
+
+Nothing is said before that, and nothing but the header is read. A connection without one is closed;
+the traffic log tells why.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from relay.deadline import Deadline
+from relay.inbound.proxy_header import BadHeader, Header, read_header
+
+HEADER_TIMEOUT = 10.0
+"""Seconds for the header: it comes with the connection (specification 2: at least 3, for a segment
+that was lost)."""
+
+_ADVICE = "let the proxy there send one (send-proxy), or take it out of proxy_protocol_from"
+
+
+class AwaitingHeader(Protocol):
+    """`admit(self, header)`: who takes the connection over. `refused(why)`: for the log.
+
+    `ended(self)`: it closed before that.
+    """
+
+    transport: Any
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        admit: Callable[["AwaitingHeader", Header], Protocol],
+        refused: Callable[[str], None],
+        ended: Callable[["AwaitingHeader"], None],
+    ) -> None:
+        self._admit = admit
+        self._refused = refused
+        self._ended = ended
+        self._octets = b""
+        self._is_closing = False
+        self._deadline = Deadline(clock, self._rang)
+
+    def connectionMade(self) -> None:
+        self._deadline.set(HEADER_TIMEOUT)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_closing:
+            return
+        self._octets += data  # a few hundred octets at most, and one read more
+        try:
+            header = read_header(self._octets)
+        except BadHeader as fault:
+            self._close(str(fault))
+            return
+        if header is not None:
+            self._hand_over(header)
+
+    def _hand_over(self, header: Header) -> None:
+        self._deadline.cancel()
+        transport, rest = self.transport, self._octets[header.size :]
+        transport.protocol = session = self._admit(self, header)
+        session.makeConnection(transport)
+        if rest:
+            transport.protocol.dataReceived(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._deadline.cancel()
+        if not self._is_closing:
+            self._tell("it closed before a PROXY header was there")
+        self._ended(self)
+
+    def _rang(self) -> None:
+        self._close(f"no PROXY header came within {HEADER_TIMEOUT:g} s")
+
+    def _close(self, why: str) -> None:
+        self._tell(why)
+        self.leave()
+
+    def _tell(self, why: str) -> None:
+        self._refused(f"{why}: {_ADVICE}")
+
+    def leave(self) -> None:
+        """Nobody waits for anything here."""
+        self._is_closing = True
+        self.transport.abortConnection()
+
+    abort = leave
+
+    def __repr__(self) -> str:
+        return f"<AwaitingHeader {len(self._octets)} octets>"

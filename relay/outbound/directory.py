@@ -1,0 +1,68 @@
+"""Where mail for a domain goes by each mx: upstream of the config: one resolver serves them all."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.config import Dns, Listener, Upstream
+from relay.outbound.dns.exchanges import Exchanges
+from relay.outbound.dns.ourselves import Ourselves
+from relay.outbound.dns.question import Questions
+from relay.outbound.dns.resolver import Resolver
+from relay.outbound.mail_hosts import MailHosts
+from relay.outbound.sts.fetch import HTTPS_PORT, PolicyFetcher, authorities
+from relay.outbound.sts.policies import StsPolicies
+from relay.outbound.sts.store import StsStore
+
+
+class Directory:
+    """`folder`: where MTA-STS policies are kept, None: in memory. Nothing is asked, and no thread
+    begun, before the first mail. Raises TlsUnusable where a file of authorities cannot be used."""
+
+    def __init__(
+        self,
+        dns: Dns,
+        hostname: str,
+        listeners: Iterable[Listener],
+        upstreams: Iterable[Upstream],
+        reactor: Any,
+        folder: Path | None = None,
+        https_port: int = HTTPS_PORT,
+    ) -> None:
+        questions = Questions(dns.servers, dns.timeout, is_trusted=dns.trusted)
+        self._resolver = Resolver(questions.ask, reactor)
+        listeners = tuple(listeners)
+        random = SystemRandom()
+        store = StsStore(folder)
+        self._hosts = {}
+        for each in upstreams:
+            if each.is_by_domain:
+                port = each.hosts[0].port
+                is_us = Ourselves(hostname, listeners, port).is_us
+                exchanges = Exchanges(self._resolver, is_us, random)
+                roots = None if each.ca_file is None else authorities(each.ca_file)
+                fetcher = PolicyFetcher(exchanges.addresses_of_name, roots, reactor, https_port)
+                sts = StsPolicies(self._resolver, fetcher, store, reactor)
+                self._hosts[each.name] = MailHosts(exchanges, self._resolver, sts, each.tls, port)
+
+    def hosts(self, upstream: str) -> MailHosts:
+        """The mail hosts as that upstream connects to them."""
+        return self._hosts[upstream]
+
+    def forget(self) -> None:
+        """Ask everything anew: an operator thinks that something has changed."""
+        self._resolver.forget()
+
+    def give_up(self) -> None:
+        """Whoever waits for an answer hears at once that there is none."""
+        self._resolver.give_up()
+
+    def stop(self) -> Deferred[None]:
+        """Fires when the last thread has ended."""
+        return self._resolver.stop()
+
+    def __repr__(self) -> str:
+        return f"<Directory {self._resolver!r}>"

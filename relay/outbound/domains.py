@@ -1,0 +1,195 @@
+"""An mx: upstream at work: the mail hosts of all the domains that mail goes to at this moment.
+
+A host that serves several domains under the same TLS policy has one factory, its sessions are
+shared. Factories live as long as an attempt or a session uses them; what is known of hosts' trouble
+outlives them.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.config import HostAddress, Upstream
+from relay.mail.content import Content
+from relay.mail.envelope import Envelope
+from relay.mail.outcome import Attempt, Failed, SiteFailure
+from relay.mail.reply import Reply, reply
+from relay.outbound.attempt import RunningAttempt
+from relay.outbound.directory import Directory
+from relay.outbound.dns.exchanges import Exchange, Exchanges
+from relay.outbound.factory import QueuedClientFactory
+from relay.outbound.hosts import HostMemory
+from relay.outbound.mail_hosts import MailHost
+from relay.outbound.pacer import Pacer
+from relay.outbound.security import Securities
+from relay.outbound.ticker import Ticker
+from relay.places import SharedPlaces
+from relay.tls.policy import TlsPolicy
+
+STOPPING = reply(451, "4.3.2", "the relay is stopping")
+
+_Key = tuple[str, TlsPolicy]
+"""A host, and what is asked of its sessions: those of another policy are not shared with it."""
+
+
+class DomainsHop:
+    """`emptied` is called whenever a factory has nothing left."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        hostname: str,
+        directory: Directory,
+        securities: Securities,
+        emptied: Callable[[], None],
+        ticker: Ticker,
+        reactor: Any,
+        places: SharedPlaces,
+        pacer: Pacer | None,
+    ) -> None:
+        self.name = upstream.name
+        self.stop_reply: Reply | None = None
+        self.max_recipients = upstream.max_recipients
+        self.memory = HostMemory()
+        self._upstream = upstream
+        self._hello_name = upstream.helo or hostname
+        self._securities = securities
+        self._pacer = pacer
+        self._port = upstream.hosts[0].port
+        self._hosts = directory.hosts(upstream.name)
+        self._emptied = emptied
+        self._ticker = ticker
+        self._reactor = reactor
+        self._places = places
+        self._factories: dict[_Key, QueuedClientFactory] = {}
+        self._users: Counter[QueuedClientFactory] = Counter()
+
+    @property
+    def factories(self) -> Iterable[QueuedClientFactory]:
+        return self._factories.values()
+
+    async def deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
+        """One attempt at the hosts of a domain."""
+        found = await self._hosts.find(domain)
+        if self.stop_reply is not None:
+            return Attempt(is_withdrawn=True)
+        if isinstance(found, Reply):
+            return _without_hosts(found, envelope)
+        factories = [self._use(host) for host in found]
+        done: Deferred[Attempt] = Deferred()
+        RunningAttempt(DomainHop(self, factories), envelope, content, done.callback).begin()
+        try:
+            return await done
+        finally:
+            for factory in factories:
+                self._leave(factory)
+
+    # --- factories ----------------------------------------------------------------------------
+
+    def _use(self, found: MailHost) -> QueuedClientFactory:
+        key = (found.exchange.name, found.policy)
+        factory = self._factories.get(key)
+        if factory is None:
+            host = HostAddress("smtp", found.exchange.name, self._port)
+            factory = self._factories[key] = QueuedClientFactory(
+                self._upstream,
+                host,
+                self._hello_name,
+                self,
+                self._ticker,
+                self._reactor,
+                self._places,
+                _AddressesByDns(found.exchange, self._hosts.exchanges),
+                security=self._securities.of(self._upstream, host, found.policy),
+                pacer=self._pacer,
+            )
+        self._users[factory] += 1
+        return factory
+
+    def _leave(self, factory: QueuedClientFactory) -> None:
+        self._users[factory] -= 1
+        self._forget_if_unused(factory)
+
+    def _forget_if_unused(self, factory: QueuedClientFactory) -> None:
+        if self._users[factory] == 0 and factory.is_empty:
+            del self._users[factory]
+            self._factories.pop(_key(factory), None)
+
+    def host_failed(self, factory: QueuedClientFactory) -> None:
+        self.memory.failed(_key(factory), self._reactor.seconds())
+
+    def host_answered(self, factory: QueuedClientFactory) -> None:
+        self.memory.answered(_key(factory))
+
+    def factory_emptied(self, factory: QueuedClientFactory) -> None:
+        self._forget_if_unused(factory)
+        self._emptied()
+
+    def to_try(self, factories: Sequence[QueuedClientFactory]) -> Sequence[QueuedClientFactory]:
+        """In the same order, without those that failed lately."""
+        now = self._reactor.seconds()
+        return [f for f in factories if self.memory.is_due(_key(f), now)] or factories
+
+    def leave(self) -> None:
+        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+        if self._pacer is not None:
+            self.stop_reply = STOPPING
+            self._pacer.stop(STOPPING)
+
+    def status(self) -> list[dict[str, object]]:
+        now = self._reactor.seconds()
+        paced = 0 if self._pacer is None else self._pacer.waiting
+        return [
+            {
+                "upstream": self.name,
+                **factory.status(),
+                "paced": paced,
+                "is_skipped": not self.memory.is_due(_key(factory), now),
+            }
+            for factory in self._factories.values()
+        ]
+
+    def __repr__(self) -> str:
+        return f"<DomainsHop {self.name} {len(self._factories)} hosts, {self.memory!r}>"
+
+
+class DomainHop:
+    """The hosts of one domain, for one attempt."""
+
+    def __init__(self, shared: DomainsHop, factories: Sequence[QueuedClientFactory]) -> None:
+        self._shared = shared
+        self.factories = factories
+        self.max_recipients = shared.max_recipients
+
+    @property
+    def stop_reply(self) -> Reply | None:
+        return self._shared.stop_reply
+
+    def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
+        return self._shared.to_try(self.factories)
+
+    def __repr__(self) -> str:
+        return f"<DomainHop {self.factories!r}>"
+
+
+class _AddressesByDns:
+    """Asked anew for each session: the resolver knows how long an answer holds."""
+
+    def __init__(self, exchange: Exchange, exchanges: Exchanges) -> None:
+        self._exchange = exchange
+        self._exchanges = exchanges
+
+    def find(self) -> "Deferred[Sequence[str]]":
+        return Deferred.fromCoroutine(self._exchanges.addresses_of(self._exchange))
+
+
+def _key(factory: QueuedClientFactory) -> _Key:
+    return factory.name, factory.security.policy
+
+
+def _without_hosts(why: Reply, envelope: Envelope) -> Attempt:
+    if why.code < 500:
+        return Attempt({}, SiteFailure(why, ""))
+    return Attempt({recipient.id: Failed(why, "") for recipient in envelope.recipients})

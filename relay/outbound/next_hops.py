@@ -1,0 +1,45 @@
+"""The names of next hops: an upstream's own, or one for each domain where it is reached by MX.
+
+A lane is named after its next hop: "smarthost", or "internet:example.org". The domain stands as DNS
+knows it: lower case, U-labels as A-labels (RFC 5890, UTS 46); an address literal in its brackets.
+"""
+
+from collections.abc import Iterable
+
+import idna
+
+from relay.config import Route, Upstream
+from relay.mail.address import split
+from relay.queue.lane_book import SEPARATOR
+
+
+class NextHops:
+    """Of the upstreams of a configuration."""
+
+    def __init__(self, upstreams: Iterable[Upstream]) -> None:
+        upstreams = tuple(upstreams)
+        self.fixed = tuple(each.name for each in upstreams if not each.is_by_domain)
+        self.by_domain = frozenset(each.name for each in upstreams if each.is_by_domain)
+
+    def lane_of(self, route: Route, forward_path: str) -> str:
+        """The lane of a recipient who takes this route."""
+        upstream = route.upstream
+        if upstream not in self.by_domain:
+            return upstream
+        return f"{upstream}{SEPARATOR}{in_ascii(split(forward_path)[1])}"
+
+
+def split_lane(lane: str) -> tuple[str, str]:
+    """The upstream, and the domain where the lane is one's own."""
+    upstream, _, domain = lane.partition(SEPARATOR)
+    return upstream, domain
+
+
+def in_ascii(domain: str) -> str:
+    """As DNS is asked for it. What no A-label exists for stays as it is, and is not found."""
+    if domain.isascii():
+        return domain.lower()
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:
+        return domain.lower()

@@ -1,0 +1,128 @@
+"""Which MTA-STS policy holds for a domain now (RFC 8461 3.3, 5.1): from the cache, or fetched anew.
+
+A policy that was fetched holds until it is too old, whatever happens to its announcement or its
+host meanwhile. One that cannot be fetched and never was is none.
+"""
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.outbound.dns.answer import Kind
+from relay.outbound.dns.exchanges import Asker
+from relay.outbound.sts.fetch import NotFetched
+from relay.outbound.sts.policy import StsPolicy, Unusable, announced_id, parse
+from relay.outbound.sts.store import Kept, StsStore
+
+REFRESH_AFTER = 86400.0
+"""Seconds after which a policy is fetched again, as its host may have changed it without a new id
+and its time should not run out (RFC 8461 3.3); or half of its max_age, if that is less."""
+
+RETRY_AFTER = 300.0
+"""Seconds until a fetch that failed is tried again (RFC 8461 3.3: not for each message)."""
+
+MAX_FETCHES = 20
+"""Fetches under way at a time; a domain beyond it is told to wait."""
+
+MAX_FAILED = 10000
+"""Failures remembered; when full, all are forgotten."""
+
+_log = Logger()
+
+
+class TooBusy(Exception):
+    """Too much is being fetched: whether there is a policy cannot be told now."""
+
+
+class Fetcher(Protocol):
+    def fetch(self, domain: str) -> Deferred[str]:
+        """The policy's text. Fails with NotFetched."""
+
+
+class StsPolicies:
+    """Ask with `find`."""
+
+    def __init__(
+        self, resolver: Asker, fetcher: Fetcher, store: StsStore, clock: IReactorTime
+    ) -> None:
+        self._resolver = resolver
+        self._fetcher = fetcher
+        self._store = store
+        self._clock = clock
+        self._fetching: dict[str, list[Deferred[None]]] = {}
+        self._failed_at: dict[str, float] = {}
+
+    async def find(self, domain: str) -> StsPolicy | None:
+        """None: there is none. Raises TooBusy."""
+        answer = await self._resolver.ask(f"_mta-sts.{domain}", Kind.TXT)
+        announced = announced_id(answer.records)
+        kept = self._good(domain)
+        if announced and (kept is None or kept.id != announced):
+            await self._fetch(domain, announced)
+            kept = self._good(domain)
+        elif kept is not None and self._is_to_refresh(kept):
+            self._begin(domain, kept.id)  # nobody waits for it
+        return None if kept is None or kept.policy.mode == "none" else kept.policy
+
+    def _good(self, domain: str) -> Kept | None:
+        kept = self._store.get(domain)
+        return kept if kept is not None and kept.is_good(self._clock.seconds()) else None
+
+    def _is_to_refresh(self, kept: Kept) -> bool:
+        age = self._clock.seconds() - kept.fetched_at
+        return age > min(REFRESH_AFTER, kept.policy.max_age / 2)
+
+    # --- fetching -----------------------------------------------------------------------------
+
+    def _fetch(self, domain: str, announced: str) -> Deferred[None]:
+        """Fires when there is a policy, or none to be had."""
+        waiting = self._fetching.get(domain)
+        if waiting is None:
+            if not self._may_fetch(domain):
+                return succeed(None)
+            if len(self._fetching) >= MAX_FETCHES:
+                raise TooBusy
+            self._begin(domain, announced)
+            waiting = self._fetching.get(domain)
+        done: Deferred[None] = Deferred()
+        if waiting is None:
+            return succeed(None)
+        waiting.append(done)
+        return done
+
+    def _may_fetch(self, domain: str) -> bool:
+        failed_at = self._failed_at.get(domain)
+        return failed_at is None or self._clock.seconds() >= failed_at + RETRY_AFTER
+
+    def _begin(self, domain: str, announced: str) -> None:
+        is_full = len(self._fetching) >= MAX_FETCHES
+        if domain in self._fetching or is_full or not self._may_fetch(domain):
+            return
+        self._fetching[domain] = []
+        fetched = self._fetcher.fetch(domain).addCallback(self._fetched, domain, announced)
+        fetched.addErrback(self._not_fetched, domain).addCallback(self._tell, domain)
+
+    def _fetched(self, text: str, domain: str, announced: str) -> None:
+        kept = Kept(announced, self._clock.seconds(), parse(text))
+        self._failed_at.pop(domain, None)
+        self._store.put(domain, kept)
+
+    def _not_fetched(self, reason: Failure, domain: str) -> None:
+        if len(self._failed_at) >= MAX_FAILED:
+            self._failed_at.clear()
+        self._failed_at[domain] = self._clock.seconds()
+        if reason.check(NotFetched, Unusable):
+            why = reason.getErrorMessage()
+            _log.warn("no MTA-STS policy was had of {domain}: {why}", domain=domain, why=why)
+        else:
+            _log.failure("fetching the MTA-STS policy of {domain} broke", reason, domain=domain)
+
+    def _tell(self, _: None, domain: str) -> None:
+        for done in self._fetching.pop(domain):
+            done.callback(None)
+
+    def __repr__(self) -> str:
+        return f"<StsPolicies {self._store!r} fetching {len(self._fetching)}>"

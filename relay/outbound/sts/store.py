@@ -1,0 +1,125 @@
+"""The MTA-STS policies on disk: a small file for each domain, so that a restart forgets none.
+
+A policy is worth something only if it outlives the moment: whoever can hide it later must not be
+able to make the relay forget it (RFC 8461 2). Without a folder they are kept in memory alone.
+"""
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from relay.outbound.sts.policy import StsPolicy
+
+MAX_IN_MEMORY = 5000
+"""Policies in memory, some hundred octets each; the others are read again when they are needed."""
+
+MAX_FILES = 50000
+"""Policies on disk, a block of 4 KiB each. Beyond it the ones fetched longest ago are removed."""
+
+PRUNE_EVERY = 500
+"""Policies written between looks at how many there are."""
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A policy as fetched at `fetched_at` (unix seconds), announced under `id`."""
+
+    id: str
+    fetched_at: float
+    policy: StsPolicy
+
+    def is_good(self, now: float) -> bool:
+        return now < self.fetched_at + self.policy.max_age
+
+
+class StsStore:
+    """`folder`: made when first needed; None: none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._kept: OrderedDict[str, Kept | None] = OrderedDict()
+        self._written = 0
+
+    def get(self, domain: str) -> Kept | None:
+        if domain in self._kept:
+            self._kept.move_to_end(domain)
+            return self._kept[domain]
+        kept = self._read(domain)
+        self._remember(domain, kept)
+        return kept
+
+    def put(self, domain: str, kept: Kept) -> None:
+        self._remember(domain, kept)
+        if self._folder is not None:
+            try:
+                self._write(self._folder, domain, kept)
+            except OSError as error:
+                _log.warn(
+                    "the MTA-STS policy of {domain} was not kept: {why}", domain=domain, why=error
+                )
+
+    def _remember(self, domain: str, kept: Kept | None) -> None:
+        self._kept[domain] = kept
+        self._kept.move_to_end(domain)
+        if len(self._kept) > MAX_IN_MEMORY:
+            self._kept.popitem(last=False)
+
+    def _path(self, folder: Path, domain: str) -> Path:
+        """Any domain makes a file name; the domain itself stands inside."""
+        return folder / f"{hashlib.sha256(domain.encode()).hexdigest()[:40]}.json"
+
+    def _read(self, domain: str) -> Kept | None:
+        if self._folder is None:
+            return None
+        try:
+            raw = json.loads(self._path(self._folder, domain).read_text())
+            if raw["domain"] != domain:
+                return None
+            policy = StsPolicy(str(raw["mode"]), int(raw["max_age"]), tuple(map(str, raw["mx"])))
+            return Kept(str(raw["id"]), float(raw["fetched_at"]), policy)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _log.warn(
+                "the kept MTA-STS policy of {domain} cannot be read: {why}",
+                domain=domain,
+                why=error,
+            )
+            return None
+
+    def _write(self, folder: Path, domain: str, kept: Kept) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        policy = kept.policy
+        raw = {
+            "domain": domain,
+            "id": kept.id,
+            "fetched_at": kept.fetched_at,
+            "mode": policy.mode,
+            "max_age": policy.max_age,
+            "mx": policy.patterns,
+        }
+        path = self._path(folder, domain)
+        new = path.with_suffix(f".{os.getpid()}.new")  # workers share the folder
+        new.write_text(json.dumps(raw))
+        os.replace(new, path)
+        self._written += 1
+        if self._written % PRUNE_EVERY == 1:
+            _prune(folder)
+
+    def __repr__(self) -> str:
+        return f"<StsStore {self._folder} {len(self._kept)} in memory>"
+
+
+def _prune(folder: Path) -> None:
+    files = list(folder.glob("*.json"))
+    if len(files) > MAX_FILES:
+        files.sort(key=lambda path: path.stat().st_mtime)
+        for path in files[: len(files) - MAX_FILES]:
+            path.unlink(missing_ok=True)

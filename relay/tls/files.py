@@ -1,0 +1,119 @@
+"""The files that the listeners' TLS needs, looked at before the relay starts.
+
+What makes a start senseless is a problem; what is careless, or will be trouble, is a warning.
+"""
+
+import os
+import pwd
+import stat
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from relay.config.schema import Listener
+from relay.notices import Notice
+from relay.tls.certificates import CertificateUnusable, read_certificates, read_pair
+from relay.tls.server import ServerTls
+
+_TEST = "/usr/bin/test"
+"""Asks the kernel, which knows of groups, folders and access lists."""
+
+MAX_WAIT = 10.0
+"""Seconds for that: a file on a network that is away is not waited for."""
+
+
+def problems(listeners: Sequence[Listener]) -> list[str]:
+    """Files that are missing, unreadable, or do not belong together, each with its key."""
+    found: list[str] = []
+    for index, listener in enumerate(listeners):
+        if not listener.has_tls:
+            continue
+        of_it = list(_problems_of(listener))
+        found += [f"listener[{index}].{problem}" for problem in of_it]
+        if not of_it:
+            found += [f"listener[{index}].{problem}" for problem in _taken_by_openssl(listener)]
+    return found
+
+
+def _problems_of(listener: Listener) -> Iterator[str]:
+    for place, files in enumerate(listener.certificates):
+        try:
+            read_pair(files.certificate, files.key_file)
+        except CertificateUnusable as error:
+            yield f"certificates[{place}]: {error}"
+    if listener.client_ca is not None:
+        try:
+            read_certificates(listener.client_ca)
+        except CertificateUnusable as error:
+            yield f"client_ca: {error}"
+
+
+def _taken_by_openssl(listener: Listener) -> Iterator[str]:
+    try:
+        ServerTls(listener, _nobody, lambda: 0.0)
+    except CertificateUnusable as error:
+        yield f"certificates: {error}"
+
+
+def _nobody(notice: Notice) -> None:
+    """Hears nothing yet."""
+
+
+def warnings(listeners: Sequence[Listener]) -> list[str]:
+    """Of files that have no problem."""
+    now = datetime.now(UTC)
+    found: list[str] = []
+    for index, listener in enumerate(listeners):
+        for place, files in enumerate(listener.certificates if listener.has_tls else ()):
+            path = f"listener[{index}].certificates[{place}]"
+            end = read_pair(files.certificate, files.key_file).valid_until
+            if end < now:
+                found.append(f"{path}: {files.certificate} has expired on {end:%Y-%m-%d}; renew it")
+            if os.stat(files.key_file).st_mode & stat.S_IROTH:
+                found.append(
+                    f"{path}: {files.key_file} can be read by every user of this machine;"
+                    f" chmod o= {files.key_file}"
+                )
+    return found
+
+
+def unreadable_later(listeners: Sequence[Listener], uid: int, gid: int | None) -> list[str]:
+    """What that user cannot read, each with its key. Only root can tell."""
+    found: list[str] = []
+    for index, listener in enumerate(listeners):
+        if listener.has_tls:
+            wanted = [path for files in listener.certificates for path in files.paths]
+            wanted += [] if listener.client_ca is None else [listener.client_ca]
+            found += [
+                f"listener[{index}]: {path} cannot be read by {_name_of(uid)}"
+                for path in dict.fromkeys(wanted)
+                if not _may_read(path, uid, gid)
+            ]
+    return found
+
+
+def _may_read(path: Path, uid: int, gid: int | None) -> bool:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        group, groups = gid or 0, [gid or 0]
+    else:
+        group = entry.pw_gid if gid is None else gid
+        groups = os.getgrouplist(entry.pw_name, group)
+    done = subprocess.run(  # noqa: S603 - the program is fixed, the path is no option
+        [_TEST, "-r", path],
+        user=uid,
+        group=group,
+        extra_groups=groups,
+        timeout=MAX_WAIT,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -1,0 +1,140 @@
+"""DANE through a real validating resolver: each state of the records against each certificate."""
+
+import hashlib
+from typing import ClassVar
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from relay.mail.outcome import Relayed
+from tests.certificates import Authority, self_signed
+from tests.outbound.mx_case import MxCase
+from tests.outbound.test_tls import server_context
+
+AUTHORITY = Authority("DANE authority", Authority("DANE root"))  # it is shown with the chain
+SHOWN = self_signed("whoever.example")
+VOUCHED = AUTHORITY.issue("mail-byauthority.signed.test")
+
+
+def key_digest(certificate) -> str:
+    octets = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(octets).hexdigest()
+
+
+EE = f"3 1 1 {key_digest(SHOWN.certificate)}"
+TA = f"2 0 1 {hashlib.sha256(AUTHORITY.certificate.public_bytes(Encoding.DER)).hexdigest()}"
+OTHER = f"3 1 1 {'ab' * 32}"
+
+# A domain, which has a host of that name and address; its TLSA records
+SIGNED = {
+    "ee": EE,
+    "both": f"{OTHER}\n_{{port}}._tcp.mail-both TLSA {EE}",
+    "other": OTHER,
+    "unusable": "1 1 1 " + "ab" * 32,
+    "bogus": EE,
+    "byauthority": TA,
+    "none": "",
+}
+
+
+def host_lines(name: str, tlsa: str) -> str:
+    lines = f"{name} MX 10 mail-{name}\nmail-{name} A 127.0.0.1\n"
+    return lines + (f"_{{port}}._tcp.mail-{name} TLSA {tlsa}\n" if tlsa else "")
+
+
+SIGNED_ZONE = (
+    "".join(host_lines(name, tlsa) for name, tlsa in SIGNED.items())
+    + f"""\
+alias MX 10 cname
+cname CNAME mail-ee
+implicit A 127.0.0.1
+_{{port}}._tcp.implicit TLSA {EE}
+tohost MX 10 mail.plain.test.
+two MX 10 mail-bogus
+two MX 20 second
+second A 127.0.0.2
+_{{port}}._tcp.second TLSA {EE}
+"""
+)
+
+PLAIN_ZONE = f"""\
+@ MX 10 mail-ee.signed.test.
+mail A 127.0.0.1
+_{{port}}._tcp.mail TLSA {OTHER}
+"""
+
+VERIFIED, UNVERIFIED, PLAIN = "verified", "unverified", "plain"
+
+
+class DaneCase(MxCase):
+    zones: ClassVar = {"signed.test": SIGNED_ZONE, "plain.test": PLAIN_ZONE}
+    signed = frozenset({"signed.test"})
+    spoilt = frozenset({"_{port}._tcp.mail-bogus.signed.test."})
+
+    async def way(self, domain, identity=SHOWN, address="127.0.0.1", **settings):
+        """How the mail got there; else what kept it."""
+        up = self.there(address, tls=identity and server_context(identity))
+        attempt = await self.send(self.by_mx(**settings), domain)
+        await up.stop()
+        if attempt.site is not None:
+            self.assertEqual(attempt.outcomes, {})
+            return str(attempt.site.reply)
+        self.assert_kinds(attempt, Relayed)
+        tls = attempt.outcomes[1].tls
+        return VERIFIED if "verified" in tls else UNVERIFIED if tls else PLAIN
+
+
+class DaneTests(DaneCase):
+    async def test_table(self):
+        none = "451 4.7.5 certificate is none of those that the host's TLSA records name"
+        for domain, identity, wanted in (
+            ("ee", SHOWN, VERIFIED),
+            ("ee", VOUCHED, none),
+            ("ee", None, "451 4.7.4 TLS required, but mail-ee.signed.test offers no STARTTLS"),
+            ("both", SHOWN, VERIFIED),
+            ("other", SHOWN, none),
+            ("unusable", SHOWN, UNVERIFIED),
+            ("unusable", None, "451 4.7.4 TLS required"),
+            ("none", SHOWN, UNVERIFIED),
+            ("none", None, PLAIN),
+            ("alias", SHOWN, VERIFIED),
+            ("alias", VOUCHED, none),
+            ("implicit", SHOWN, VERIFIED),
+            ("byauthority", SHOWN, none),
+            ("byauthority", VOUCHED, VERIFIED),
+            ("byauthority", AUTHORITY.issue("byauthority.signed.test"), VERIFIED),
+            ("byauthority", AUTHORITY.issue("other.test"), "451 4.7.5 certificate is for other"),
+            ("tohost", SHOWN, UNVERIFIED),
+        ):
+            with self.subTest(f"{domain} {identity and identity.certificate.subject}"):
+                found = await self.way(f"{domain}.signed.test", identity)
+                self.assertTrue(found.startswith(wanted), found)
+
+    async def test_not_where_the_way_is_not_secure(self):
+        """A plain zone's MX leads to a host with TLSA records: anybody could lead elsewhere."""
+        self.assertEqual(await self.way("plain.test", VOUCHED), UNVERIFIED)
+
+    async def test_not_where_the_resolver_is_not_trusted(self):
+        found = await self.way("ee.signed.test", VOUCHED, is_trusted=False)
+        self.assertEqual(found, UNVERIFIED)
+
+    async def test_demanded(self):
+        self.assertEqual(await self.way("ee.signed.test", tls="dane"), VERIFIED)
+        for domain in ("none.signed.test", "plain.test"):
+            found = await self.way(domain, tls="dane")
+            self.assertEqual(
+                found,
+                f"451 4.7.5 DANE is demanded, and no mail host of {domain} has secure TLSA records",
+            )
+
+
+class BogusTests(DaneCase):
+    """Records that were changed on the way: nobody knows what the host wants."""
+
+    async def test_delays(self):
+        for tls in ("auto", "dane"):
+            found = await self.way("bogus.signed.test", tls=tls)
+            self.assertIn("451 4.7.5 DNS gives no TLSA records of mail-bogus", found)
+            self.assertIn("SERVFAIL", found)
+
+    async def test_the_next_host_serves(self):
+        self.assertEqual(await self.way("two.signed.test", address="127.0.0.2"), VERIFIED)

@@ -1,0 +1,222 @@
+"""MTA-STS with a real resolver and HTTPS server: what each policy, and each trouble, does."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from OpenSSL import crypto
+from twisted.internet import ssl
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from relay.mail.outcome import Relayed
+from relay.outbound.sts import fetch, policies
+from tests.certificates import Authority, self_signed
+from tests.outbound.mx_case import MxCase
+from tests.outbound.test_tls import server_context
+
+AUTHORITY = Authority("MTA-STS root")
+HOST = AUTHORITY.issue("mail.sts.test")
+UNTRUSTED = self_signed("mail.sts.test")
+WEB = AUTHORITY.issue("mta-sts.sts.test")
+
+POLICY = "version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}\n"
+
+ZONE = """\
+@ MX 10 mail
+mail A 127.0.0.1
+mta-sts A 127.0.0.7
+_mta-sts TXT "v=STSv1; id=1;"
+unpublished MX 10 mail
+"""
+
+VERIFIED, UNVERIFIED, PLAIN = "verified", "unverified", "plain"
+NOT_TRUSTED = "451 4.7.5 certificate is self-signed"
+NOT_ALLOWED = "451 4.7.5 the MTA-STS policy of sts.test does not allow mail.sts.test"
+
+
+class Answer(Resource):
+    """What the policy host says to anything."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.code, self.text, self.kind = 200, policy(), "text/plain; charset=utf-8"
+        self.location = ""
+        self.is_silent = False
+        self.asked: list[str] = []
+
+    def render_GET(self, request):
+        self.asked.append(f"{request.getHeader('host')}{request.path.decode()}")
+        if self.is_silent:
+            return NOT_DONE_YET
+        request.setResponseCode(self.code)
+        request.setHeader("content-type", self.kind)
+        if self.location:
+            request.setHeader("location", self.location)
+        return self.text.encode()
+
+
+def policy(mode="enforce", mx="mail.sts.test", max_age=86400) -> str:
+    return POLICY.format(mode=mode, mx=mx, max_age=max_age)
+
+
+class StsTests(MxCase):
+    zones: ClassVar = {"sts.test": ZONE}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.web = Answer()
+        self.web_port = 0
+        self.serve(WEB)
+
+    def serve(self, issued) -> None:
+        """On a port of its own, from now on."""
+        contexts = ssl.CertificateOptions(
+            privateKey=crypto.PKey.from_cryptography_key(issued.key),
+            certificate=crypto.X509.from_cryptography(issued.certificate),
+        )
+        port = self.reactor.listenSSL(0, Site(self.web), contexts, interface="127.0.0.7")
+        self.web_port = port.getHost().port
+        self.addCleanup(port.stopListening)
+
+    async def way(self, identity=HOST, domain="sts.test", delivery=None, **settings):
+        """How the mail got there; else what kept it."""
+        up = self.there(tls=identity and server_context(identity))
+        delivery = delivery or self.sts(**settings)
+        attempt = await self.send(delivery, domain)
+        await up.stop()
+        await self.until(lambda: not delivery.status())
+        delivery.forget_trouble("up")
+        if attempt.site is not None:
+            self.assertEqual(attempt.outcomes, {})
+            return str(attempt.site.reply)
+        self.assert_kinds(attempt, Relayed)
+        tls = attempt.outcomes[1].tls
+        return VERIFIED if "verified" in tls else UNVERIFIED if tls else PLAIN
+
+    def sts(self, **settings):
+        ca = AUTHORITY.write(self.folder)
+        more = {"folder": self.folder / "mta-sts", "https_port": self.web_port, **settings}
+        return self.by_mx(ca_file=ca, **more)
+
+    async def assert_way(self, wanted, *args, **more):
+        found = await self.way(*args, **more)
+        self.assertTrue(found.startswith(wanted), found)
+
+    # --- policies -----------------------------------------------------------------------------
+
+    async def test_enforce(self):
+        await self.assert_way(VERIFIED)
+        self.assertEqual(self.web.asked, ["mta-sts.sts.test/.well-known/mta-sts.txt"])
+        await self.assert_way(NOT_TRUSTED, UNTRUSTED)
+        await self.assert_way("451 4.7.4 TLS required", None)
+        wrong = AUTHORITY.issue("other.sts.test")
+        await self.assert_way("451 4.7.5 certificate is for other.sts.test", wrong)
+
+    async def test_host_that_is_not_allowed(self):
+        self.web.text = policy(mx="other.sts.test")
+        await self.assert_way(NOT_ALLOWED)
+
+    async def test_wildcard(self):
+        self.web.text = policy(mx="*.sts.test")
+        await self.assert_way(VERIFIED)
+
+    async def test_testing_holds_nothing_up(self):
+        self.web.text = policy("testing", "other.sts.test")
+        await self.assert_way(UNVERIFIED, UNTRUSTED)
+        await self.assert_way(PLAIN, None)
+
+    async def test_none(self):
+        self.web.text = policy("none")
+        await self.assert_way(PLAIN, None)
+
+    async def test_not_published(self):
+        await self.assert_way(PLAIN, None, "unpublished.sts.test")
+        self.assertEqual(self.web.asked, [])
+
+    async def test_demanded(self):
+        await self.assert_way(VERIFIED, tls="mta-sts")
+        await self.assert_way(
+            "451 4.7.5 MTA-STS is demanded, and unpublished.sts.test publishes no policy",
+            domain="unpublished.sts.test",
+            tls="mta-sts",
+        )
+
+    async def test_demanded_while_it_is_tested(self):
+        self.web.text = policy("testing")
+        await self.assert_way(NOT_TRUSTED, UNTRUSTED, tls="mta-sts")
+
+    # --- trouble with the fetch ---------------------------------------------------------------
+
+    async def test_troubles_that_are_no_policy(self):
+        """Without a policy from before, mail goes as if there were none (RFC 8461 5.1)."""
+        self.patch(fetch, "WITHIN", 1.0)
+        for trouble in (
+            {"code": 404},
+            {"code": 500},
+            {"code": 301, "location": "https://mta-sts.sts.test/other"},
+            {"text": "<html>"},
+            {"text": policy() + "x" * (64 << 10)},
+            {"kind": "text/html"},
+            {"is_silent": True},
+        ):
+            with self.subTest(trouble):
+                self.web = Answer()
+                self.serve(WEB)
+                self.web.__dict__.update(trouble)
+                await self.assert_way(UNVERIFIED, UNTRUSTED)
+                self.assertEqual(len(self.web.asked), 1)
+                waits = "451 4.7.5 MTA-STS is demanded"
+                await self.assert_way(waits, UNTRUSTED, tls="mta-sts")
+
+    async def test_policy_host_that_is_not_verified(self):
+        for identity in (self_signed("mta-sts.sts.test"), AUTHORITY.issue("sts.test")):
+            self.serve(identity)
+            await self.assert_way(UNVERIFIED, UNTRUSTED)
+            self.assertEqual(self.web.asked, [])
+
+    async def test_kept_when_it_cannot_be_fetched_any_more(self):
+        await self.assert_way(VERIFIED)
+        self.web.code = 404
+        self.patch(policies, "REFRESH_AFTER", -1.0)
+        delivery = self.sts()
+        for _ in range(2):
+            await self.assert_way(NOT_TRUSTED, UNTRUSTED, delivery=delivery)
+        await self.pause(0.3)
+        self.assertEqual(len(self.web.asked), 2)  # the failed one is not repeated at once
+
+    async def test_refreshed_in_time(self):
+        await self.assert_way(VERIFIED)
+        self.web.text = policy("none")
+        self.patch(policies, "REFRESH_AFTER", -1.0)
+        delivery = self.sts()
+        await self.assert_way(NOT_TRUSTED, UNTRUSTED, delivery=delivery)
+        await self.until(lambda: len(self.web.asked) == 2)
+        await self.assert_way(UNVERIFIED, UNTRUSTED, delivery=delivery)
+
+    async def test_expired(self):
+        self.web.text = policy(max_age=0)
+        await self.assert_way(UNVERIFIED, UNTRUSTED)
+
+    async def test_asked_once_for_many_messages(self):
+        up = self.there(tls=server_context(HOST))
+        delivery = self.sts()
+        attempts = [self.send(delivery, "sts.test") for _ in range(10)]
+        for attempt in attempts:
+            self.assert_kinds(await attempt, Relayed)
+        self.assertEqual(len(self.web.asked), 1)
+        self.assertEqual(len(up.accepted), 10)
+
+    async def test_too_many_fetches(self):
+        self.patch(policies, "MAX_FETCHES", 0)
+        await self.assert_way("451 4.7.5 the MTA-STS policy of sts.test is not fetched yet")
+
+    async def test_a_new_id(self):
+        await self.assert_way(VERIFIED)
+        self.web.text = policy("none")
+        (file,) = (self.folder / "mta-sts").iterdir()
+        file.write_text(file.read_text().replace('"id": "1"', '"id": "0"'))
+        await self.assert_way(UNVERIFIED, UNTRUSTED)

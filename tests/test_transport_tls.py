@@ -1,0 +1,140 @@
+"""TLS on the eager transports: what is written leaves at once, in one write, and arrives whole."""
+
+from OpenSSL import SSL
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+)
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from relay.transport import connect_tcp, listen_tcp, start_tls
+from tests.certificates import self_signed
+from tests.test_transport import Collector, Connecting, Listening, Numbers
+
+RECORD = 16384
+
+
+@implementer(IHandshakeListener)
+class Secured(Collector):
+    def __init__(self):
+        super().__init__()
+        self.shaken = Deferred()
+
+    def handshakeCompleted(self):
+        self.shaken.callback(None)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class ClientSide:
+    def clientConnectionForTLS(self, protocol):
+        connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        connection.set_connect_state()
+        return connection
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerSide:
+    def __init__(self):
+        issued = self_signed("localhost")
+        self.context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self.context.use_certificate(issued.certificate)
+        self.context.use_privatekey(issued.key)
+
+    def serverConnectionForTLS(self, protocol):
+        connection = SSL.Connection(self.context, None)
+        connection.set_accept_state()
+        return connection
+
+
+class Spy:
+    """Notes each write to a connection, and makes it."""
+
+    def __init__(self, transport):
+        self.writes = []
+        self._write = transport.write
+        transport.write = self
+
+    def __call__(self, octets):
+        self.writes.append(octets)
+        self._write(octets)
+
+
+def records(octets):
+    """How many TLS records these are (RFC 8446 5.1: five octets of header, the last two length)."""
+    count = 0
+    while octets:
+        octets = octets[5 + int.from_bytes(octets[3:5], "big") :]
+        count += 1
+    return count
+
+
+class TlsTests(TestCase):
+    async def pair(self):
+        server, client = Secured(), Secured()
+        port = listen_tcp(reactor, 0, Listening(server), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(client), 5)
+        await server.made
+        await client.made
+        self.addCleanup(self.close, server, client)
+        start_tls(server, ServerSide(), is_client=False)
+        start_tls(client, ClientSide(), is_client=True)
+        await client.shaken
+        await server.shaken
+        return server, client
+
+    async def close(self, *protocols):
+        for protocol in protocols:
+            if protocol.reason is None:
+                protocol.transport.abortConnection()
+                await protocol.lost
+
+    async def test_small_writes(self):
+        """A pipelined group is one record, and on its way when `write` returns."""
+        server, client = await self.pair()
+        spy = Spy(client.transport.transport)
+        client.transport.write(b"MAIL FROM:<a@b>\r\n" * 10)
+        self.assertEqual([records(octets) for octets in spy.writes], [1])
+        await server.when(170)
+        self.assertEqual(server.octets, b"MAIL FROM:<a@b>\r\n" * 10)
+
+    async def test_large_write(self):
+        server, client = await self.pair()
+        spy = Spy(client.transport.transport)
+        octets = bytes(range(256)) * (8 * RECORD // 256)
+        client.transport.write(octets)
+        self.assertEqual([records(octets) for octets in spy.writes], [8])
+        await server.when(len(octets))
+        self.assertEqual(server.octets, octets)
+
+    async def test_producer_is_paused_and_all_arrives(self):
+        server, client = await self.pair()
+        server.transport.pauseProducing()
+        numbers = Numbers(client.transport, 600)
+        self.assertGreater(numbers.left, 0)
+        server.transport.resumeProducing()
+        await server.when(600 * 16384)
+        expected = b"".join(numbers.chunk(n) for n in reversed(range(600)))
+        self.assertTrue(server.octets == expected)
+        self.assertGreater(numbers.pauses, 0)
+
+    async def test_closing_delivers_all_before(self):
+        server, client = await self.pair()
+        client.transport.write(b"x" * 1_000_000)
+        client.transport.loseConnection()
+        await server.lost
+        await client.lost
+        self.assertEqual(server.size, 1_000_000)
+
+    async def test_abort_when_all_is_over(self):
+        server, client = await self.pair()
+        client.transport.abortConnection()
+        await client.lost
+        client.transport.abortConnection()
+        client.transport.write(b"late")
+        await server.lost
+        self.assertEqual(server.octets, b"")
