@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply
-from relay.outbound.line import Line
+from relay.outbound.line import GATHERED, Line
 from relay.testing.upstream import KEYWORDS, OK, Act, ScriptedUpstream
 from tests.outbound.case import DeliveryCase
 
@@ -366,7 +366,7 @@ class ContentTests(LineCase):
         up = self.upstream({"content": b"552 5.3.4 too much\r\n"})
         line = self.line(up)
         await self.up_to(line, "data")
-        line.send(b"x\r\n" * 1000)
+        line.send(b"x\r\n" * GATHERED)
         await up.when(lambda: bool(up.sessions) and not up.open_sessions)
         await self.pause(0.01)
         self.assertEqual("552 5.3.4 too much", self.said(await self.end(line)))
@@ -388,15 +388,29 @@ class ContentTests(LineCase):
         up = self.upstream({"bdat": [Act.HOLD, OK]}, keywords=("CHUNKING",))
         line = self.line(up)
         await self.up_to(line, "data", wants_chunks=True)
-        line.send(b"a")
-        line.send(b"b")
+        first, second = b"a" * GATHERED, b"b" * GATHERED
+        line.send(first)
+        line.send(second)
         self.assertTrue(self.producer.is_paused)
         await up.when(lambda: up.commands[-1].startswith("BDAT"))
-        await self.pause(0)  # the chunk came with its command
+        await self.pause(0.1)  # till the chunk is there, too
         up.release()
         await self.until(lambda: not self.producer.is_paused)
         self.assertEqual(250, (await self.end(line)).code)
-        self.assertEqual(b"ab", up.accepted[0].content)
+        self.assertEqual(first + second, up.accepted[0].content)
+
+    async def test_small_content_goes_with_its_end(self) -> None:
+        up = self.upstream()
+        line = self.line(up)
+        await self.up_to(line, "data")
+        sent = []
+        write = line._session.transport.write
+        line._session.transport.write = lambda octets: (sent.append(octets), write(octets))
+        line.send(b"Received: here\r\n")
+        line.send(b"\r\nhello\r\n")
+        self.assertEqual([], sent)
+        self.assertEqual(250, (await self.end(line)).code)
+        self.assertEqual([b"Received: here\r\n\r\nhello\r\n.\r\n"], sent)
 
 
 class ReprTests(LineCase):
