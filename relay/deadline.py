@@ -93,5 +93,9 @@ class Waits:
             ring, wait.ring = wait.ring, None
             if ring is not None:
                 ring()
-        if running and self._call is None:
-            self._call = self._clock.callLater(running[0].at - now, self._due)
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """For those that are left; one that rang may have begun another."""
+        if self._running and self._call is None:
+            self._call = self._clock.callLater(self._running[0].at - now, self._due)

@@ -9,9 +9,7 @@ from typing import Final
 from relay.mail.reply import Reply
 from relay.smtp.events import LocalProtocolError
 
-MAX_REPLY_LINE: Final = (
-    512  # RFC 5321 4.5.3.1.5, CRLF included; a challenge may be longer (RFC 4954 4)
-)
+MAX_REPLY_LINE: Final = 512  # RFC 5321 4.5.3.1.5, with CRLF; a challenge may be longer (RFC 4954 4)
 
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

@@ -392,7 +392,7 @@ class ContentTests(LineCase):
         line.send(b"b" * GATHERED)
         self.assertTrue(self.producer.is_paused)
         await up.when(lambda: up.commands[-1].startswith("BDAT"))
-        await self.pause(0)  # the chunk came with its command
+        await self.pause(0.1)  # till the chunk is there, too
         up.release()
         await self.until(lambda: not self.producer.is_paused)
         self.assertEqual(250, (await self.end(line)).code)
@@ -417,6 +417,19 @@ class ContentTests(LineCase):
         line.send(b"b")
         self.assertEqual(250, (await self.end(line)).code)
         self.assertEqual(["BDAT 2", "BDAT 0 LAST"], up.commands[-2:])
+
+    async def test_small_content_goes_with_its_end(self) -> None:
+        up = self.upstream()
+        line = self.line(up)
+        await self.up_to(line, "data")
+        sent = []
+        write = line._session.transport.write
+        line._session.transport.write = lambda octets: (sent.append(octets), write(octets))
+        line.send(b"Received: here\r\n")
+        line.send(b"\r\nhello\r\n")
+        self.assertEqual([], sent)
+        self.assertEqual(250, (await self.end(line)).code)
+        self.assertEqual([b"Received: here\r\n\r\nhello\r\n.\r\n"], sent)
 
 
 class ReprTests(LineCase):
