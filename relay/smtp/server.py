@@ -268,8 +268,8 @@ class ServerEngine:
         verb = word.upper()
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
-        except Malformed as fault:
-            return self._mended(verb, argument.strip(" "), fault)
+        except Malformed as malformed:  # a name of its own: compiled, one has one type
+            return self._mended(verb, argument.strip(" "), malformed)
 
     def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
         """What an old device means, where that is tolerated."""
