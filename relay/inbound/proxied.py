@@ -32,7 +32,7 @@ class AwaitingHeader(Protocol):
     def __init__(
         self,
         clock: IReactorTime,
-        admit: Callable[["AwaitingHeader", Header], Protocol],
+        admit: Callable[["AwaitingHeader", Header], Any],
         refused: Callable[[str], None],
         ended: Callable[["AwaitingHeader"], None],
     ) -> None:

@@ -6,6 +6,7 @@ not end in a line end (RFC 3030). A host that offers everything costs a few comp
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Recipient
@@ -13,11 +14,11 @@ from relay.mail.reply import Reply, reply
 from relay.mail.transcode import has_8bit_header, is_7bit, to_7bit
 from relay.smtp.offers import Offers
 
-TOO_LARGE = reply(552, "5.3.4", "message is larger than the host takes")
-IS_8BIT = reply(554, "5.6.3", "host takes no 8-bit content, and this cannot be converted")
-IS_UTF8 = reply(553, "5.6.7", "host takes no internationalised mail (SMTPUTF8)")
+TOO_LARGE: Final = reply(552, "5.3.4", "message is larger than the host takes")
+IS_8BIT: Final = reply(554, "5.6.3", "host takes no 8-bit content, and this cannot be converted")
+IS_UTF8: Final = reply(553, "5.6.7", "host takes no internationalised mail (SMTPUTF8)")
 
-_CHUNK = 1 << 20  # for reading content through without sending it
+_CHUNK: Final = 1 << 20  # for reading content through without sending it
 
 
 class Fit:

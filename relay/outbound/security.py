@@ -10,7 +10,6 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -126,7 +125,7 @@ class Security:
     def _goes_plain(self) -> bool:
         return self._host.policy.may_go_plain and self._host.is_broken
 
-    def start(self, session: Protocol) -> None:
+    def start(self, session: Any) -> None:
         """Begin the handshake; the session hears `handshakeCompleted`, or that it is lost."""
         host = self._host
         assert host.context is not None

@@ -68,7 +68,7 @@ def _decoded(value: str) -> str:
 
 
 def _read(value: str, pattern: re.Pattern[str], *unknown: str) -> str:
-    if value.upper() in (_UNAVAILABLE, *unknown):
+    if value.upper() == _UNAVAILABLE or value.upper() in unknown:
         return ""
     text = _decoded(value)
     if not pattern.fullmatch(text):

@@ -4,8 +4,9 @@ RFC 5321 4.1.1.1; a keyword stands once, upper case, with its parameters as one 
 """
 
 from collections.abc import Iterable
+from typing import Final
 
-MAX_KEYWORDS = 100  # remembered of one server: there are some 40 registered ones
+MAX_KEYWORDS: Final = 100  # remembered of one server: there are some 40 registered ones
 
 
 def offered_keywords(

@@ -6,11 +6,12 @@ it is the caller's decision (RFC 1870, 3461, 6152, 6531, 9422).
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from relay.mail.envelope import Envelope, Recipient
 from relay.smtp.extensions import parse_keywords
 
-MAX_DIGITS = 20  # of a number in an EHLO reply (RFC 1870 3)
+MAX_DIGITS: Final = 20  # of a number in an EHLO reply (RFC 1870 3)
 
 
 class Offers:
