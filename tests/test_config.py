@@ -361,7 +361,7 @@ class MistakeTests(ReadsFiles):
         max_leaves=5,
     )
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.data())
     def test_no_value_anywhere_makes_it_crash(self, data: Any) -> None:
         """Any value in place of any other is read or told, each in one line."""

@@ -75,6 +75,7 @@ class Transaction:
     route: Route | None  # of the first accepted recipient
     client_waits: float | None  # hybrid: seconds; None: its 250 waits for the store alone
     size: int  # announced, 0: not
+    requires_tls: bool
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class Transaction:
         route: Route | None = None,
         client_waits: float | None = None,
         size: int = 0,
+        requires_tls: bool = False,
     ) -> None:
         self.reverse_path = reverse_path
         self.body = body
@@ -97,6 +99,7 @@ class Transaction:
         self.route = route
         self.client_waits = client_waits
         self.size = size
+        self.requires_tls = requires_tls
 
     def recipient(self, forward_path: str, notify: str, orcpt: str) -> Recipient:
         """One that may be added."""
@@ -128,6 +131,7 @@ class Transaction:
             self.smtputf8,
             self.ret,
             self.envid,
+            self.requires_tls,
         )
 
 

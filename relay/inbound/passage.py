@@ -19,7 +19,7 @@ from relay.mail.reply import Reply, reply
 from relay.notices import Accepted, Attempted, Observer, Removed
 from relay.outbound.line import Line
 
-OURS_ONLY_WITH_THEIRS: Final = frozenset({"8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"})
+OURS_ONLY_WITH_THEIRS: Final = frozenset({"8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "REQUIRETLS"})
 """Extensions that the upstream must have, since nothing is kept, re-encoded or reported here."""
 
 HELD: Final = reply(451, "4.3.2", "Not relaying there at this moment, try again later")

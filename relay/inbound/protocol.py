@@ -411,7 +411,13 @@ class InboundProtocol:
         if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
             return self._rejected("MAIL", refusal)
         transaction = Transaction(
-            event.reverse_path, event.body, event.smtputf8, event.ret, event.envid, size=event.size
+            event.reverse_path,
+            event.body,
+            event.smtputf8,
+            event.ret,
+            event.envid,
+            size=event.size,
+            requires_tls=event.requires_tls,
         )
         if self._passages is not None:
             route = self._passages.sole_route(event.reverse_path)

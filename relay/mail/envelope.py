@@ -56,6 +56,7 @@ class Envelope:
     smtputf8: Final[bool]  # RFC 6531
     ret: Final[str]  # "", "FULL" or "HDRS" (RFC 3461 4.3)
     envid: Final[str]  # xtext (RFC 3461 4.4)
+    requires_tls: Final[bool]  # on every way to its recipients (RFC 8689)
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class Envelope:
         smtputf8: bool = False,
         ret: str = "",
         envid: str = "",
+        requires_tls: bool = False,
     ) -> None:
         self.reverse_path = reverse_path
         self.recipients = recipients
@@ -72,6 +74,7 @@ class Envelope:
         self.smtputf8 = smtputf8
         self.ret = ret
         self.envid = envid
+        self.requires_tls = requires_tls
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

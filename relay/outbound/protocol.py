@@ -185,6 +185,7 @@ class UpstreamSession:
     def handshakeCompleted(self) -> None:
         """Nothing is said under TLS before the certificate was judged."""
         trouble = self.security.judge(cast(Any, self.transport).getHandle())
+        self.engine.is_verified = self.security.is_verified
         if trouble is not None:
             self._end(Cause.FAULT, trouble)
         elif self.security.begins_at_once:

@@ -84,6 +84,7 @@ class Mail:
     smtputf8: bool
     ret: str
     envid: str
+    requires_tls: bool
 
     def __init__(
         self,
@@ -93,6 +94,7 @@ class Mail:
         smtputf8: bool,
         ret: str,
         envid: str,
+        requires_tls: bool = False,
     ) -> None:
         self.reverse_path = reverse_path
         self.size = size
@@ -100,6 +102,7 @@ class Mail:
         self.smtputf8 = smtputf8
         self.ret = ret
         self.envid = envid
+        self.requires_tls = requires_tls
 
 
 @dataclass(slots=True, init=False)

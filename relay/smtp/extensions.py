@@ -14,6 +14,8 @@ def offered_keywords(
     max_recipients: int,
     withheld: frozenset[str] = frozenset(),
     mechanisms: tuple[str, ...] = (),
+    *,
+    is_encrypted: bool = False,
 ) -> tuple[str, ...]:
     """The lines of our EHLO reply after the first, without the `withheld` keywords.
 
@@ -31,6 +33,8 @@ def offered_keywords(
     )
     if mechanisms:
         every = (*every, f"AUTH {' '.join(mechanisms)}")  # RFC 4954
+    if is_encrypted:
+        every = (*every, "REQUIRETLS")  # RFC 8689
     if not withheld:
         return every
     return tuple(line for line in every if line.partition(" ")[0] not in withheld)

@@ -172,6 +172,12 @@ def _smtputf8(value: str) -> str:
     return "SMTPUTF8"
 
 
+def _requiretls(value: str) -> str:
+    if value:
+        raise _bad_value("REQUIRETLS")
+    return "REQUIRETLS"
+
+
 def _ret(value: str) -> str:
     ret = value.upper()
     if ret not in ("FULL", "HDRS"):
@@ -214,6 +220,7 @@ _MAIL_PARAMETERS: Final[dict[str, _Parser]] = {
     "ENVID": _envid,
 }
 _MAIL_PARAMETERS_WITH_AUTH: Final = _MAIL_PARAMETERS | {"AUTH": _auth}
+_UNDER_TLS: Final = {"REQUIRETLS": _requiretls}  # RFC 8689: elsewhere it is not offered
 _RCPT_PARAMETERS: Final[dict[str, _Parser]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
 
 
@@ -249,7 +256,7 @@ def parse_hello(argument: str) -> str:
     return argument
 
 
-def parse_mail(argument: str, may_have_auth: bool = False) -> Mail:
+def parse_mail(argument: str, may_have_auth: bool = False, *, is_encrypted: bool = False) -> Mail:
     """What stands behind "MAIL ". AUTH= is checked and forgotten: nobody's word is trusted so far
     that it would be passed on (RFC 4954 5)."""
     if argument[:5].upper() != "FROM:":
@@ -264,12 +271,22 @@ def parse_mail(argument: str, may_have_auth: bool = False) -> Mail:
             raise Malformed(NO_SMTPUTF8)
         return Mail(path, 0, "", False, "", "")
     parsers = _MAIL_PARAMETERS_WITH_AUTH if may_have_auth else _MAIL_PARAMETERS
+    if is_encrypted:
+        parsers = parsers | _UNDER_TLS
     values = _parameters(rest, parsers, BAD_MAIL).get
     smtputf8 = bool(values("SMTPUTF8"))
     if not (smtputf8 or path.isascii()):
         raise Malformed(NO_SMTPUTF8)
     size = int(values("SIZE", "0"))
-    return Mail(path, size, values("BODY", ""), smtputf8, values("RET", ""), values("ENVID", ""))
+    return Mail(
+        path,
+        size,
+        values("BODY", ""),
+        smtputf8,
+        values("RET", ""),
+        values("ENVID", ""),
+        bool(values("REQUIRETLS")),
+    )
 
 
 def parse_rcpt(argument: str, smtputf8: bool) -> Rcpt:

@@ -19,6 +19,7 @@ class Offers:
 
     __slots__ = (
         "extensions",
+        "is_verified",
         "max_recipients",
         "max_size",
         "max_transactions",
@@ -28,13 +29,16 @@ class Offers:
         "offers_pipelining",
         "offers_size",
         "offers_smtputf8",
+        "takes_requiretls",
     )
     extensions: Mapping[str, str]  # upper-case keyword -> parameters
+    is_verified: bool  # under TLS, with the certificate of a host that is surely meant
     max_size: int  # of content, in octets; 0: unknown
     max_recipients: int  # of one transaction, LIMITS RCPTMAX; 0: not told
     max_transactions: int  # of the session, LIMITS MAILMAX; 0: not told
 
     def __init__(self) -> None:
+        self.is_verified = False
         self._set_offers((), frozenset())
 
     def _set_offers(self, lines: Iterable[str], ignored: frozenset[str]) -> None:
@@ -49,6 +53,7 @@ class Offers:
         self.offers_dsn = "DSN" in offered
         self.offers_chunking = "CHUNKING" in offered
         self.offers_size = "SIZE" in offered
+        self.takes_requiretls = self.is_verified and "REQUIRETLS" in offered  # RFC 8689 4.2.1
         self.max_size = _number(offered.get("SIZE", ""))
         limits = offered.get("LIMITS", "").upper().split()
         self.max_recipients = _limit(limits, "RCPTMAX=")
@@ -63,6 +68,8 @@ class Offers:
             line += " BODY=8BITMIME"
         if envelope.smtputf8 and self.offers_smtputf8:
             line += " SMTPUTF8"
+        if envelope.requires_tls and self.takes_requiretls:
+            line += " REQUIRETLS"
         if self.offers_dsn:
             line += f" RET={envelope.ret}" if envelope.ret else ""
             line += f" ENVID={envelope.envid}" if envelope.envid else ""

@@ -183,7 +183,8 @@ class ServerEngine:
         if max_size:
             size = min(size, max_size)
         mechanisms = settings.mechanisms if self.may_authenticate else ()
-        keywords = offered_keywords(size, settings.max_recipients, withheld, mechanisms)
+        limit, is_encrypted = settings.max_recipients, self.is_encrypted
+        keywords = offered_keywords(size, limit, withheld, mechanisms, is_encrypted=is_encrypted)
         if settings.offers_starttls and not self.is_encrypted:
             keywords = (*keywords, "STARTTLS")  # RFC 3207
         if self.may_introduce:
@@ -337,7 +338,7 @@ class ServerEngine:
             return self._out_of_sequence(verb)
         if self._needs_tls:
             return self._refuse(verb, answers.TLS_FIRST)
-        mail = parse_mail(argument, bool(self._settings.mechanisms))
+        mail = parse_mail(argument, bool(self._settings.mechanisms), is_encrypted=self.is_encrypted)
         if mail.size > self._settings.max_message_size:
             return self._answer(verb, answers.TOO_BIG)
         return self._ask(mail, moves)
