@@ -188,7 +188,7 @@ class SpoolTests(StoreTestCase):
         self.assertIn("written by a newer relay (layout 999", await self.unusable())
 
     async def test_an_older_layout_is_brought_up_to_date(self) -> None:
-        """Layout 1 knew neither the client's name nor its protocol, nor, as layout 2, REQUIRETLS."""
+        """Layout 1 knew no name of a client and no protocol, and layout 2 no REQUIRETLS."""
         store = await self.opened()
         await store.insert(new(0))
         await store.close()
