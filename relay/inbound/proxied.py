@@ -87,7 +87,8 @@ class AwaitingHeader(Protocol):
         self._is_closing = True
         self.transport.abortConnection()
 
-    abort = leave
+    def abort(self) -> None:
+        self.leave()
 
     def __repr__(self) -> str:
         return f"<AwaitingHeader {len(self._octets)} octets>"
