@@ -109,11 +109,12 @@ class TroubleTests(SynchronousTestCase):
         """And return its header alone (RFC 8689 5)."""
         for requires_tls in (False, True):
             bench = Bench()
-            bench.accept("x@a.example", requires_tls=requires_tls)
+            bench.accept(
+                "x@a.example", reverse_path="from@nowhere.example", requires_tls=requires_tls
+            )
             bench.deliverer.end(x=failed())
-            [(_, queue_id, envelope, _)] = bench.deliverer.running
-            self.assertEqual(requires_tls, envelope.requires_tls)
-            (work,) = self.successResultOf(bench.store.works([queue_id]))
+            (work,) = self.successResultOf(bench.store.works(list(bench.listed())))
+            self.assertEqual(requires_tls, work.message.envelope.requires_tls)
             content = b"".join(work.message.content.chunks())
             self.assertEqual(requires_tls, b"text/rfc822-headers" in content)
 
