@@ -402,8 +402,8 @@ class ServerEngine:
             if line is None:
                 return None
             event: ServerEvent = self._ask(AuthResponse(sasl.read_response(line)), moves)
-        except Malformed as fault:
-            event = self._refuse("AUTH", fault.reply, moves)
+        except Malformed as malformed:
+            event = self._refuse("AUTH", malformed.reply, moves)
         except LineFault as fault:
             answer = answers.BARE_LINE if type(fault) is LineBare else sasl.LINE_TOO_LONG
             event = self._refuse("AUTH", answer, moves, must_close=type(fault) is LineEndless)
