@@ -269,7 +269,7 @@ class ServerEngine:
         verb = word.upper()
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
-        except Malformed as malformed:
+        except Malformed as malformed:  # a name of its own: compiled, one has one type
             return self._mended(verb, argument.strip(" "), malformed)
 
     def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
