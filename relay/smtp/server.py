@@ -262,9 +262,10 @@ class ServerEngine:
             return self._answer("?", answers.TOO_MANY_COMMANDS, must_close=True)
         text = command_text(line)
         if text is None:
-            # a session that begins like this is no SMTP: TLS on a plain port, a scanner
-            is_alien = self._state is State.GREETED
-            return self._refuse("?", answers.UNREADABLE, must_close=is_alien)
+            # a session that begins like this is no SMTP: TLS on a plain port, a scanner;
+            # behind an unreadable BDAT nobody knows where the next command begins
+            is_lost = self._state is State.GREETED or line[:4].upper() == b"BDAT"
+            return self._refuse("?", answers.UNREADABLE, must_close=is_lost)
         word, _, argument = text.partition(" ")
         verb = word.upper()
         try:
