@@ -157,6 +157,11 @@ class ServerEngine:
         return len(self._input)
 
     @property
+    def is_midway(self) -> bool:
+        """Content, or a command, has begun and not ended."""
+        return self.has_content_pending or self._input.is_midway
+
+    @property
     def may_authenticate(self) -> bool:
         """AUTH may come, with a password in it (RFC 4954 4, 9)."""
         settings = self._settings
