@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 from tests.attacks.dialogue import Rude
@@ -52,7 +53,7 @@ def forbid_writing(stage: Scene, count: int) -> Account:
         stage.wait_for_more()
         mount("--bind", folder, folder)
         try:
-            mount("-o", "remount,bind,ro", folder)
+            wait_until(lambda: _is_made_read_only(folder), "a moment without a file being written")
             stage.upstream.note_fault()
             wait_for_refusals(stage, 451, 452, count=3)
             stage.wait_for_more()
@@ -64,13 +65,18 @@ def forbid_writing(stage: Scene, count: int) -> Account:
     return stage.account()
 
 
+def _is_made_read_only(folder: Path) -> bool:
+    command = ["mount", "-o", "remount,bind,ro", str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def use_up_descriptors(stage: Scene, count: int) -> Account:
     """More clients than there can be sockets; those that have a session go on."""
     for _ in range(count):
         stage.wait_for_more()
         crowd = [_knock(stage.relay.port) for _ in range(150)]
         stage.upstream.note_fault()
-        served = sum(bool(each) for each in crowd)
+        served = sum(each is not None and each.greeting[:3] == "220" for each in crowd)
         for each in crowd:
             if each is not None:
                 each.__exit__()
