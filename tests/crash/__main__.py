@@ -62,6 +62,7 @@ def _runs(count: int) -> Iterator[tuple[str, int, Run]]:
     yield "descriptors used up", 2, _under(shortage.use_up_descriptors, before=_FEW_DESCRIPTORS)
     if os.geteuid() == 0:  # file systems are mounted
         yield "disk full", 3, _under(shortage.fill_the_disk, on_small_disk=True)
+        yield "below min_free", 2, _under(shortage.come_below_min_free, on_small_disk=True)
         yield "spool read-only", 2, _under(shortage.forbid_writing)
 
 

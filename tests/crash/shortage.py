@@ -5,10 +5,14 @@ import re
 import subprocess
 from pathlib import Path
 
+from relay.queue.space import free_octets_of
 from tests.attacks.dialogue import Rude
 from tests.crash.account import Account
 from tests.crash.scene import Scene, mount, unmount
 from tests.process.child import wait_until
+
+MIN_FREE = 1 << 20
+"""As RelayProcess sets it."""
 
 
 def _seen(stage: Scene, *codes: int) -> int:
@@ -30,6 +34,20 @@ def fill_the_disk(stage: Scene, count: int) -> Account:
         stage.upstream.note_fault()
         wait_for_refusals(stage, 451, 452)
         stage.upstream.note_fault()
+        filler.unlink()
+        stage.wait_for_more()
+    stage.notes.append(f"replies {dict(sorted(stage.load.replies.items()))}")
+    return stage.account()
+
+
+def come_below_min_free(stage: Scene, count: int) -> Account:
+    """Half of `min_free` is left: 452, while what is in the queue goes on."""
+    filler = stage.relay.spool / "filler"
+    for _ in range(count):
+        stage.wait_for_more()
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free_octets_of(stage.relay.spool) - MIN_FREE // 2)
+        wait_for_refusals(stage, 452)
         filler.unlink()
         stage.wait_for_more()
     stage.notes.append(f"replies {dict(sorted(stage.load.replies.items()))}")
