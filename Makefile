@@ -20,6 +20,7 @@ help:
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
 	@echo "make crash          kill -9 and other real faults under load (KILLS=20 SEED=1)"
+	@echo "make attacks-beside what honest clients get done while others attack"
 	@echo "make attacks-time   how the time for hostile addresses grows"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
 	@echo "make clean          remove caches and what builds left (.venv and var/ stay)"
@@ -84,6 +85,9 @@ KILLS ?= 20
 SEED ?= 1
 crash: venv
 	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+attacks-beside: venv
+	$(BIN)/python -m tests.attacks.beside $(ARGS)
 
 attacks-time: venv
 	$(BIN)/python -m tests.attacks.growth

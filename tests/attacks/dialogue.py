@@ -9,8 +9,8 @@ TIMEOUT = 60.0
 class Rude:
     """One session; the greeting has been read."""
 
-    def __init__(self, port: int, timeout: float = TIMEOUT) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(self, port: int, timeout: float = TIMEOUT, source: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self._file = self.socket.makefile("rb")
         self.greeting = self.reply()
 
