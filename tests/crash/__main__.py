@@ -16,6 +16,9 @@ from tests.crash.scene import Scene, scene
 
 _FEW_DESCRIPTORS = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
 
+_SOON_AGAIN = "import relay.workers.supervisor as supervisor; supervisor.MAX_WAIT = 2.0"
+"""Else so many crashes in a row would be waited for longer and longer."""
+
 Fault = Callable[[Scene, int], Account]
 
 
@@ -57,7 +60,7 @@ def _runs(count: int) -> Iterator[tuple[str, int, Run]]:
     half, quarter = max(1, count // 2), max(1, count // 4)
     yield "kill -9, store", half, _under(kills.kill_the_relay)
     yield "kill -9, hybrid", quarter, _under(kills.kill_the_relay, delivery="hybrid")
-    yield "kill -9 of a worker", quarter, _under(kills.kill_workers, workers=2)
+    yield "kill -9 of a worker", quarter, _under(kills.kill_workers, workers=2, before=_SOON_AGAIN)
     yield "upstream cut", quarter, _under(kills.cut_the_upstream)
     yield "descriptors used up", 2, _under(shortage.use_up_descriptors, before=_FEW_DESCRIPTORS)
     if os.geteuid() == 0:  # file systems are mounted
