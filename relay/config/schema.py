@@ -174,6 +174,13 @@ class Listener(Table):
     idle_timeout: Wait = _key(
         "5m", "A silent client is answered 421 4.4.2 after this time (RFC 5321 4.5.3.2.7)."
     )
+    min_rate: int = _key(
+        100,
+        "Octets a second, over a minute, that a client must send while it is in the midst of a "
+        "command or of content: a slower one is answered 421 4.4.2. 0: no limit.",
+        ge=0,
+        le=1000000,
+    )
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
     )

@@ -14,6 +14,7 @@ from relay.config.schema import Listener
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
+from relay.inbound.pace import Beat
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
 from relay.inbound.policy import Policy, is_within
@@ -70,6 +71,7 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
+        self._beat = Beat(intake.clock, config.min_rate, self._begun)
         self._when_empty: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -120,10 +122,16 @@ class InboundFactory(ServerFactory):
             self._tls,
         )
         self._sessions.add(session)
+        self._beat.begin()
         return session
+
+    def _begun(self) -> list[InboundProtocol]:
+        return [each for each in self._sessions if isinstance(each, InboundProtocol)]
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
+        if not self._sessions:
+            self._beat.end()
         if self._when_empty is not None and not self._sessions:
             done, self._when_empty = self._when_empty, None
             done.callback(None)
