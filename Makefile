@@ -5,14 +5,15 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv run test check bench bench-backlog bench-scale reference clean
+.PHONY: help venv run test check bench bench-peers bench-backlog bench-scale reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
 	@echo "make check          format, lint, types, imports"
-	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
+	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
+	@echo "make bench-peers    fetch peers other than Postfix into var/peers, nothing is installed"
 	@echo "make bench-backlog  with 200,000 messages waiting"
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
@@ -44,6 +45,9 @@ check: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-peers:
+	benchmarks/fetch_peers var/peers
 
 bench-backlog: venv
 	$(BIN)/python -m benchmarks.backlog $(ARGS)

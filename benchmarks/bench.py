@@ -12,12 +12,27 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.load import WORKLOADS, Workload
+from benchmarks.load import WORKLOADS, Identity, Workload
 from benchmarks.measure import Figures, measure, middle
-from benchmarks.systems import SYSTEMS
+from benchmarks.peers import missing
+from benchmarks.systems import SYSTEMS, takes_part
+from tests.certificates import Authority
 
 Results = dict[tuple[str, str], list[Figures]]
 """By the names of workload and system."""
+
+_TITLES = (
+    "accepted/s",
+    "relayed/s",
+    "CPU, ms a message",
+    "memory, MB",
+    "wait p50, ms",
+    "wait p99, ms",
+)
+"""The waits are those for the final 250, at half of the rate relayed."""
+
+_OURS = ("relay", "hybrid", "proxy")
+"""How the names of the relay's own systems begin."""
 
 _QUICK = 6
 """--quick sends this part of the messages."""
@@ -56,30 +71,43 @@ def main(
     is_json: bool,
     directory: Path,
 ) -> None:
-    """Messages a second and CPU time a message of the relay and its peers."""
+    """Rates, CPU time, memory and clients' waits of the relay and its peers."""
     loads = [load for load in WORKLOADS if not names or load.name in names]
     if quick:
         loads = [load.shortened(_QUICK) for load in loads]
     with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=directory) as folder:
         Path(folder).chmod(0o755)
-        results = _measure_all(loads, systems or tuple(SYSTEMS), rounds, Path(folder))
+        results = _measure_all(loads, _present(systems or tuple(SYSTEMS)), rounds, Path(folder))
     if is_json:
         _print_json(loads, results)
     else:
         _print_tables(loads, results)
 
 
-def _measure_all(
-    loads: list[Workload], systems: tuple[str, ...], rounds: int, folder: Path
-) -> Results:
+def _present(systems: tuple[str, ...]) -> list[str]:
+    """Those that can run here. What is left out is told on standard error."""
+    for name in systems:
+        if what := missing(name):
+            click.echo(f"left out: {name}: no {what}", err=True)
+    return [name for name in systems if not missing(name)]
+
+
+def _measure_all(loads: list[Workload], systems: list[str], rounds: int, folder: Path) -> Results:
     results: Results = defaultdict(list)
-    runs = [(load, name) for _ in range(rounds) for load in loads for name in systems]
+    identity = Identity(*Authority().issue("127.0.0.1").write(folder))
+    runs = [
+        (load, name)
+        for _ in range(rounds)
+        for load in loads
+        for name in systems
+        if takes_part(name, load)
+    ]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(runs))
         for load, name in runs:
             progress.update(task, description=f"{load.title}: {name}")
-            results[load.name, name].append(measure(name, load, folder))
+            results[load.name, name].append(measure(name, load, folder, identity))
             progress.advance(task)
     return results
 
@@ -104,24 +132,34 @@ def _print_json(loads: list[Workload], results: Results) -> None:
 
 def _print_tables(loads: list[Workload], results: Results) -> None:
     console = Console()
-    console.print(f"{platform.machine()}, {_processors()} processors, {platform.platform()}")
+    console.print(_machine())
     for load in loads:
         table = Table(title=f"{load.title}: {load.count} messages, {load.sessions} sessions")
         table.add_column("")
-        for title in ("accepted/s", "relayed/s", "CPU, ms a message"):
+        for title in _TITLES:
             table.add_column(title, justify="right")
         medians = {
             name: middle(rounds) for (of, name), rounds in results.items() if of == load.name
         }
         for name, figures in medians.items():
-            cpu = f"{figures.cpu:.3f}" if figures.cpu else "-"
-            table.add_row(name, f"{figures.accepted:,.0f}", f"{figures.relayed:,.0f}", cpu)
+            table.add_row(name, *_row(figures))
         peers = [name for name in ("Postfix", "limit") if name in medians]
-        for name in [name for name in medians if name not in ("Postfix", "limit")]:
+        for name in [name for name in medians if name.startswith(_OURS)]:
             table.add_section()
             for peer in peers:
                 table.add_row(*_ratio(name, medians[name], peer, medians[peer]))
         console.print(table)
+
+
+def _row(figures: Figures) -> tuple[str, ...]:
+    return (
+        f"{figures.accepted:,.0f}",
+        f"{figures.relayed:,.0f}",
+        f"{figures.cpu:.3f}" if figures.cpu else "-",
+        f"{figures.memory:.0f}" if figures.memory else "-",
+        f"{figures.p50:.2f}",
+        f"{figures.p99:.2f}",
+    )
 
 
 def _ratio(name: str, ours: Figures, peer: str, theirs: Figures) -> tuple[str, ...]:
@@ -130,12 +168,17 @@ def _ratio(name: str, ours: Figures, peer: str, theirs: Figures) -> tuple[str, .
         f"{ours.accepted / theirs.accepted:.2f}",
         f"{ours.relayed / theirs.relayed:.2f}",
         f"{ours.cpu / theirs.cpu:.2f}" if theirs.cpu else "-",
+        f"{ours.memory / theirs.memory:.2f}" if theirs.memory else "-",
+        f"{ours.p50 / theirs.p50:.2f}",
+        f"{ours.p99 / theirs.p99:.2f}",
     )
 
 
-def _processors() -> int:
-    text = Path("/proc/cpuinfo").read_text()
-    return sum(line.startswith("processor") for line in text.splitlines())
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    python = f"Python {platform.python_version()}"
+    return f"{len(models)} x {models[0] if models else '?'}, {platform.platform()}, {python}"
 
 
 if __name__ == "__main__":
