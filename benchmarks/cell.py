@@ -5,22 +5,24 @@ program sees ours in their place; in a process namespace nothing of it outlives 
 it runs on sees neither. Needs root, and util-linux for `unshare`.
 """
 
-import ctypes
 import os
+import platform
 import shlex
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.interop.tools import need
+from benchmarks.cpu_group import CpuGroup
+from tests.interop.tools import CHECKOUT, need
 from tests.process.child import Child
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+PEERS = CHECKOUT / "var" / "peers"
+DEBIAN = PEERS / "debian"
+"""Where benchmarks/fetch_peers unpacks Debian's packages."""
+
+LIBRARIES = DEBIAN / "usr" / "lib" / f"{platform.machine()}-linux-gnu"
 
 
-def end_with_parent() -> None:
-    """The kernel kills this process when its parent ends, however that ends."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+_LINES = (("/etc/passwd", "{0}:x:{1}:{1}::/:/bin/false\n"), ("/etc/group", "{0}:x:{1}:\n"))
 
 
 def passwd_with(users: Sequence[str], folder: Path) -> dict[Path, Path]:
@@ -43,14 +45,15 @@ def identity(users: Sequence[str], name: str) -> int:
 
 
 def run_in_cell(
-    command: Sequence[str], seen_at: Mapping[Path, Path], output: Path, libraries: Path
+    command: Sequence[str], seen_at: Mapping[Path, Path], output: Path, group: CpuGroup
 ) -> Child:
     """`seen_at`: what the command sees at these paths, which exist."""
-    mounts = [
-        f"mount --bind {shlex.quote(str(ours))} {shlex.quote(str(path))}"
-        for path, ours in seen_at.items()
-    ]
-    script = " && ".join([*mounts, f"exec {shlex.join(command)}"])
-    cell = [need("unshare"), "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
-    found = os.pathsep.join(filter(None, (str(libraries), os.environ.get("LD_LIBRARY_PATH"))))
-    return Child(cell, output, {"LD_LIBRARY_PATH": found})
+    mounts = [f"mount --bind {ours} {path}" for path, ours in seen_at.items()]
+    inner = " && ".join([*mounts, f"exec {shlex.join(command)}"])
+    cell = [need("unshare"), "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inner]
+    return Child(["sh", "-c", group.entered_by(f"exec {shlex.join(cell)}")], output, _environment())
+
+
+def _environment() -> dict[str, str]:
+    found = filter(None, (str(LIBRARIES), os.environ.get("LD_LIBRARY_PATH")))
+    return {"LD_LIBRARY_PATH": os.pathsep.join(found)}

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.synchronize import Barrier, Lock
 from typing import Any
 
-from benchmarks.cell import end_with_parent
+from benchmarks.lifetime import end_with_parent
 
 _LINE = b"A line of a message that goes from here to there and is not read.\r\n"
 _HEADER = b"From: <sender@example.net>\r\nTo: <recipient@example.org>\r\nSubject: load\r\n\r\n"

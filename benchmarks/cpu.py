@@ -4,6 +4,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks.cpu_group import group_seconds
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 _PARENT, _USER, _ENDED_SYSTEM = 1, 11, 14
@@ -12,7 +14,13 @@ children already waited for."""
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the tree under `pid`. A child that ends is counted by its parent."""
+    """User and system time of the tree under `pid`. A child that ends is counted by its parent.
+
+    Where `pid` has a control group of its own, that group's.
+    """
+    in_group = group_seconds(pid)
+    if in_group is not None:
+        return in_group
     ticks = sum(sum(map(int, fields[_USER : _ENDED_SYSTEM + 1])) for fields in _tree(pid).values())
     return ticks / _TICKS
 

@@ -51,19 +51,27 @@ class Figures:
 
 def measure(system_name: str, load: Workload, folder: Path, identity: Identity) -> Figures:
     """At full rate, then, with a sink and a system started anew, at half of what that gave."""
-    with _started(system_name, load, folder, identity) as (system, sink):
-        with peak_memory(system.pid) as memory:
-            figures = run_load(system.port, system.pid, sink, load, folder)
+    figures = _at_full_rate(system_name, load, folder, identity)
     rate = figures.relayed / 2
     paced = replace(load, count=_paced_count(rate))
-    with _started(system_name, paced, folder, identity) as (system, sink):
+    sink = sink_for(replace(load, count=0), identity)
+    with _started(system_name, sink, folder, _shown(load, identity)) as system:
         waits = _waits(system.port, paced, folder, rate)
-    return replace(
-        figures,
-        memory=memory.megabytes,
-        p50=1000 * _part(waits, 0.5),
-        p99=1000 * _part(waits, 0.99),
-    )
+    return replace(figures, p50=1000 * _part(waits, 0.5), p99=1000 * _part(waits, 0.99))
+
+
+def _at_full_rate(name: str, load: Workload, folder: Path, identity: Identity) -> Figures:
+    sink = sink_for(load, identity)
+    with (
+        _started(name, sink, folder, _shown(load, identity)) as system,
+        peak_memory(system.pid) as memory,
+    ):
+        figures = run_load(system.port, system.pid, sink, load, folder)
+    return replace(figures, memory=memory.megabytes)
+
+
+def _shown(load: Workload, identity: Identity) -> Identity | None:
+    return identity if load.has_tls else None
 
 
 def middle(rounds: list[Figures]) -> Figures:
@@ -114,15 +122,12 @@ def _send_by_clients(
 
 
 @contextmanager
-def _started(
-    name: str, load: Workload, folder: Path, identity: Identity
-) -> Iterator[tuple[System, Sink]]:
-    sink = sink_for(load, identity)
-    system = SYSTEMS[name](sink.port, folder, identity if load.has_tls else None)
+def _started(name: str, sink: Sink, folder: Path, tls: Identity | None) -> Iterator[System]:
+    system = SYSTEMS[name](sink.port, folder, tls)
     try:
         sink.start()
         system.start()
-        yield system, sink
+        yield system
     finally:
         system.clean_up()
         sink.clean_up()

@@ -1,4 +1,4 @@
-"""Memory from /proc: what a process holds now, its fair share, the most it ever held; a tree's peak.
+"""Memory from /proc: what a process holds, its fair share, the most it ever held; a tree's peak.
 
 Pages that processes share count once over all of them (PSS, proc(5)).
 """

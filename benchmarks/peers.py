@@ -10,17 +10,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cell import identity, passwd_with, run_in_cell
+from benchmarks.cell import DEBIAN, PEERS, identity, passwd_with, run_in_cell
+from benchmarks.cpu_group import CpuGroup
 from benchmarks.load import Identity
 from tests.interop.tools import CHECKOUT, need
 from tests.process.child import Child, free_port
 
-PEERS = CHECKOUT / "var" / "peers"
-
-_DEBIAN = PEERS / "debian"
-_LIBRARIES = _DEBIAN / "usr" / "lib" / "x86_64-linux-gnu"
-_EXIM = _DEBIAN / "usr" / "sbin" / "exim4"
-_OPENSMTPD = _DEBIAN / "usr" / "sbin" / "smtpd"
+_EXIM = DEBIAN / "usr" / "sbin" / "exim4"
+_OPENSMTPD = DEBIAN / "usr" / "sbin" / "smtpd"
 _HARAKA = PEERS / "haraka" / "node_modules" / "Haraka" / "bin" / "haraka"
 
 _EXIM_CONFIG = """\
@@ -89,6 +86,7 @@ class _Peer:
         self._folder = Path(tempfile.mkdtemp(prefix="relay-peer-", dir=folder))
         self._folder.chmod(0o755)
         self._child: Child | None = None
+        self._group = CpuGroup()
 
     @property
     def pid(self) -> int:
@@ -101,6 +99,7 @@ class _Peer:
     def clean_up(self) -> None:
         if self._child is not None:
             self._child.kill()
+        self._group.remove()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _launch(self) -> Child:
@@ -132,7 +131,7 @@ class EximQueue(_Peer):
         )
         command = [str(_EXIM), "-C", str(config), "-bdf", "-q1m"]
         seen_at = passwd_with(self._USERS, self._folder)
-        return run_in_cell(command, seen_at, self._folder / "output", _LIBRARIES)
+        return run_in_cell(command, seen_at, self._folder / "output", self._group)
 
 
 class EximCutthrough(EximQueue):
@@ -164,11 +163,11 @@ class OpenSmtpd(_Peer):
             Path("/run"): self._folder / "run",
         }
         command = [str(_OPENSMTPD), "-F", "-f", str(config)]
-        return run_in_cell(command, seen_at, self._folder / "output", _LIBRARIES)
+        return run_in_cell(command, seen_at, self._folder / "output", self._group)
 
 
 class HarakaQueue(_Peer):
-    """Stores each message, synced, and delivers it from the same process; one for each processor."""
+    """Stores each message, synced, and delivers it. A process for each processor."""
 
     _QUEUE: tuple[str, ...] = ()
     _IS_RELAYING = "true"
@@ -184,7 +183,6 @@ class HarakaQueue(_Peer):
             "me": "haraka.example.net\n",
             "outbound.ini": "concurrency_max=20\nenable_tls=false\n",
             "smtp_forward.ini": f"host=127.0.0.1\nport={self._sink}\n",
-            "connection.ini": "[max]\nbytes=104857600\n",
         }
         for name, text in files.items():
             (config / name).write_text(text)

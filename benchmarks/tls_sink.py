@@ -1,4 +1,4 @@
-"""An SMTP server with STARTTLS that throws mail away and ends after so many messages.
+"""An SMTP server with STARTTLS that throws mail away and ends after COUNT messages; 0: never.
 
 `python -m benchmarks.tls_sink PORT COUNT CERTIFICATE KEY`. Processes made in advance, each with one
 connection at a time: OpenSSL does the work, and no session waits for another one.
@@ -12,7 +12,7 @@ import sys
 from multiprocessing.synchronize import Lock
 from typing import Any
 
-from benchmarks.cell import end_with_parent
+from benchmarks.lifetime import end_with_parent
 
 _PROCESSES = 48
 """More than anybody here opens connections at a time."""
