@@ -4,6 +4,7 @@ For programs that never wait for their children, as Exim: what those used is in 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _MARK = "relay-bench-"
@@ -31,10 +32,8 @@ class CpuGroup:
     def remove(self) -> None:
         """Harmless while a process in it has not quite ended; the next one uses it again."""
         if self.path is not None:
-            try:
+            with suppress(OSError):
                 self.path.rmdir()
-            except OSError:
-                pass
 
 
 def group_seconds(pid: int) -> float | None:

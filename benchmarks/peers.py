@@ -186,6 +186,7 @@ class HarakaQueue(_Peer):
         }
         for name, text in files.items():
             (config / name).write_text(text)
+        shutil.copy(_HARAKA.parents[1] / "config" / "connection.ini", config)
         (self._folder / "plugins" / "sink.js").write_text(
             _HARAKA_PLUGIN.format(sink=self._sink, is_relaying=self._IS_RELAYING)
         )

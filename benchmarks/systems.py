@@ -154,6 +154,16 @@ SYSTEMS: dict[str, Callable[[int, Path, Identity | None], System]] = {
     "limit": Nothing,
 }
 
+PARTS = {
+    "Exim, queue": 6,
+    "Exim, cutthrough": 6,
+    "OpenSMTPD": 20,
+    "Haraka, queue": 3,
+    "Haraka, smtp_forward": 3,
+    "aiosmtpd, proxy": 3,
+}
+"""Slow ones get this part of the messages, or a run would take minutes."""
+
 _FURTHER_PEERS = {name for name, kind in SYSTEMS.items() if kind.__module__ == "benchmarks.peers"}
 
 
