@@ -12,7 +12,7 @@ from benchmarks.cpu import cpu_seconds
 from benchmarks.load import Clients, Identity, Workload, send
 from benchmarks.memory import peak_memory
 from benchmarks.sinks import Sink, sink_for
-from benchmarks.systems import SYSTEMS, System
+from benchmarks.systems import SYSTEMS, UNCOUNTED, System
 from tests.process.child import Child
 
 RUN_LIMIT = 120.0
@@ -61,7 +61,7 @@ def measure(system_name: str, load: Workload, folder: Path, identity: Identity) 
 
 
 def _at_full_rate(name: str, load: Workload, folder: Path, identity: Identity) -> Figures:
-    sink = sink_for(load, identity)
+    sink = sink_for(load, identity, name not in UNCOUNTED)
     with (
         _started(name, sink, folder, _shown(load, identity)) as system,
         peak_memory(system.pid) as memory,

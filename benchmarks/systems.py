@@ -164,6 +164,9 @@ PARTS = {
 }
 """Slow ones get this part of the messages, or a run would take minutes."""
 
+UNCOUNTED = {"Haraka, smtp_forward"}
+"""It stores nothing, and fails where the sink ends with its last message."""
+
 _FURTHER_PEERS = {name for name, kind in SYSTEMS.items() if kind.__module__ == "benchmarks.peers"}
 
 
