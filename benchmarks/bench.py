@@ -1,7 +1,6 @@
 """The relay beside Postfix: same machine, same run, interleaved rounds, medians. `make bench`."""
 
 import json
-import platform
 import tempfile
 from collections import defaultdict
 from dataclasses import asdict
@@ -10,29 +9,17 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks.load import WORKLOADS, Identity, Workload
 from benchmarks.measure import Figures, measure, middle
 from benchmarks.peers import missing
+from benchmarks.scaling.page import machine
 from benchmarks.systems import PARTS, SYSTEMS, takes_part
+from benchmarks.tables import into_page, on_terminal
 from tests.certificates import Authority
 
 Results = dict[tuple[str, str], list[Figures]]
 """By the names of workload and system."""
-
-_TITLES = (
-    "accepted/s",
-    "relayed/s",
-    "CPU, ms a message",
-    "memory, MB",
-    "wait p50, ms",
-    "wait p99, ms",
-)
-"""The waits are those for the final 250, at half of the rate relayed."""
-
-_OURS = ("relay", "hybrid", "proxy")
-"""How the names of the relay's own systems begin."""
 
 _QUICK = 6
 """--quick sends this part of the messages."""
@@ -63,6 +50,11 @@ _QUICK = 6
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the spools lie: a real disk, or the syncs cost nothing.",
 )
+@click.option(
+    "--page",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put the tables into this file too, as docs/benchmarks.rst has them.",
+)
 def main(
     rounds: int,
     names: tuple[str, ...],
@@ -70,6 +62,7 @@ def main(
     quick: bool,
     is_json: bool,
     directory: Path,
+    page: Path | None,
 ) -> None:
     """Rates, CPU time, memory and clients' waits of the relay and its peers."""
     loads = [load for load in WORKLOADS if not names or load.name in names]
@@ -82,6 +75,9 @@ def main(
         _print_json(loads, results)
     else:
         _print_tables(loads, results)
+    if page:
+        for load in loads:
+            into_page(load, _medians(load, results), rounds, page)
 
 
 def _present(systems: tuple[str, ...]) -> list[str]:
@@ -136,53 +132,13 @@ def _print_json(loads: list[Workload], results: Results) -> None:
 
 def _print_tables(loads: list[Workload], results: Results) -> None:
     console = Console()
-    console.print(_machine())
+    console.print(machine())
     for load in loads:
-        table = Table(title=f"{load.title}: {load.count} messages, {load.sessions} sessions")
-        table.add_column("")
-        for title in _TITLES:
-            table.add_column(title, justify="right")
-        medians = {
-            name: middle(rounds) for (of, name), rounds in results.items() if of == load.name
-        }
-        for name, figures in medians.items():
-            table.add_row(name, *_row(figures))
-        peers = [name for name in ("Postfix", "limit") if name in medians]
-        for name in [name for name in medians if name.startswith(_OURS)]:
-            table.add_section()
-            for peer in peers:
-                table.add_row(*_ratio(name, medians[name], peer, medians[peer]))
-        console.print(table)
+        console.print(on_terminal(load, _medians(load, results)))
 
 
-def _row(figures: Figures) -> tuple[str, ...]:
-    return (
-        f"{figures.accepted:,.0f}",
-        f"{figures.relayed:,.0f}",
-        f"{figures.cpu:.3f}" if figures.cpu else "-",
-        f"{figures.memory:.0f}" if figures.memory else "-",
-        f"{figures.p50:.2f}",
-        f"{figures.p99:.2f}",
-    )
-
-
-def _ratio(name: str, ours: Figures, peer: str, theirs: Figures) -> tuple[str, ...]:
-    return (
-        f"{name} / {peer}",
-        f"{ours.accepted / theirs.accepted:.2f}",
-        f"{ours.relayed / theirs.relayed:.2f}",
-        f"{ours.cpu / theirs.cpu:.2f}" if theirs.cpu else "-",
-        f"{ours.memory / theirs.memory:.2f}" if theirs.memory else "-",
-        f"{ours.p50 / theirs.p50:.2f}",
-        f"{ours.p99 / theirs.p99:.2f}",
-    )
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    python = f"Python {platform.python_version()}"
-    return f"{len(models)} x {models[0] if models else '?'}, {platform.platform()}, {python}"
+def _medians(load: Workload, results: Results) -> dict[str, Figures]:
+    return {name: middle(rounds) for (of, name), rounds in results.items() if of == load.name}
 
 
 if __name__ == "__main__":
