@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from tests.process.child import wait_until
+
 _MARK = "relay-bench-"
 _V1, _V2 = Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup")
 
@@ -30,10 +32,15 @@ class CpuGroup:
         return f"echo $$ >{self.path}/cgroup.procs && {command}" if self.path else command
 
     def remove(self) -> None:
-        """Harmless while a process in it has not quite ended; the next one uses it again."""
+        """Once all processes in it have ended, which the kernel may take a moment for."""
         if self.path is not None:
-            with suppress(OSError):
-                self.path.rmdir()
+            wait_until(self._is_removed, f"end of the processes in {self.path}")
+
+    def _is_removed(self) -> bool:
+        assert self.path is not None
+        with suppress(OSError):
+            self.path.rmdir()
+        return not self.path.exists()
 
 
 def group_seconds(pid: int) -> float | None:

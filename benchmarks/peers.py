@@ -6,11 +6,14 @@ says what that is.
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.cell import DEBIAN, PEERS, identity, passwd_with, run_in_cell
+from benchmarks.cpu import process_tree
 from benchmarks.cpu_group import CpuGroup
 from benchmarks.load import Identity
 from tests.interop.tools import CHECKOUT, need
@@ -97,6 +100,9 @@ class _Peer:
         self._child.wait_for_port(self.port)
 
     def clean_up(self) -> None:
+        for pid in process_tree(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self._child is not None:
             self._child.kill()
         self._group.remove()
@@ -190,7 +196,7 @@ class HarakaQueue(_Peer):
         (self._folder / "plugins" / "sink.js").write_text(
             _HARAKA_PLUGIN.format(sink=self._sink, is_relaying=self._IS_RELAYING)
         )
-        command = [need("node"), _HARAKA, "-c", self._folder]
+        command = [need("node"), str(_HARAKA), "-c", str(self._folder)]
         return Child(command, self._folder / "output")
 
 
