@@ -23,6 +23,9 @@ _CALM = 0.25
 
 _CALM_LIMIT = 3.0
 
+_START_LIMIT = 20.0
+"""Seconds until a system rests after its start, on a busy machine too."""
+
 _PACED = 4.0
 """Seconds that the load at half of the maximum goes on."""
 
@@ -127,6 +130,8 @@ def _started(name: str, sink: Sink, folder: Path, tls: Identity | None) -> Itera
     try:
         sink.start()
         system.start()
+        if system.pid:
+            _cpu_when_calm(system.pid, _START_LIMIT)
         yield system
     finally:
         system.clean_up()
@@ -159,9 +164,12 @@ def _wait_for_source(source: Child) -> float:
     return ended_at
 
 
-def _cpu_when_calm(pid: int) -> float:
-    """What was accepted and relayed has been paid for only when the system rests."""
-    deadline = time.monotonic() + _CALM_LIMIT
+def _cpu_when_calm(pid: int, within: float = _CALM_LIMIT) -> float:
+    """What was accepted and relayed has been paid for only when the system rests.
+
+    Nor has it started before: workers get ready while their port is open already.
+    """
+    deadline = time.monotonic() + within
     before, now = -1.0, cpu_seconds(pid)
     while now > before and time.monotonic() < deadline:
         time.sleep(_CALM)

@@ -52,10 +52,7 @@ class TlsSink:
 
 
 class UncountedSink(SmtpSink):
-    """Behind what stores nothing: when the source has each 250, the sink has each message.
-
-    smtp-sink that counts is gone with its last reply, which some of these do not survive.
-    """
+    """smtp-sink that stays, behind what stores nothing."""
 
     def wait(self, within: float) -> float:
         return time.monotonic()

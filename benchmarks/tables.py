@@ -52,7 +52,9 @@ def into_page(load: Workload, medians: Medians, rounds: int, page: Path) -> None
     ]
     how_often = "one round" if rounds == 1 else f"medians of {rounds} rounds"
     under = f"*{machine()}; {load.count:,} messages, {how_often}.*"
-    put(page, load.name, "\n".join([*table_lines(titles, lines), "", under]))
+    above = f"{load.name}: {load.title}"
+    section = [above, "^" * len(above), "", *table_lines(titles, lines), "", under]
+    put(page, load.name, "\n".join(section))
 
 
 def _cells(figures: Figures) -> tuple[str, ...]:
