@@ -5,8 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test check bench bench-backlog bench-scale fuzz crash \
-	attacks-time attacks-beside reference clean
+.PHONY: help venv compiled pure run test check bench bench-peers bench-backlog bench-scale \
+	fuzz crash attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
@@ -15,7 +15,8 @@ help:
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
 	@echo "make check          format, lint, types, imports"
-	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
+	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
+	@echo "make bench-peers    fetch peers other than Postfix into var/peers, nothing is installed"
 	@echo "make bench-backlog  with 200,000 messages waiting"
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
@@ -59,6 +60,9 @@ check: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-peers:
+	benchmarks/fetch_peers var/peers
 
 bench-backlog: venv
 	$(BIN)/python -m benchmarks.backlog $(ARGS)
