@@ -22,6 +22,10 @@ class Routes:
     """The routes of a configuration, in its order."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
+        self.change(routes)
+
+    def change(self, routes: Sequence[Route]) -> None:
+        """Those of another configuration from now on."""
         self._tests: list[_Tests] = [
             (_globs(route.recipients), _globs(route.senders), route.listeners, route)
             for route in routes
