@@ -234,6 +234,11 @@ class Listener(Table):
         return self.tls != "none"
 
     @property
+    def has_own_address(self) -> bool:
+        """Port 0 becomes some port that no other listener has."""
+        return bool(self.address.port)
+
+    @property
     def host(self) -> str:
         return self.address.host
 

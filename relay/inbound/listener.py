@@ -70,7 +70,7 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
-        self._when_empty: Deferred[None] | None = None
+        self._when_empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         host: str = cast(Any, addr).host
@@ -124,9 +124,10 @@ class InboundFactory(ServerFactory):
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
-        if self._when_empty is not None and not self._sessions:
-            done, self._when_empty = self._when_empty, None
-            done.callback(None)
+        if self._when_empty and not self._sessions:
+            waiting, self._when_empty = self._when_empty, []
+            for each in waiting:
+                each.callback(None)
 
     @property
     def session_count(self) -> int:
@@ -136,10 +137,15 @@ class InboundFactory(ServerFactory):
         """Ask every session to end; fires when all have."""
         for session in list(self._sessions):
             session.leave()
+        return self.when_empty()
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires once no session is left."""
         if not self._sessions:
             return succeed(None)
-        self._when_empty = Deferred()
-        return self._when_empty
+        empty: Deferred[None] = Deferred()
+        self._when_empty.append(empty)
+        return empty
 
     def abort(self) -> None:
         for session in list(self._sessions):
@@ -174,6 +180,12 @@ class InboundListener:
             return
         self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
         cast(Any, self._port).stopReading()
+
+    def change(self, config: Listener, factory: InboundFactory) -> None:
+        """New sessions are that factory's; the address is the same."""
+        self.config, self.factory = config, factory
+        if self._port is not None:
+            cast(Any, self._port).factory = factory
 
     def serve(self) -> None:
         """Take connections, those that waited first."""

@@ -69,14 +69,6 @@ class Routes:
             sole = sole or route
         return sole
 
-    def proxied(self, listener: str) -> frozenset[str]:
-        """The upstreams that mail of the listener may be passed to."""
-        return frozenset(
-            route.upstream
-            for _, _, listeners, route in self._tests
-            if route.is_proxied and (not listeners or listener in listeners)
-        )
-
     def _first(self, forward_path: str, reverse_path: str, listener: str | None) -> Route | None:
         for _, (recipients, senders, listeners, route) in self._candidates(forward_path):
             if listeners and listener and listener not in listeners:

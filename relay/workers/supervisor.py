@@ -22,7 +22,7 @@ from relay.config.reading import Config
 from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
-from relay.service import exit_with, on_signal
+from relay.service.process import exit_with, on_signal
 from relay.workers.ledger import Ledger, Order
 from relay.workers.process import RemoteQueue, WorkerProcess, away_text
 from relay.workers.snapshot import Snapshot

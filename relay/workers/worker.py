@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
-from relay.service import RelayService, Share
+from relay.service.relay import RelayService
+from relay.service.share import Share
 from relay.tls.client import TlsUnusable
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
