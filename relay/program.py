@@ -52,7 +52,7 @@ def makeService(options: Options) -> Service:
     left = left_folders(config)
     if config.workers == 1 and not left:
         return RelayService(config, cast(Any, reactor), source=options["source"])
-    return Supervisor(config, left, cast(Any, reactor))
+    return Supervisor(config, left, cast(Any, reactor), options["source"])
 
 
 def _later(config: Config, options: Options) -> list[str]:

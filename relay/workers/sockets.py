@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from relay.config.schema import Listener
 from relay.inbound.listener import BACKLOG
+from relay.service.reception import cannot_listen
 
 
 class CannotBind(Exception):
@@ -38,9 +39,6 @@ def _bind(listener: Listener, port: int) -> socket.socket:
         bound.listen(BACKLOG)
     except OSError as error:
         bound.close()
-        raise CannotBind(
-            f"listener {listener.name}: cannot listen on {listener.address}: {error.strerror};"
-            " end what listens there, or change its address"
-        ) from None
+        raise CannotBind(cannot_listen(listener, error)) from None
     bound.setblocking(False)
     return bound

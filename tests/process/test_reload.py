@@ -1,13 +1,12 @@
-"""A changed configuration is taken up by a running relay: whole or not at all, and nobody notices."""
+"""A changed configuration is taken up while the relay runs: whole or not at all."""
 
 import json
 import smtplib
 from collections.abc import Sequence
 
-from tests.process.child import free_port, is_open, wait_until
-from tests.process.collector import HOLD, Collector
+from tests.process.child import wait_until
 from tests.process.relay_process import RelayProcess, route, upstream
-from tests.process.sending import SENDER, Load, Waiting, content, send
+from tests.process.sending import SENDER, Load, content
 from tests.process.through_relay import ThroughRelay
 
 
