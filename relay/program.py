@@ -13,6 +13,7 @@ from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service.reading import read, warnings
 from relay.service.relay import RelayService
+from relay.service.systemd import Systemd
 from relay.tls import files
 from relay.workers.supervisor import Supervisor
 
@@ -51,8 +52,8 @@ def makeService(options: Options) -> Service:
         sys.stderr.write(f"relay: warning: {warning}\n")
     left = left_folders(config)
     if config.workers == 1 and not left:
-        return RelayService(config, cast(Any, reactor), source=options["source"])
-    return Supervisor(config, left, cast(Any, reactor), options["source"])
+        return RelayService(config, cast(Any, reactor), None, options["source"], Systemd.here())
+    return Supervisor(config, left, cast(Any, reactor), options["source"], Systemd.here())
 
 
 def _later(config: Config, options: Options) -> list[str]:

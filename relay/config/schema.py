@@ -22,6 +22,7 @@ from relay.config.values import (
     IPNetwork,
     Keyword,
     ListenAddress,
+    ListenerAddress,
     LogFile,
     Mailbox,
     Name,
@@ -30,6 +31,7 @@ from relay.config.values import (
     Rate,
     SenderPattern,
     Size,
+    SocketAddress,
     StoreUrl,
     UpstreamHost,
     Wait,
@@ -118,10 +120,11 @@ class Listener(Table):
     """An address where mail is taken. One table for each."""
 
     name: Name = _key(..., "Its name, for routes and the traffic log.", "lan")
-    address: ListenAddress = _key(
+    address: ListenerAddress = _key(
         ...,
         'IP address and port; "[::]:25" for IPv6, "0.0.0.0:25" for every IPv4 address of this '
-        "machine; port 0 picks a free one.",
+        'machine; port 0 picks a free one. "systemd:0": the first socket that systemd hands over '
+        '(socket activation), or "systemd:NAME" by its FileDescriptorName.',
         "127.0.0.1:2525",
     )
     relay_networks: tuple[IPNetwork, ...] = _key(
@@ -235,16 +238,18 @@ class Listener(Table):
 
     @property
     def has_own_address(self) -> bool:
-        """Port 0 becomes some port that no other listener has."""
-        return bool(self.address.port)
+        """Not a port 0, which becomes another one each time."""
+        return not isinstance(self.address, SocketAddress) or bool(self.address.port)
 
     @property
     def host(self) -> str:
-        return self.address.host
+        """Its IP address; "": only systemd knows."""
+        return self.address.host if isinstance(self.address, SocketAddress) else ""
 
     @property
     def port(self) -> int:
-        return self.address.port
+        """0: known once it is bound."""
+        return self.address.port if isinstance(self.address, SocketAddress) else 0
 
 
 class Timeouts(Table):

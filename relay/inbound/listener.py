@@ -160,22 +160,21 @@ class InboundListener:
         config: Listener,
         factory: InboundFactory,
         reactor: IReactorTCP,
-        inherited: int | None = None,
     ) -> None:
         self.config = config
-        self._inherited = inherited  # the descriptor of a socket that was bound elsewhere
         self.factory = factory
         self._reactor = reactor
         self._port: IListeningPort | None = None
 
-    def bind(self) -> None:
-        """Take the port, but leave connections to the kernel for now.
+    def bind(self, inherited: int | None = None) -> None:
+        """Take the port, but leave connections to the kernel for now. `inherited`: the descriptor
+        of a socket that was bound elsewhere; it stays the caller's.
 
         Raises twisted.internet.error.CannotListenError.
         """
         config = self.config
-        if self._inherited is not None:
-            self._port = adopt_listening(self._reactor, self._inherited, self.factory)
+        if inherited is not None:
+            self._port = adopt_listening(self._reactor, inherited, self.factory)
             cast(Any, self._port).stopReading()
             return
         self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)

@@ -22,6 +22,7 @@ from relay.inbound.policy import Policy
 from relay.notices import Observer
 from relay.service.backstage import Backstage
 from relay.service.differences import kept_sockets
+from relay.service.systemd import Systemd
 from relay.tls.certificates import CertificateUnusable
 from relay.tls.server import ServerTls
 from relay.users.accounts import Accounts
@@ -62,7 +63,9 @@ class Reception:
         reactor: Any,
         observe: Observer,
         sockets: Sockets | None,
+        systemd: Systemd,
     ) -> None:
+        self._systemd = systemd
         self._config = config
         self._backstage = backstage
         self._reactor = reactor
@@ -71,18 +74,15 @@ class Reception:
         self._credentials = self._credentials_of(config)
         self._former: list[InboundFactory] = []  # whose sessions go on
         self.listeners = [
-            self._listener(each, self._factory(each, config, self._credentials), sockets)
+            InboundListener(
+                each, self._factory(each, config, self._credentials), cast(IReactorTCP, reactor)
+            )
             for each in self._served(config)
         ]
+        self._sockets = sockets
 
     def _served(self, config: Config) -> Sequence[Listener]:
         return config.listeners if self._takes_mail else ()
-
-    def _listener(
-        self, listener: Listener, factory: InboundFactory, sockets: Sockets | None
-    ) -> InboundListener:
-        inherited = None if sockets is None else sockets.get(listener.name)
-        return InboundListener(listener, factory, cast(IReactorTCP, self._reactor), inherited)
 
     def _credentials_of(self, config: Config) -> Credentials | None:
         """None where nobody can authenticate."""
@@ -150,11 +150,27 @@ class Reception:
             self._observe,
         )
 
+    def _bind(self, listeners: Sequence[InboundListener], sockets: Sockets | None) -> list[str]:
+        """What is in the way; those that could be bound are."""
+        problems = []
+        for listener in listeners:
+            config = listener.config
+            try:
+                if sockets is None:
+                    listener.bind(self._systemd.descriptor_for(config))
+                else:
+                    listener.bind(sockets[config.name])
+            except CannotListenError as error:
+                problems.append(cannot_listen(config, error.socketError))
+            except ConfigError as error:
+                problems += error.problems
+        return problems
+
     # --- life ---------------------------------------------------------------------------------
 
     def bind(self) -> None:
         """Take the ports; nobody is served yet. Raises ConfigError."""
-        if problems := _bind(self.listeners):
+        if problems := self._bind(self.listeners, self._sockets):
             raise ConfigError(problems)
 
     def start(self) -> None:
@@ -212,11 +228,11 @@ class Reception:
         except (CertificateUnusable, UsersUnusable) as error:
             raise ConfigError([str(error)]) from None
         prepared.bound = [
-            self._listener(each, prepared.factories[each.name], sockets)
+            InboundListener(each, prepared.factories[each.name], cast(IReactorTCP, self._reactor))
             for each in self._served(config)
             if each.name not in kept
         ]
-        if problems := _bind(prepared.bound):
+        if problems := self._bind(prepared.bound, sockets):
             self.forget(prepared)
             raise ConfigError(problems)
         return prepared
@@ -267,17 +283,6 @@ def proxied(config: Config, listener: str) -> frozenset[str]:
         for route in config.routes
         if route.is_proxied and (not route.listeners or listener in route.listeners)
     )
-
-
-def _bind(listeners: Sequence[InboundListener]) -> list[str]:
-    """What is in the way; those that could be bound are."""
-    problems = []
-    for listener in listeners:
-        try:
-            listener.bind()
-        except CannotListenError as error:
-            problems.append(cannot_listen(listener.config, error.socketError))
-    return problems
 
 
 def cannot_listen(listener: Listener, error: OSError) -> str:

@@ -28,6 +28,7 @@ from relay.service.process import exit_with, on_signal
 from relay.service.reception import PreparedReception, Reception, Sockets
 from relay.service.reload import Reload
 from relay.service.share import Share
+from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
 from relay.tls.client import TlsUnusable
 from relay.users.file import UsersUnusable
 
@@ -47,7 +48,9 @@ class RelayService(Service):
         reactor: Any,
         share: Share | None = None,
         source: Path | None = None,
+        systemd: Systemd = NO_SYSTEMD,
     ) -> None:
+        self._systemd = systemd
         self._config = config
         self._share = share
         self._reactor = reactor
@@ -57,8 +60,8 @@ class RelayService(Service):
         self._observe = fan_out(*([] if self._log is None else [self._log]))
         self._stage = Backstage(config, reactor, share, self._observe)
         sockets = None if share is None else share.sockets
-        self._reception = Reception(config, self._stage, reactor, self._observe, sockets)
-        self._reload = Reload(source, lambda: self._config, self._change, self._observe)
+        self._reception = Reception(config, self._stage, reactor, self._observe, sockets, systemd)
+        self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         self._prepared: tuple[Prepared, PreparedReception] | None = None
         stage = self._stage
         control = QueueControl(stage.store, stage.manager, stage.clock, self._observe, self._status)
@@ -112,6 +115,7 @@ class RelayService(Service):
         start = f"start {opened.start_number}"
         if self._share is None:
             self._observe(Started("relay", start))
+            self._systemd.tell(READY)
             return
         self._observe(Started(f"worker {self._share.number}", start))
         self._share.ready()
@@ -193,6 +197,7 @@ class RelayService(Service):
     # --- stop ---------------------------------------------------------------------------------
 
     def stopService(self) -> "Deferred[None]":
+        self._systemd.tell(STOPPING)
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 

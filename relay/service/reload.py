@@ -14,6 +14,7 @@ from relay.config import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Observer, Reloaded
 from relay.service.differences import changes, needing_restart
 from relay.service.reading import read, warnings
+from relay.service.systemd import READY, Systemd
 
 WHAT = "configuration"
 """As alarms name it."""
@@ -31,7 +32,9 @@ class Reload:
         current: Callable[[], Config],
         change: Callable[[Config], Awaitable[None]],
         observe: Observer,
+        systemd: Systemd,
     ) -> None:
+        self._systemd = systemd
         self._source = source
         self._current = current
         self._change = change
@@ -49,12 +52,14 @@ class Reload:
         """`changes` and `warnings`, a line each. Raises ConfigError with every mistake: nothing has
         changed then."""
         await self._lock.acquire()
+        self._systemd.tell_reloading()
         try:
             told = await self._reload()
         except ConfigError as error:
             self._refused(error.problems)
             raise
         finally:
+            self._systemd.tell(READY)
             self._lock.release()
         return told
 

@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from relay.config import Config, ConfigError
 from relay.service.differences import kept_sockets
+from relay.service.systemd import Systemd
 from relay.workers.process import WorkerProcess
 from relay.workers.snapshot import Snapshot
-from relay.workers.sockets import CannotBind, bind_all
+from relay.workers.sockets import bind_all, close_all
 
 PREPARE_WITHIN = 30.0
 """Seconds: reading files and making contexts; a worker that takes longer is not well."""
@@ -26,11 +27,12 @@ Sockets = Sequence[Mapping[str, socket.socket]]
 class Handover:
     """Raises ConfigError where a new address cannot be had. End it by `take` or `forget`."""
 
-    def __init__(self, before: Config, config: Config, sockets: Sockets) -> None:
+    def __init__(self, before: Config, config: Config, sockets: Sockets, systemd: Systemd) -> None:
         self.config = config
         self._kept = kept_sockets(before.listeners, config.listeners)
         self._former = sockets
-        self._bound = _bind_new(config, self._kept, len(sockets))
+        new = [each for each in config.listeners if each.name not in self._kept]
+        self._bound = bind_all(new, len(sockets), systemd)
         self.sockets: Sockets = [
             {each.name: self._socket(number, each.name) for each in config.listeners}
             for number in range(len(sockets))
@@ -71,27 +73,5 @@ class Handover:
     def forget(self, workers: Iterable[WorkerProcess]) -> None:
         for worker in workers:
             worker.channel.tell("forget")
-        _close(self._bound)
+        close_all(self._bound)
         self.snapshot.close()
-
-
-def _bind_new(config: Config, kept: Mapping[str, str], count: int) -> Sockets:
-    found: list[dict[str, socket.socket]] = [{} for _ in range(count)]
-    problems = []
-    for listener in config.listeners:
-        if listener.name not in kept:
-            try:
-                for mine, new in zip(found, bind_all([listener], count), strict=True):
-                    mine.update(new)
-            except CannotBind as error:
-                problems.append(str(error))
-    if problems:
-        _close(found)
-        raise ConfigError(problems)
-    return found
-
-
-def _close(sockets: Sockets) -> None:
-    for of_one in sockets:
-        for each in of_one.values():
-            each.close()
