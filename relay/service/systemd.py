@@ -6,12 +6,12 @@ sd_listen_fds(3), sd_notify(3). Where nothing of it is there, nothing is said.
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from errno import EBADF
+from typing import Any
 
+from twisted.internet.endpoints import serverFromString
 from twisted.logger import Logger
-from twisted.python.systemd import ListenFDs
 
 from relay.config import ConfigError, Listener, SystemdAddress
 
@@ -23,33 +23,26 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
-    """`descriptors` in their order, `names` as their units have them; `address` is told states."""
+    """`address`: where states are told; "": nowhere."""
 
-    descriptors: Sequence[int] = ()
-    names: Mapping[str, int] = field(default_factory=dict)
     address: str = ""
 
     @classmethod
     def here(cls) -> "Systemd":
-        """Of this process; to be asked before it forks, since it is meant by its pid."""
-        handed = ListenFDs.fromEnvironment()
-        descriptors, names = handed.inheritedDescriptors(), handed.inheritedNamedDescriptors()
-        return cls(descriptors, names, os.environ.get("NOTIFY_SOCKET", ""))
+        """Of this process."""
+        return cls(os.environ.get("NOTIFY_SOCKET", ""))
 
     def descriptor_for(self, listener: Listener) -> int | None:
         """That of the listener's socket; None: it has an address of its own. Raises ConfigError."""
         address = listener.address
         if not isinstance(address, SystemdAddress):
             return None
-        found = self.names.get(address.place)
-        if found is None and address.place.isdigit() and int(address.place) < len(self.descriptors):
-            found = self.descriptors[int(address.place)]
+        found = _handed_over(address.place)
         if found is None:
-            there = ", ".join(f"{n} ({name})" for n, name in enumerate(self.names)) or "none"
             raise ConfigError(
                 [
-                    f"listener {listener.name}: systemd has handed over no socket {address};"
-                    f" there are: {there}; see etc/relay.socket"
+                    f"listener {listener.name}: systemd has handed over no socket {address}; see"
+                    " etc/relay.socket, and start the relay by that"
                 ]
             )
         if not _is_listening(found):
@@ -76,6 +69,17 @@ class Systemd:
 
 
 NO_SYSTEMD = Systemd()
+
+
+def _handed_over(place: str) -> int | None:
+    """Twisted took them from the environment when it was loaded, before anything forked."""
+    key = "index" if place.isdigit() else "name"
+    try:
+        endpoint: Any = serverFromString(None, f"systemd:domain=INET:{key}={place}")
+    except LookupError:
+        return None
+    descriptor: int = endpoint.fileno
+    return descriptor
 
 
 def _is_listening(descriptor: int) -> bool:
