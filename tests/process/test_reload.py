@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.certificates import Authority
-from tests.process.child import wait_until
+from tests.process.child import free_port, is_open, wait_until
+from tests.process.collector import HOLD, Collector
 from tests.process.relay_process import Fact, RelayProcess, route, upstream
-from tests.process.sending import SENDER, Load, content
+from tests.process.sending import SENDER, Load, Waiting, content, send
 from tests.process.through_relay import ThroughRelay
 
 
