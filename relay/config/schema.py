@@ -58,7 +58,7 @@ class Queue(Table):
     store: StoreUrl = _key(
         ...,
         'Where the queue is kept: "sqlite:" and a directory of its own on a local disk, or '
-        '"memory:" (for tests only: a crash loses mail).',
+        '"memory:" (for tests only: a crash loses mail). A change needs a restart.',
         "sqlite:/var/spool/relay",
     )
     retry: tuple[Wait, ...] = _key(
@@ -86,7 +86,8 @@ class Queue(Table):
     )
     max_content_memory: Size = _key(
         "64M",
-        "Memory for content that is coming in, over all sessions; above it clients are slowed.",
+        "Memory for content that is coming in, over all sessions; above it clients are slowed. A "
+        "change needs a restart.",
         ge=1 << 20,
     )
 
@@ -451,7 +452,7 @@ class TrafficLog(Table):
 
     file: LogFile = _key(
         ...,
-        'Its file, opened anew on SIGHUP; "-" for standard output.',
+        'Its file, opened anew on SIGHUP; "-" for standard output. A change needs a restart.',
         "/var/log/relay/traffic.jsonl",
     )
 
@@ -511,7 +512,7 @@ class Auth(Table):
 
 class Admin(Table):
     """Operators' commands over TCP (optional). relayctl on this machine does not need it: it uses
-    control.sock in the queue's directory."""
+    control.sock in the queue's directory. A change needs a restart."""
 
     address: ListenAddress = _key(..., "IP address and port.", "127.0.0.1:8025")
     token_file: FilePath = _key(
@@ -545,7 +546,7 @@ class Settings(Table):
     workers: Workers = _key(
         1,
         "Processes that share the work, each with a queue of its own; limits are totals over all. "
-        '"auto": one for each processor. 1: no more than this one.',
+        '"auto": one for each processor. 1: no more than this one. A change needs a restart.',
         ge=1,
         le=64,
     )
