@@ -252,6 +252,18 @@ class ListenerTests(ReloadCase):
         self.deliver(between)
         self.assertEqual((1, 1), (len(main.kept), len(spare.kept)))
 
+    def test_a_session_from_before_anything_was_proxied(self) -> None:
+        main = self.collector()
+        relay = self.running(upstream("main", main.port))
+        session = self.session(relay)
+        relay.settings["route"] = [route("main", delivery="proxy")]
+        self.reload(relay)
+        self.assertEqual(250, session.mail(SENDER)[0])
+        self.assertEqual(451, session.rcpt("one@example.org")[0])
+        session.quit()
+        self.deliver(self.session(relay))
+        main.wait_for(1)
+
     def deliver_later(self, session: smtplib.SMTP, main: Collector) -> None:
         """It has a line to the upstream by now, and nothing under way."""
         self.assertEqual(250, session.mail(SENDER)[0])
