@@ -168,6 +168,7 @@ class RelayService(Service):
 
     async def prepare(self, config: Config, sockets: Sockets | None) -> None:
         """All that can fail. `sockets`: of this worker's new listeners. Raises ConfigError."""
+        self.forget()
         await self._opening
         if not self._is_open or not self.running:
             raise ConfigError(["the relay is not running (any more)"])

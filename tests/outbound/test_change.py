@@ -3,6 +3,7 @@
 from twisted.internet.defer import gatherResults
 
 from relay.mail.outcome import Attempt, Relayed
+from relay.testing.upstream import Act
 from tests.outbound.case import DeliveryCase
 
 
@@ -56,10 +57,11 @@ class ChangeTests(DeliveryCase):
         self.change(delivery, self.settings(upstream))
         self.assertEqual(Attempt(is_withdrawn=True), await waits)
 
-    async def test_the_stop_waits_for_attempts_on_former_ones(self) -> None:
-        upstream, other = self.upstream(), self.upstream()
-        delivery = self.delivery(upstream)
+    async def test_the_stop_ends_attempts_on_former_ones(self) -> None:
+        stalling, other = self.upstream({"rcpt": Act.STALL}), self.upstream()
+        delivery = self.delivery(stalling)
         attempt = self.deliver(delivery, "one@x.test")
+        await self.until(lambda: stalling.sessions)
         self.change(delivery, self.settings(other))
-        await delivery.stop(10)
-        self.assert_kinds(self.successResultOf(attempt), Relayed)
+        await delivery.stop(0.05)
+        self.assertTrue(self.successResultOf(attempt).is_withdrawn)

@@ -147,3 +147,20 @@ class LaneTests(ChangeCase):
         self.assertEqual(3, lane.room(0.0))
         self.bench.manager.change(TERMS, ("a",), (), 12, {})
         self.assertEqual(12, lane.room(0.0))
+
+    def test_what_an_old_attempt_finds_says_nothing_of_the_new_upstream(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.manager.next_hop_changed("a")
+        self.bench.deliverer.fail_site()
+        lane = self.bench.manager.lane("a")
+        assert lane is not None
+        self.assertEqual((0, ["a"]), (lane.attempt, self.lanes()))
+
+    def test_nothing_more_is_taken_in_hand_of_one_that_is_gone(self) -> None:
+        self.bench.manager.change(TERMS, ("a", "b"), (), 1, {})
+        self.bench.accept("x@a.example")
+        self.bench.accept("y@a.example")
+        del self.ways["a.example"]
+        self.change("b")
+        self.bench.deliverer.end()
+        self.assertEqual(([], 1), (self.lanes(), self.waiting("a")))
