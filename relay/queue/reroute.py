@@ -5,7 +5,7 @@ change of the config for all of them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -45,10 +45,29 @@ class Reroute:
         Raises StoreFailed: what was moved stays moved, the rest waits for the next start.
         """
         for state in lanes:
-            if state.waiting and (is_for_all or state.name not in self._manager.lanes):
+            is_known = state.name in self._manager.lanes
+            kept = 0
+            if state.waiting and (is_for_all or not is_known):
                 kept = await self._empty(state.name)
-                if kept and state.name not in self._manager.lanes:
-                    self._keep(state.name, kept)
+            if is_known:
+                continue
+            if kept:
+                self._keep(state.name, kept)
+            elif state.attempt and not state.is_held:  # that nobody reads about it for ever
+                await self._store.save_lane(LaneState(state.name))
+
+    async def hasten(self, lanes: Iterable[str], now: float) -> None:
+        """Make due what waits there for a time of its own: the next hop is another by now."""
+        for name in lanes:
+            after = ""
+            while page := await self._store.find(Selection(lane=name), after, PAGE):
+                after = page[-1].queue_id
+                late = [
+                    m.queue_id for m in page if any(r.next_attempt_at > now for r in m.recipients)
+                ]
+                if late:
+                    await self._store.retry(late, now)
+                    self._manager.note_due(name)
 
     def stray(self, queue_id: str) -> None:
         """A message that waits where it may not belong."""

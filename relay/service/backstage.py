@@ -23,6 +23,7 @@ from relay.outbound.routes import Routes
 from relay.places import OwnPlaces
 from relay.queue.hybrid import Hybrid
 from relay.queue.ids import QueueIds
+from relay.queue.lane_book import upstream_of
 from relay.queue.manager import QueueManager
 from relay.queue.open_store import open_store, spool_of
 from relay.queue.reports import ReportMaker
@@ -171,8 +172,13 @@ class Backstage:
             lambda why: _log.failure("waiting mail was not routed again", why)
         )
 
-    async def _route_all_anew(self) -> None:
-        await self._reroute.run(await self.store.lanes(), is_for_all=True)
+    async def _move_waiting(self, changed: frozenset[str], *, is_for_all: bool) -> None:
+        """After a change: to where it belongs now, and at once where the upstream is another."""
+        lanes = await self.store.lanes()
+        if is_for_all:
+            await self._reroute.run(lanes, is_for_all=True)
+        names = [lane.name for lane in lanes if lane.waiting and upstream_of(lane.name) in changed]
+        await self._reroute.hasten(names, self.clock.seconds())
 
     def _learn(self, upstreams: frozenset[str]) -> None:
         """What those offer whom clients are passed on to."""
@@ -213,11 +219,13 @@ class Backstage:
             self._max_in_hand(config),
             prepared.stored,
         )
-        for upstream in prepared.renewal.changed:
+        changed = prepared.renewal.changed
+        for upstream in changed:
             self.manager.next_hop_changed(upstream)
-        self._learn(prepared.renewal.changed)
-        if changes_ways(before, config):
-            self._begin_routing_anew(self._route_all_anew())
+        self._learn(changed)
+        is_for_all = changes_ways(before, config)
+        if changed or is_for_all:
+            self._begin_routing_anew(self._move_waiting(changed, is_for_all=is_for_all))
 
     def __repr__(self) -> str:
         return f"<Backstage {self.number} {self.manager!r}>"

@@ -273,8 +273,8 @@ class ListenerTests(ReloadCase):
     def test_who_may_authenticate(self) -> None:
         main = self.collector()
         relay = self.running(upstream("main", main.port))
-        relay.add_user("tim", "secret")
         relay.settings["auth"] = {"users": "users"}
+        relay.add_user("tim", "secret")
         relay.settings["listener"][0] |= {"auth": "required", "auth_without_tls": True}
         before = self.session(relay)
         self.reload(relay)

@@ -140,6 +140,16 @@ class LaneTests(ChangeCase):
         self.bench.deliverer.end()
         self.assertEqual(0, lane.attempt)
 
+    def test_mail_of_one_whose_upstream_changed_need_not_wait_for_its_time(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.bench.manager.next_hop_changed("a")
+        self.assertEqual([], self.lanes())
+        run = self.reroute.hasten(["a"], self.bench.clock.seconds())
+        with self.assertRaises(StopIteration):
+            run.send(None)
+        self.assertEqual(["a"], self.lanes())
+
     def test_the_room_is_another(self) -> None:
         lane = self.bench.manager.lane("a")
         assert lane is not None
