@@ -5,16 +5,23 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv run test check bench bench-backlog bench-scale reference clean
+.PHONY: help venv compiled pure run test check bench bench-backlog bench-scale fuzz crash \
+	attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
+	@echo "make compiled       the way of a message compiled in place by mypyc (minutes; gcc)"
+	@echo "make pure           remove what that made: Python again"
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
 	@echo "make check          format, lint, types, imports"
 	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
 	@echo "make bench-backlog  with 200,000 messages waiting"
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
+	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
+	@echo "make crash          kill -9 and other real faults under load (KILLS=20 SEED=1)"
+	@echo "make attacks-beside what honest clients get done while others attack"
+	@echo "make attacks-time   how the time for hostile addresses grows"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
 	@echo "make clean          remove caches and what builds left (.venv and var/ stay)"
 
@@ -28,6 +35,14 @@ venv: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' \
 		--config-settings editable_mode=compat
 	@touch $@
+
+compiled: venv pure
+	RELAY_COMPILE=1 CFLAGS="-g0 $(CFLAGS)" $(BIN)/python setup.py --quiet build_ext --inplace
+
+pure:
+	rm -rf build
+	rm -f *__mypyc*.so
+	find relay -name '*.so' -exec rm -f {} +
 
 run: venv
 	@exec $(BIN)/python -m relay.testing.quickstart etc/quickstart.toml
@@ -56,12 +71,33 @@ bench-scale: .venv/bench
 		--config-settings editable_mode=compat
 	@touch $@
 
+SECONDS ?= 60
+fuzz: .venv/fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS) $(TARGETS)
+
+.venv/fuzz: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]' \
+		--config-settings editable_mode=compat \
+		|| echo "atheris cannot be installed here: our own mutator takes its place"
+	@touch $@
+
+KILLS ?= 20
+SEED ?= 1
+crash: venv
+	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+attacks-beside: venv
+	$(BIN)/python -m tests.attacks.beside $(ARGS)
+
+attacks-time: venv
+	$(BIN)/python -m tests.attacks.growth
+
 reference: venv
 	$(BIN)/python -m relay.config.reference toml >etc/relay.toml.new
 	mv etc/relay.toml.new etc/relay.toml
 	$(BIN)/python -m relay.config.reference rst >docs/configuration.rst.new
 	mv docs/configuration.rst.new docs/configuration.rst
 
-clean:
+clean: pure
 	rm -rf build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find relay tests twisted benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

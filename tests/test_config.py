@@ -5,7 +5,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +12,7 @@ from relay.config import Config, ConfigError, HostAddress, SocketAddress, Upstre
 from relay.config.errors import toml
 from relay.config.reading import check
 from relay.config.schema import Settings
+from tests.properties import given, settings
 
 QUEUE = '[queue]\nstore = "sqlite:spool"\n'
 LISTENER = '[[listener]]\nname = "lan"\naddress = "127.0.0.1:2525"\n'
@@ -229,6 +229,7 @@ MISTAKES = [
     ("^hosts = ['mx:example.org']", "upstream[0].hosts[0]: 'mx:example.org': write 'mx:' alone,"),
     ("^hosts = ['mx::0']", "upstream[0].hosts[0]: 'mx::0': port 0 is out of range; ports are 1 to"),
     ("^hosts = ['mx:', 'smtp://a']", 'upstream[0].hosts: "mx:" stands alone; give other hosts an'),
+    ("^hosts = ['mx:']\nxforward = true", 'upstream[0].xforward: "mx:" leads to hosts of others;'),
     ("^hosts = ['smtps://a:0']", "upstream[0].hosts[0]: 'smtps://a:0' is not an upstream host"),
     ("^tls = 'yes'", "upstream[0].tls: "),
     ("^max_rate = '30'", "upstream[0].max_rate: '30' is not a rate; write e.g. '5/s', '30/m'"),
@@ -360,7 +361,7 @@ class MistakeTests(ReadsFiles):
         max_leaves=5,
     )
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.data())
     def test_no_value_anywhere_makes_it_crash(self, data: Any) -> None:
         """Any value in place of any other is read or told, each in one line."""

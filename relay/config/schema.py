@@ -5,6 +5,7 @@ them (`make reference`). Defaults are written as in the file and read by the sam
 """
 
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,6 +177,13 @@ class Listener(Table):
     )
     idle_timeout: Wait = _key(
         "5m", "A silent client is answered 421 4.4.2 after this time (RFC 5321 4.5.3.2.7)."
+    )
+    min_rate: int = _key(
+        100,
+        "Octets a second, over a minute, that a client must send while it is in the midst of a "
+        "command or of content: a slower one is answered 421 4.4.2. 0: no limit.",
+        ge=0,
+        le=1000000,
     )
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
@@ -416,11 +424,11 @@ class Route(Table):
         "is answered 451 4.4.5.",
     )
 
-    @property
+    @cached_property
     def is_proxied(self) -> bool:
         return self.delivery == "proxy"
 
-    @property
+    @cached_property
     def client_waits(self) -> float | None:
         """Seconds for which a client waits for the upstream; None: not at all."""
         return self.hybrid_wait if self.delivery == "hybrid" else None

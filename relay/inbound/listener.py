@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import ServerFactory
 
 from relay.config.schema import Listener
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
+from relay.inbound.pace import Beat
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
 from relay.inbound.policy import Policy, is_within
@@ -70,9 +71,10 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
+        self._beat = Beat(intake.clock, config.min_rate, self._begun)
         self._when_empty: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         host: str = cast(Any, addr).host
         client = client_at(host, cast(Any, addr).port)
         proxies = self._config.proxy_protocol_from
@@ -80,10 +82,10 @@ class InboundFactory(ServerFactory):
             return self._await_header(host, client)
         return self._begin(host, client)
 
-    def _await_header(self, host: str, proxy: str) -> Protocol | None:
+    def _await_header(self, host: str, proxy: str) -> AwaitingHeader | None:
         """It is nobody's session yet, so the limits cannot be asked: here it is counted alone."""
 
-        def admit(waiting: AwaitingHeader, header: Header) -> Protocol:
+        def admit(waiting: AwaitingHeader, header: Header) -> InboundProtocol:
             self._sessions.discard(waiting)
             if not header.host:
                 return self._begin(host, proxy)
@@ -100,7 +102,7 @@ class InboundFactory(ServerFactory):
         self._sessions.add(waiting)
         return waiting
 
-    def _begin(self, host: str, client: str, via: str = "") -> Protocol:
+    def _begin(self, host: str, client: str, via: str = "") -> InboundProtocol:
         config = self._config
         may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(
@@ -120,14 +122,20 @@ class InboundFactory(ServerFactory):
             self._tls,
         )
         self._sessions.add(session)
+        self._beat.begin()
         return session
+
+    def _begun(self) -> list[InboundProtocol]:
+        return [each for each in self._sessions if isinstance(each, InboundProtocol)]
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
-        if self._when_empty and not self._sessions:
-            waiting, self._when_empty = self._when_empty, []
-            for each in waiting:
-                each.callback(None)
+        if self._sessions:
+            return
+        self._beat.end()
+        waiting, self._when_empty = self._when_empty, []
+        for each in waiting:
+            each.callback(None)
 
     @property
     def session_count(self) -> int:

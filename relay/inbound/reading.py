@@ -7,7 +7,7 @@ ends by itself.
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 
 class Reading:
@@ -24,6 +24,10 @@ class Reading:
             self._transport.pauseProducing()
         self._reasons.add(reason)
 
+    @property
+    def is_on(self) -> bool:
+        return not self._reasons
+
     def go_on(self, reason: object) -> None:
         if reason in self._reasons:
             self._reasons.remove(reason)
@@ -34,7 +38,6 @@ class Reading:
         return f"<Reading {'stopped by ' if self._reasons else 'on'}{list(self._reasons) or ''}>"
 
 
-@implementer(IPushProducer)
 class Brake:
     """One reason: what a content's writer is given in the place of its sender."""
 
@@ -51,3 +54,6 @@ class Brake:
 
     def stopProducing(self) -> None:
         """The writer never wants that; the session ends on its own account."""
+
+
+classImplements(Brake, IPushProducer)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +19,7 @@ from relay.smtp.events import (
     StartTlsReplied,
     Unsolicited,
 )
+from tests.properties import given, settings
 
 ONE = Envelope("a@x", (Recipient(7, "b@y"),))
 TWO = Envelope("a@x", (Recipient(7, "b@y"), Recipient(3, "c@y")))
@@ -666,7 +666,7 @@ _octets = st.one_of(_reply, _reply, _reply, st.binary(max_size=10), st.just(b"")
 
 
 class Properties(SynchronousTestCase):
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(st.lists(_octets, max_size=12), st.booleans(), st.booleans())
     def test_one_error_escapes_whatever_comes(
         self, pieces: list[bytes], is_lmtp: bool, is_chunked: bool
@@ -685,7 +685,6 @@ class Properties(SynchronousTestCase):
             talk.says()
             repr(engine)
 
-    @settings(deadline=None)
     @given(st.lists(_codes, min_size=4, max_size=4), st.integers(1, 9), st.booleans())
     def test_any_split_tells_the_same(
         self, codes: list[int], step: int, is_pipelined: bool

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.workers.ledger import Ledger, Order
 from relay.workers.purse import CLEAN_EVERY, Purse
+from tests.properties import given, settings
 
 KEY = "upstream main"
 STEPS = ("take", "give", "move", "tick", "die")
@@ -180,7 +180,7 @@ class SeveralTests(SynchronousTestCase):
         ),
         st.integers(1, 5),
     )
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_the_total_holds_and_everybody_is_served_at_last(
         self, steps: list[tuple[str, int]], total: int
     ) -> None:
