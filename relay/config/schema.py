@@ -23,6 +23,7 @@ from relay.config.values import (
     IPNetwork,
     Keyword,
     ListenAddress,
+    ListenerAddress,
     LogFile,
     Mailbox,
     Name,
@@ -31,6 +32,7 @@ from relay.config.values import (
     Rate,
     SenderPattern,
     Size,
+    SocketAddress,
     StoreUrl,
     UpstreamHost,
     Wait,
@@ -57,7 +59,7 @@ class Queue(Table):
     store: StoreUrl = _key(
         ...,
         'Where the queue is kept: "sqlite:" and a directory of its own on a local disk, or '
-        '"memory:" (for tests only: a crash loses mail).',
+        '"memory:" (for tests only: a crash loses mail). A change needs a restart.',
         "sqlite:/var/spool/relay",
     )
     retry: tuple[Wait, ...] = _key(
@@ -85,7 +87,8 @@ class Queue(Table):
     )
     max_content_memory: Size = _key(
         "64M",
-        "Memory for content that is coming in, over all sessions; above it clients are slowed.",
+        "Memory for content that is coming in, over all sessions; above it clients are slowed. A "
+        "change needs a restart.",
         ge=1 << 20,
     )
 
@@ -119,10 +122,11 @@ class Listener(Table):
     """An address where mail is taken. One table for each."""
 
     name: Name = _key(..., "Its name, for routes and the traffic log.", "lan")
-    address: ListenAddress = _key(
+    address: ListenerAddress = _key(
         ...,
         'IP address and port; "[::]:25" for IPv6, "0.0.0.0:25" for every IPv4 address of this '
-        "machine; port 0 picks a free one.",
+        'machine; port 0 picks a free one. "systemd:0": the first socket that systemd hands over '
+        '(socket activation), or "systemd:NAME" by its FileDescriptorName.',
         "127.0.0.1:2525",
     )
     relay_networks: tuple[IPNetwork, ...] = _key(
@@ -242,12 +246,19 @@ class Listener(Table):
         return self.tls != "none"
 
     @property
+    def has_own_address(self) -> bool:
+        """Not a port 0, which becomes another one each time."""
+        return not isinstance(self.address, SocketAddress) or bool(self.address.port)
+
+    @property
     def host(self) -> str:
-        return self.address.host
+        """Its IP address; "": only systemd knows."""
+        return self.address.host if isinstance(self.address, SocketAddress) else ""
 
     @property
     def port(self) -> int:
-        return self.address.port
+        """0: known once it is bound."""
+        return self.address.port if isinstance(self.address, SocketAddress) else 0
 
 
 class Timeouts(Table):
@@ -449,7 +460,7 @@ class TrafficLog(Table):
 
     file: LogFile = _key(
         ...,
-        'Its file, opened anew on SIGHUP; "-" for standard output.',
+        'Its file, opened anew on SIGHUP; "-" for standard output. A change needs a restart.',
         "/var/log/relay/traffic.jsonl",
     )
 
@@ -509,7 +520,7 @@ class Auth(Table):
 
 class Admin(Table):
     """Operators' commands over TCP (optional). relayctl on this machine does not need it: it uses
-    control.sock in the queue's directory."""
+    control.sock in the queue's directory. A change needs a restart."""
 
     address: ListenAddress = _key(..., "IP address and port.", "127.0.0.1:8025")
     token_file: FilePath = _key(
@@ -543,7 +554,7 @@ class Settings(Table):
     workers: Workers = _key(
         1,
         "Processes that share the work, each with a queue of its own; limits are totals over all. "
-        '"auto": one for each processor. 1: no more than this one.',
+        '"auto": one for each processor. 1: no more than this one. A change needs a restart.',
         ge=1,
         le=64,
     )

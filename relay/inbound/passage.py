@@ -102,9 +102,10 @@ class Passage:
         if self._shared.is_held(route.upstream):
             then(HELD)
             return
-        if self._line is None or self._upstream != route.upstream:
+        line = self._line
+        if line is None or self._upstream != route.upstream or line.is_outdated:
             self._drop_line()
-            self._line = self._shared.lines.line(route.upstream)
+            line = self._line = self._shared.lines.line(route.upstream)
             self._upstream = route.upstream
         envelope = transaction.envelope()
 
@@ -112,7 +113,7 @@ class Passage:
             self._envelope = envelope if answer.code < 300 else None
             then(answer)
 
-        self._line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
+        line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
 
     def rcpt(
         self, transaction: Transaction, recipient: Recipient, route: Route, then: Then

@@ -68,6 +68,7 @@ LAST_WORD_TIMEOUT = 30.0
 
 OK: Final = reply(250, "2.0.0", "OK")
 SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
+IN_A_NEW_SESSION: Final = reply(451, "4.3.2", "Send this recipient in a new session")
 SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
 GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
@@ -455,6 +456,8 @@ class InboundProtocol:
         if not transaction.fits(route):
             return self._rejected("RCPT", SEPARATELY, event.forward_path)
         if route.is_proxied:
+            if self._passages is None:  # a reload brought that route, the session is older
+                return self._rejected("RCPT", IN_A_NEW_SESSION, event.forward_path)
             self._is_waiting = True
             self._way_through().rcpt(
                 transaction,

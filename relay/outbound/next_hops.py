@@ -17,6 +17,10 @@ class NextHops:
     """Of the upstreams of a configuration."""
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
+        self.change(upstreams)
+
+    def change(self, upstreams: Iterable[Upstream]) -> None:
+        """Those of another configuration from now on."""
         upstreams = tuple(upstreams)
         self.fixed = tuple(each.name for each in upstreams if not each.is_by_domain)
         self.by_domain = frozenset(each.name for each in upstreams if each.is_by_domain)
