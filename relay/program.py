@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.python import usage
 
 from relay.config.reading import Config, ConfigError, load
+from relay.outbound.identity import making
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service import RelayService
@@ -25,7 +26,8 @@ class Options(usage.Options):
         """Every mistake in the config at once, then exit status 2."""
         try:
             self["loaded"] = load(self["config"])
-            if found := inspection.problems(self["loaded"]):
+            loaded = self["loaded"]
+            if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
                 raise ConfigError(found)
         except ConfigError as error:
             for problem in error.problems:

@@ -103,6 +103,8 @@ class RelayService(Service):
             None if share is None else share.places,
             of,
             self._directory(config),
+            self._observe,
+            lambda lane: self._manager.poke(lane),
         )
         self._places = OwnPlaces() if share is None else share.places
         self._build_queue(config, max(1, config.queue.max_in_hand // of))
@@ -220,15 +222,20 @@ class RelayService(Service):
             intake,
             upstreams,
             lambda reverse_path: self._routes.sole(reverse_path, listener),
+            self._next_hops.lane_of,
             self._is_held,
             self._observe,
         )
 
     # --- what the parts ask -------------------------------------------------------------------
 
-    def _lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
+    def _lane_for(
+        self, forward_path: str, reverse_path: str, listener: str, user: str
+    ) -> str | None:
         route = self._routes.find(forward_path, reverse_path, listener)
-        return None if route is None else self._next_hops.lane_of(route, forward_path)
+        if route is None:
+            return None
+        return self._next_hops.lane_of(route, forward_path, reverse_path, user)
 
     def _dsn_lane(self, forward_path: str) -> str | None:
         """Mail made here goes by its recipient alone, whatever the listener."""
@@ -251,8 +258,8 @@ class RelayService(Service):
             "has_space": self._has_space(),
         }
 
-    def _is_held(self, upstream: str) -> bool:
-        lane = self._manager.lane(upstream)
+    def _is_held(self, name: str) -> bool:
+        lane = self._manager.lane(name)
         return lane is not None and lane.is_held
 
     def _has_space(self) -> bool:

@@ -8,6 +8,7 @@ from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, Listener, load
+from relay.outbound.identity import making
 from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
 
@@ -19,7 +20,7 @@ def check(config: Path, as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go."""
     try:
         loaded = load(config)
-        if found := inspection.problems(loaded):
+        if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
             raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:

@@ -212,7 +212,8 @@ class RunningAttempt:
 
     def _judge_site(self, undecided: Recipients, reply: Reply, label: str) -> None:
         """This host is out of the question for all that is left."""
-        self._site = SiteFailure(reply, label)
+        was_refused = self._site is not None and self._site.is_refusal
+        self._site = SiteFailure(reply, label, was_refused or self._factory.is_refused(reply))
         if self._action(Scope.SITE, reply) is Action.NEXT_HOST:
             self._onward += undecided
             self._onward += self._owed

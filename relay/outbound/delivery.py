@@ -3,7 +3,7 @@
 Keeps one queued client factory per host of each upstream, and what is known of the hosts' trouble.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,15 +12,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.config import Upstream
+from relay.config.schema import Identity
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
+from relay.notices import Notice, Observer
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.directory import Directory
 from relay.outbound.domains import STOPPING, DomainsHop
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
+from relay.outbound.identity.account import Account
+from relay.outbound.identity.choice import lane_name
+from relay.outbound.identity.making import account_of
 from relay.outbound.line import Line
 from relay.outbound.next_hops import split_lane
 from relay.outbound.pacer import Pacer
@@ -42,7 +47,8 @@ def pacer_of(upstream: Upstream, workers: int, reactor: Any) -> Pacer | None:
 
 
 class UpstreamHop:
-    """An upstream at work."""
+    """An upstream at work, as one identity. `max_connections` and `max_rate` are each identity's
+    own: providers set them for each mailbox."""
 
     def __init__(
         self,
@@ -53,8 +59,18 @@ class UpstreamHop:
         reactor: Any,
         places: SharedPlaces | None,
         workers: int,
+        identity: Identity | None = None,
     ) -> None:
         self.name = upstream.name
+        self.identity = "" if identity is None else identity.name
+        self.lane = lane_name(self.name, self.identity)
+        self.account: Account | None = account_of(
+            upstream,
+            identity,
+            delivery.observe,
+            lambda: delivery.login_changed(self.lane),
+            reactor,
+        )
         self.max_recipients = upstream.max_recipients
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
@@ -75,11 +91,18 @@ class UpstreamHop:
                 places,
                 security=delivery.securities.of(upstream, host),
                 pacer=self.pacer,
+                account=self.account,
+                lane=self.lane,
             )
             for host in upstream.hosts
         )
         self._delivery = delivery
         self._reactor = reactor
+
+    @property
+    def refusal(self) -> Reply | None:
+        """Set while it makes no sense to try the login."""
+        return None if self.account is None else self.account.stop_reply
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         factories = self.factories
@@ -118,6 +141,8 @@ class UpstreamHop:
 
     def leave(self) -> None:
         """What waits for its turn could wait for long: it goes back to the queue, untried."""
+        if self.account is not None:
+            self.account.rest()
         if self.pacer is not None:
             self.stop_reply = STOPPING
             self.pacer.stop(STOPPING)
@@ -127,7 +152,7 @@ class UpstreamHop:
         paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
-                "upstream": self.name,
+                "upstream": self.lane,
                 **factory.status(),
                 "paced": paced,
                 "is_skipped": not self.memory.is_due(factory, now),
@@ -149,6 +174,10 @@ class _Question:
         """It will be known once mail gets there."""
 
 
+def _unobserved(notice: Notice) -> None:
+    """Nobody wants to hear of it."""
+
+
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are named by `next_hops`.
 
@@ -164,15 +193,21 @@ class Delivery:
         places: SharedPlaces | None = None,
         workers: int = 1,
         directory: Directory | None = None,
+        observe: Observer = _unobserved,
+        login_changed: Callable[[str], None] = lambda lane: None,
     ) -> None:
         self._reactor = reactor
+        self.observe = observe
+        self.login_changed = login_changed  # told the lane whose credentials have changed
         self.securities = Securities(reactor)
         ticker = Ticker(reactor)
-        self._hops = {
-            name: UpstreamHop(upstream, hostname, self, ticker, reactor, places, workers)
-            for name, upstream in upstreams.items()
+        hops = [
+            UpstreamHop(upstream, hostname, self, ticker, reactor, places, workers, identity)
+            for upstream in upstreams.values()
             if not upstream.is_by_domain
-        }
+            for identity in (None, *upstream.identities)
+        ]
+        self._hops = {hop.lane: hop for hop in hops}
         self._directory = directory
         self._by_domain = {
             name: DomainsHop(
@@ -232,9 +267,9 @@ class Delivery:
             self._reactor.callLater(0, self.check_stopped)  # once the attempt is told
         return result
 
-    def line(self, upstream: str) -> Line:
-        """A line for one client's session; the upstream must be one of the config."""
-        return Line(self._hops[upstream], self._reactor)
+    def line(self, lane: str) -> Line:
+        """A line for one client's session; the lane must be one of the config."""
+        return Line(self._hops[lane], self._reactor)
 
     def extensions(self, upstream: str) -> Mapping[str, str]:
         """Upper-case keyword -> parameters, as far as they are known."""
@@ -247,12 +282,14 @@ class Delivery:
     def forget_trouble(self, lane: str) -> None:
         """Try hosts that failed lately, too: an operator wants it."""
         upstream, domain = split_lane(lane)
-        hop = self._every_hop.get(upstream)
+        hop = self._hops.get(lane) or self._by_domain.get(upstream)
+        if isinstance(hop, UpstreamHop) and hop.account is not None:
+            hop.account.forget_refusal()
         if hop is not None:
             hop.memory.forget()
             for factory in list(hop.factories):
                 factory.security.forget_trouble()
-        if domain and self._directory is not None:
+        if domain and upstream in self._by_domain and self._directory is not None:
             self._directory.forget()
 
     @property

@@ -113,6 +113,10 @@ class Security:
         self.summary = ""  # as logged: version, cipher, whether verified; "" for plain
 
     @property
+    def host(self) -> str:
+        return self._host.host
+
+    @property
     def begins_at_once(self) -> bool:
         """With TLS, before the greeting."""
         return self._host.is_implicit

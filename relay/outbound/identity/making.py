@@ -1,0 +1,54 @@
+"""Makes the accounts that a configuration asks for, and tells beforehand which cannot work."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from relay.config.schema import Identity, Upstream
+from relay.notices import Observer
+from relay.outbound.identity.account import Account, Credentials, Password
+from relay.outbound.identity.choice import lane_name
+from relay.outbound.identity.secret import Secret, SecretUnusable
+
+
+def account_of(
+    upstream: Upstream,
+    identity: Identity | None,
+    observe: Observer,
+    changed: Callable[[], None],
+    reactor: Any,
+) -> Account | None:
+    """`identity` None: the upstream's own. None: it does not authenticate."""
+    keys = upstream if identity is None else identity
+    if keys.user is None:
+        return None
+    lane = lane_name(upstream.name, "" if identity is None else identity.name)
+    credentials = _credentials(keys, upstream.auth_without_tls, reactor)
+    return Account(lane, credentials, observe, changed, reactor)
+
+
+def _credentials(keys: Upstream | Identity, may_go_plain: bool, reactor: Any) -> Credentials:
+    return Password(keys, may_go_plain=may_go_plain)
+
+
+def problems(upstreams: Sequence[Upstream]) -> list[str]:
+    """Secrets that cannot be had: the relay does not start."""
+    found = []
+    for index, upstream in enumerate(upstreams):
+        path = f"upstream[{index}]"
+        found += [f"{path}.{each}" for each in _problems(upstream)]
+        for place, identity in enumerate(upstream.identities):
+            found += [f"{path}.identity[{place}].{each}" for each in _problems(identity)]
+    return found
+
+
+def _problems(keys: Upstream | Identity) -> Iterator[str]:
+    for secret in _secrets(keys):
+        try:
+            secret.read()
+        except SecretUnusable as error:
+            yield str(error)
+
+
+def _secrets(keys: Upstream | Identity) -> Iterator[Secret]:
+    if keys.password_file is not None or keys.password_env is not None:
+        yield Secret("password", keys.password_file, keys.password_env)
