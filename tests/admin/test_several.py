@@ -152,6 +152,7 @@ class LanesTests(SeveralCase):
             "name": "main",
             "waiting": 1,
             "held": False,
+            "paused": False,
             "attempt": 0,
             "next_attempt_at": None,
             "last_reply": "",

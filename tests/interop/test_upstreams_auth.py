@@ -1,5 +1,6 @@
 """Upstreams that want a login: Postfix under TLS, with Dovecot behind it as its SASL server."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -69,6 +70,64 @@ class AuthCase(SynchronousTestCase):
 
     def send(self, relay: RelayProcess, sender: str = "a@example.net") -> None:
         clients.by_smtplib(relay.port, sender, ("b@example.org",), _CONTENT, relay.folder)
+
+
+class RefusalTests(AuthCase):
+    def test_wrong_password_pauses_until_it_is_mended(self) -> None:
+        """Nothing bounces; a change of the file is enough."""
+        secret = self.secret("wrong")
+        user = "relay@example.net"
+        relay = self.relay_to(self.postfix(), user=user, password_file=secret)
+        self.send(relay)
+        (alarm,) = relay.wait_for(1, "alarm")
+        self.assertEqual(alarm["what"], "login at main")
+        self.assertIn("535 5.7.8", alarm["why"])
+        self.assertIn("535 5.7.8", relay.wait_for(1, "delayed")[0]["reply"])
+        (lane,) = map(json.loads, relay.relayctl("lane", "list", "--json").stdout.splitlines())
+        self.assertTrue(lane["paused"])
+        self.assertIn("535 5.7.8", lane["last_reply"])
+        self.assertIn("paused, login refused", relay.relayctl("lane", "list").stdout)
+        self.assertIn("refused", relay.relayctl("status").stdout)
+        self.secret(_USERS[user])
+        relay.wait_until_empty()
+        self.assertEqual(len(self.collector.wait_for(1)), 1)
+        relay.wait_for(1, "alarm_over", what="login at main")
+        self.assertEqual(relay.facts("failed"), [])
+
+    def test_no_usable_mechanism(self) -> None:
+        secret = self.secret("secret")
+        relay = self.relay_to(
+            self.postfix("plain"), user="x", password_file=secret, mechanisms=["SCRAM-SHA-256"]
+        )
+        self.send(relay)
+        (alarm,) = relay.wait_for(1, "alarm")
+        self.assertIn("offers AUTH PLAIN; it would have to be SCRAM-SHA-256", alarm["why"])
+
+
+class IdentityTests(AuthCase):
+    def test_by_sender(self) -> None:
+        """One that is refused holds nobody else up."""
+        identity = {"name": "bills", "senders": ["bill@*"], "user": "billing"}
+        bad = {"name": "bad", "senders": ["bad@*"], "user": "nobody"}
+        relay = self.relay_to(
+            self.postfix(),
+            user="relay@example.net",
+            password_file=self.secret(_USERS["relay@example.net"]),
+            identity=[
+                {**identity, "password_file": self.secret("bill", "bill.password")},
+                {**bad, "password_file": self.secret("x", "bad.password")},
+            ],
+        )
+        for sender in ("bad@example.net", "bill@example.net", "a@example.net"):
+            self.send(relay, sender)
+        kept = {message.sender: message.content for message in self.collector.wait_for(2)}
+        self.assertIn(b"(Authenticated sender: billing)", kept["bill@example.net"])
+        self.assertIn(b"(Authenticated sender: relay@example.net)", kept["a@example.net"])
+        (alarm,) = relay.wait_for(1, "alarm")
+        self.assertEqual(alarm["what"], "login at main:bad")
+        lanes = map(json.loads, relay.relayctl("lane", "list", "--json").stdout.splitlines())
+        paused = {lane["name"]: lane["paused"] for lane in lanes}
+        self.assertEqual(paused, {"main": False, "main:bills": False, "main:bad": True})
 
 
 class PasswordTests(AuthCase):

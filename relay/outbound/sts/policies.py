@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.outbound.dns.answer import Kind
 from relay.outbound.dns.exchanges import Asker
-from relay.outbound.sts.fetch import NotFetched
+from relay.outbound.https import NotFetched
 from relay.outbound.sts.policy import StsPolicy, Unusable, announced_id, parse
 from relay.outbound.sts.store import Kept, StsStore
 
