@@ -1,13 +1,17 @@
 """Makes the accounts that a configuration asks for, and tells beforehand which cannot work."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from relay.config.schema import Identity, Upstream
 from relay.notices import Observer
+from relay.outbound.https import authorities
+from relay.outbound.identity import tokens
 from relay.outbound.identity.account import Account, Credentials, Password
 from relay.outbound.identity.choice import lane_name
 from relay.outbound.identity.secret import Secret, SecretUnusable
+from relay.tls.client import TlsUnusable
 
 
 def account_of(
@@ -27,6 +31,8 @@ def account_of(
 
 
 def _credentials(keys: Upstream | Identity, may_go_plain: bool, reactor: Any) -> Credentials:
+    if keys.oauth is not None:
+        return tokens.Tokens(keys, keys.oauth, reactor, may_go_plain=may_go_plain)
     return Password(keys, may_go_plain=may_go_plain)
 
 
@@ -42,13 +48,19 @@ def problems(upstreams: Sequence[Upstream]) -> list[str]:
 
 
 def _problems(keys: Upstream | Identity) -> Iterator[str]:
-    for secret in _secrets(keys):
+    if keys.password_file is not None or keys.password_env is not None:
         try:
-            secret.read()
+            Secret("password", keys.password_file, keys.password_env).read()
         except SecretUnusable as error:
             yield str(error)
+    if keys.oauth is not None:
+        yield from tokens.problems(keys.oauth)
+        if keys.oauth.ca_file is not None:
+            yield from _unusable_authorities(keys.oauth.ca_file)
 
 
-def _secrets(keys: Upstream | Identity) -> Iterator[Secret]:
-    if keys.password_file is not None or keys.password_env is not None:
-        yield Secret("password", keys.password_file, keys.password_env)
+def _unusable_authorities(path: Path) -> Iterator[str]:
+    try:
+        authorities(path)
+    except TlsUnusable as error:
+        yield f"oauth.ca_file: {error}"

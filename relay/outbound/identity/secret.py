@@ -101,6 +101,10 @@ class Remembered:
     _value: str = field(default="", repr=False)
     _version: Version | None = None
 
+    def keep(self, value: str) -> None:
+        """This one from now on, until the file changes."""
+        self._value, self._version = value, self.secret.version()
+
     def value(self) -> str:
         """Raises SecretUnusable."""
         version = self.secret.version()
