@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -45,8 +45,8 @@ class Body(Protocol):
         self._octets += data
         if len(self._octets) > self._limit:
             self._octets = b""
-            self._abort()
             self._end(NotFetched(f"{self._what} is larger than {self._limit} octets"))
+            self._abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         if reason is not None and reason.check(ResponseDone):
@@ -76,7 +76,8 @@ def as_not_fetched(reason: Failure) -> Failure:
     error = inner[0].value
     if isinstance(error, SSL.Error):
         return Failure(NotFetched(handshake_trouble(error)))
-    why = "no answer in time" if isinstance(error, TimeoutError) else _in_words(error)
+    is_late = isinstance(error, TimeoutError | CancelledError)  # the latter: while it was asked
+    why = "no answer in time" if is_late else _in_words(error)
     return Failure(NotFetched(why[:MAX_WHY]))
 
 

@@ -131,7 +131,7 @@ def read_key(text: str) -> ServiceAccount:
     if text.lstrip().startswith("{"):
         try:
             told = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadKey("is no JSON") from None
         name, key_id = (str(told.get(each, "")) for each in ("client_email", "private_key_id"))
         text = str(told.get("private_key", ""))
@@ -148,7 +148,7 @@ def read_answer(code: int, body: bytes, secrets: tuple[str, ...]) -> Token:
     """Raises NoToken, with nothing of `secrets` in its text."""
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         raise NoToken(f"it answered {code} with something else than JSON")

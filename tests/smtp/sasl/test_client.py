@@ -1,4 +1,4 @@
-"""The client's side of AUTH: the standards' own examples, and servers that are not to be believed."""
+"""The client's side of AUTH: the standards' examples, and servers that are not to be believed."""
 
 from hypothesis import given
 from hypothesis import strategies as st
