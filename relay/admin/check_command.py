@@ -1,5 +1,6 @@
 """relayctl check: is the configuration right, and what does it say?"""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -7,7 +8,7 @@ import click
 from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, Listener, load
+from relay.config import Config, ConfigError, Listener, load, profiles
 from relay.outbound.identity import making
 from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
@@ -79,6 +80,10 @@ def _facts(config: Config) -> list[Json]:
         for each in config.upstreams
     ]
     facts += [
+        {"upstream": name, "profile": profile, "key": key, "value": value, "is_overridden": is_own}
+        for name, profile, key, value, is_own in _profiles(config)
+    ]
+    facts += [
         {
             "route": number,
             "recipients": list(each.recipients),
@@ -112,6 +117,12 @@ def _show(config: Config) -> None:
         [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
     )
     click.echo()
+    if found := list(_profiles(config)):
+        tables.show_table(
+            ("UPSTREAM", "PROFILE", "SETS", "TO", ""),
+            [(*each[:4], "by you" if each[4] else "") for each in found],
+        )
+        click.echo()
     tables.show_table(
         (">ROUTE", "RECIPIENTS", "SENDERS", "LISTENERS", "UPSTREAM"),
         [
@@ -120,6 +131,18 @@ def _show(config: Config) -> None:
         ],
     )
     click.echo()
+
+
+def _profiles(config: Config) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Upstream, its profile, a key that this sets, the value in use, whether that is another."""
+    for upstream in config.upstreams:
+        for key, value, is_usual in profiles.told(upstream):
+            shown = f"{value * 60:g}/m" if key == "max_rate" and value else _shown(value)
+            yield upstream.name, upstream.profile, key, shown, not is_usual
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _trusted(listener: Listener) -> str:

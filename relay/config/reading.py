@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from relay.config.checks import contradictions, doubts
 from relay.config.errors import explain
+from relay.config.profiles import filled
 from relay.config.schema import Settings
 
 MAX_FILE_SIZE = 4 << 20
@@ -38,7 +39,7 @@ def load(path: str | Path) -> Config:
 
 def check(tables: dict[str, Any], folder: Path) -> Config:
     """Check what TOML gave; relative paths start at `folder`. Raises ConfigError."""
-    raw = _tuples(tables)
+    raw = filled(_tuples(tables))
     problems = contradictions(raw)
     try:
         config = Config.model_validate(raw, context={"folder": folder})

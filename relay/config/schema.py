@@ -29,6 +29,7 @@ from relay.config.values import (
     Pattern,
     PythonName,
     Rate,
+    ReplyStart,
     SenderPattern,
     Size,
     StoreUrl,
@@ -385,7 +386,16 @@ class Upstream(Table):
         min_length=1,
         max_length=100,
     )
-    max_connections: int = _key(20, "Sessions at a time to each host.", ge=1, le=1000)
+    profile: Literal["none", "m365", "gmail", "gmail-relay", "ses"] = _key(
+        "none",
+        "What is known of a provider, as defaults for the keys below: sessions, rate, recipients, "
+        'mechanisms, the meaning of replies. "m365": Microsoft 365 (smtp.office365.com); "gmail": '
+        'smtp.gmail.com; "gmail-relay": smtp-relay.gmail.com; "ses": Amazon SES. Each may be set '
+        "all the same; relayctl check shows what comes from the profile.",
+    )
+    max_connections: int = _key(
+        20, "Sessions at a time to each host, for each identity.", ge=1, le=1000
+    )
     max_connections_in_all: int = _key(
         500,
         "Sessions at a time over all hosts that mx: leads to; each takes a file descriptor.",
@@ -466,9 +476,16 @@ class Upstream(Table):
     )
     max_rate: Rate | None = _key(
         None,
-        "Messages a second, minute, hour or day, over all hosts, evenly and never in a burst; "
-        "workers share it in equal parts. Default: no limit.",
+        "Messages a second, minute, hour or day, over all hosts, for each identity, evenly and "
+        "never in a burst; workers share it in equal parts. Default: no limit.",
         "30/m",
+    )
+    throttle_replies: tuple[ReplyStart, ...] = _key(
+        (),
+        "How replies (4xx) begin that mean too much mail, not this message: the lane backs off as "
+        "a whole, and its other messages are not tried in vain.",
+        ["454 Throttling failure"],
+        max_length=100,
     )
     timeouts: Timeouts = _key(Timeouts())
     oauth: OAuth | None = _key(None)

@@ -35,6 +35,7 @@ _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _HTTPS = re.compile(r"https://([^/:?#@\s]+)(?::\d{1,5})?(?:/[!-~]*)?")
+_REPLY = re.compile(r"4\d\d(?: [ -~]{1,200})?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _MX = re.compile(r"mx:(?::(\d{1,5}))?")
@@ -155,6 +156,12 @@ def _url(text: str) -> str:
     match = _HTTPS.fullmatch(text)
     if match is None or not _DOMAIN.fullmatch(match[1]):
         raise ValueError(f"{text!r} is not an https:// URL; write e.g. https://HOST/token")
+    return text
+
+
+def _reply_start(text: str) -> str:
+    if not _REPLY.fullmatch(text):
+        raise ValueError(f"{text!r} is not how a 4xx reply begins; write e.g. '451 4.7.0 Too many'")
     return text
 
 
@@ -326,6 +333,7 @@ Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
 PythonName = Annotated[str, _read(_python_name)]
 HttpsUrl = Annotated[str, _read(_url)]
+ReplyStart = Annotated[str, _read(_reply_start)]
 Variable = Annotated[str, _read(_variable)]
 UserName = Annotated[str, _read(_user)]
 SenderPattern = Annotated[str, _read(sender_pattern)]

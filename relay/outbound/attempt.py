@@ -27,6 +27,7 @@ class NextHop(Protocol):
 
     factories: Sequence[QueuedClientFactory]
     max_recipients: int
+    throttle_replies: tuple[str, ...]
 
     @property
     def stop_reply(self) -> Reply | None:
@@ -241,6 +242,10 @@ class RunningAttempt:
     def _settle_by(
         self, scope: Scope, recipients: Recipients, reply: Reply, session: UpstreamSession
     ) -> None:
+        if self._hop.throttle_replies and str(reply).startswith(self._hop.throttle_replies):
+            self._site = SiteFailure(reply, session.label)  # whose other mail would fare the same
+            self._owed = ()
+            return
         self._has_answer = True
         action = self._action(scope, reply)
         outcome: Outcome

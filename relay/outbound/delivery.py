@@ -72,6 +72,7 @@ class UpstreamHop:
             reactor,
         )
         self.max_recipients = upstream.max_recipients
+        self.throttle_replies = upstream.throttle_replies
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.xclient = upstream.xclient

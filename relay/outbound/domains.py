@@ -52,6 +52,7 @@ class DomainsHop:
         self.name = upstream.name
         self.stop_reply: Reply | None = None
         self.max_recipients = upstream.max_recipients
+        self.throttle_replies = upstream.throttle_replies
         self.memory = HostMemory()
         self._upstream = upstream
         self._hello_name = upstream.helo or hostname
@@ -162,6 +163,7 @@ class DomainHop:
         self._shared = shared
         self.factories = factories
         self.max_recipients = shared.max_recipients
+        self.throttle_replies = shared.throttle_replies
 
     @property
     def stop_reply(self) -> Reply | None:
