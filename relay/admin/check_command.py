@@ -15,10 +15,14 @@ from relay.users.file import UsersUnusable, read_users
 
 
 @click.command()
+@click.option("--live", is_flag=True, help="Connect to each upstream, too, as far as the login.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def check(config: Path, as_json: bool) -> None:
-    """Read the configuration; tell every mistake, every doubt, and where mail would go."""
+def check(config: Path, live: bool, as_json: bool) -> None:
+    """Read the configuration; tell every mistake, every doubt, and where mail would go.
+
+    With --live no mail is sent; it ends with 1 where mail could not go to some host.
+    """
     try:
         loaded = load(config)
         if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
@@ -41,6 +45,16 @@ def check(config: Path, as_json: bool) -> None:
     else:
         _show(loaded)
         click.echo(f"{config} is right")
+    if live and not _look(loaded, as_json=as_json):
+        raise SystemExit(1)
+
+
+def _look(config: Config, *, as_json: bool) -> bool:
+    from relay.admin.live_check import look  # a reactor is installed by that
+
+    if not as_json:
+        click.echo()
+    return look(config, as_json=as_json)
 
 
 def _tell(kind: str, text: str, as_json: bool) -> None:

@@ -141,6 +141,7 @@ class UpstreamSession(protocol.Protocol):
         self.login = login
         self.is_refused = False
         self.mechanism = ""  # it was let in by
+        self.greeting: Reply | None = None
         self.label = label
         self.security = security
         self.has_tls_failed = False
@@ -481,6 +482,7 @@ class UpstreamSession(protocol.Protocol):
 
     def _on_greeted(self, event: Greeted) -> None:
         self._step = "hello"
+        self.greeting = event.reply
         self._on_hello_replied(event)
 
     def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:

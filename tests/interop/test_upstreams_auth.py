@@ -104,6 +104,48 @@ class RefusalTests(AuthCase):
         self.assertIn("offers AUTH PLAIN; it would have to be SCRAM-SHA-256", alarm["why"])
 
 
+class LiveCheckTests(AuthCase):
+    def test_what_it_shows(self) -> None:
+        postfix = self.postfix()
+        user = "relay@example.net"
+        relay = RelayProcess(
+            [
+                {
+                    "name": "main",
+                    "hosts": [f"smtp://localhost:{postfix.port}"],
+                    "ca_file": str(_AUTHORITY.write(self.folder)),
+                    "profile": "gmail",
+                    "mechanisms": ["SCRAM-SHA-256"],
+                    "user": user,
+                    "password_file": self.secret(_USERS[user]),
+                }
+            ]
+        )
+        self.addCleanup(relay.clean_up)
+        relay.write_config()
+        shown = relay.relayctl("check", "--live")
+        self.assertEqual(shown.returncode, 0, shown.stdout + shown.stderr)
+        for text in (
+            "greeting:     220 postfix.example.net ESMTP",
+            "AUTH PLAIN LOGIN SCRAM-SHA-256",
+            "TLS:          TLSv1.3 TLS_",
+            "certificate:  localhost; by Test CA; until 20",
+            "verification: verified",
+            "login:        let in by SCRAM-SHA-256",
+            "result:       mail can go there",
+        ):
+            self.assertIn(text, shown.stdout)
+        self.assertRegex(shown.stdout, r"main +gmail +max_recipients +100")
+        self.assertRegex(shown.stdout, r"main +gmail +mechanisms +SCRAM-SHA-256 +by you")
+        self.secret("wrong")
+        refused = relay.relayctl("check", "--live", "--json")
+        self.assertEqual(refused.returncode, 1)
+        found = json.loads(refused.stdout.splitlines()[-1])
+        self.assertEqual((found["upstream"], found["verification"]), ("main", "verified"))
+        self.assertIn("535 5.7.8", found["trouble"])
+        self.assertNotIn("wrong", refused.stdout + refused.stderr)
+
+
 class IdentityTests(AuthCase):
     def test_by_sender(self) -> None:
         """One that is refused holds nobody else up."""

@@ -77,9 +77,12 @@ class Secret:
 
 def write_secret(path: Path, text: str) -> None:
     """In the place of what the file held, whole or not at all; for its owner alone. OSError."""
+    owner = path.stat()
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(text.encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
