@@ -5,6 +5,7 @@ Listens on a socket in a folder of its own, and goes with `clean_up`.
 
 import shutil
 import tempfile
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,11 +43,26 @@ passdb {{
 }}"""
 
 
+_OAUTH2 = """\
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
+}}"""
+
+_LOCAL = """\
+introspection_mode = local
+local_validation_key_dict = fs:posix:prefix={folder}/keys/
+username_attribute = email
+"""
+
+
 class DovecotAuth:
-    """`socket`: for Postfix's smtpd_sasl_path."""
+    """`socket`: for Postfix's smtpd_sasl_path. With `token_key` users show JWTs that were signed
+    with it (HS256), in the place of passwords."""
 
     def __init__(
-        self, users: Mapping[str, str], mechanisms: str = "plain login", passdb: str = ""
+        self, users: Mapping[str, str], mechanisms: str = "plain login", token_key: bytes = b""
     ) -> None:
         self._program = need("dovecot")
         need_root("Dovecot")
@@ -54,13 +70,18 @@ class DovecotAuth:
         self.folder.chmod(0o755)
         self.socket = self.folder / "auth"
         self.set_users(users)
-        config = _CONFIG.format(
-            folder=self.folder,
-            mechanisms=mechanisms,
-            passdb=passdb or _PASSWD_FILE.format(folder=self.folder),
-        )
+        if token_key:
+            self._set_token_key(token_key)
+        passdb = (_OAUTH2 if token_key else _PASSWD_FILE).format(folder=self.folder)
+        config = _CONFIG.format(folder=self.folder, mechanisms=mechanisms, passdb=passdb)
         (self.folder / "dovecot.conf").write_text(config)
         self._child: Child | None = None
+
+    def _set_token_key(self, key: bytes) -> None:
+        place = self.folder / "keys" / "default" / "HS256"
+        place.mkdir(parents=True)
+        (place / "default").write_bytes(b64encode(key))
+        (self.folder / "oauth2.conf").write_text(_LOCAL.format(folder=self.folder))
 
     def set_users(self, users: Mapping[str, str]) -> None:
         lines = [f"{name}:{{PLAIN}}{password}\n" for name, password in users.items()]

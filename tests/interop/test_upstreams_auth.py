@@ -12,6 +12,7 @@ from tests.interop import clients
 from tests.interop.dovecot_auth import DovecotAuth
 from tests.interop.peers import UNCHANGED, Postfix
 from tests.interop.received import without_received
+from tests.interop.token_endpoint import KEY, TokenEndpoint, jwt
 from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, route
 
@@ -31,8 +32,8 @@ class AuthCase(SynchronousTestCase):
         self.collector.start()
         self.addCleanup(self.collector.stop)
 
-    def postfix(self, mechanisms: str = _ALL, passdb: str = "", **more: str) -> Postfix:
-        self.dovecot = DovecotAuth(self.users, mechanisms, passdb)
+    def postfix(self, mechanisms: str = _ALL, token_key: bytes = b"", **more: str) -> Postfix:
+        self.dovecot = DovecotAuth(self.users, mechanisms, token_key)
         self.addCleanup(self.dovecot.clean_up)
         self.dovecot.start()
         certificate, key = _AUTHORITY.issue("localhost").write(self.folder, "postfix")
@@ -170,6 +171,47 @@ class IdentityTests(AuthCase):
         lanes = map(json.loads, relay.relayctl("lane", "list", "--json").stdout.splitlines())
         paused = {lane["name"]: lane["paused"] for lane in lanes}
         self.assertEqual(paused, {"main": False, "main:bills": False, "main:bad": True})
+
+
+class TokenTests(AuthCase):
+    """Dovecot validates the tokens, by the key that they are signed with."""
+
+    user = "relay@example.net"
+
+    def relay_by_token(self, *tokens: str, **settings: object) -> RelayProcess:
+        files = _AUTHORITY.issue("localhost").write(self.folder, "token")
+        self.endpoint = TokenEndpoint(*files, *tokens)
+        self.addCleanup(self.endpoint.stop)
+        oauth = {
+            "grant": "client-credentials",
+            "token_url": self.endpoint.url,
+            "client_id": "relay",
+            "client_secret_file": self.secret("hush"),
+            "ca_file": str(_AUTHORITY.write(self.folder)),
+        }
+        postfix = self.postfix("xoauth2 oauthbearer", KEY)
+        return self.relay_to(postfix, user=self.user, oauth=oauth, **settings)
+
+    def assert_relayed(self, relay: RelayProcess) -> None:
+        self.send(relay)
+        (kept,) = self.collector.wait_for(1)
+        self.assertIn(f"(Authenticated sender: {self.user})".encode(), kept.content)
+        self.assertEqual(relay.facts("alarm"), [])
+
+    def test_oauthbearer(self) -> None:
+        relay = self.relay_by_token(jwt(self.user))
+        self.assert_relayed(relay)
+        self.assertIn("OAUTHBEARER", relay.relayctl("status").stdout)
+
+    def test_xoauth2_and_a_token_that_is_had_anew(self) -> None:
+        """The first one has expired, which only the mail server knows."""
+        tokens = jwt(self.user, life=-60), jwt(self.user)
+        relay = self.relay_by_token(*tokens, mechanisms=["XOAUTH2"])
+        self.assert_relayed(relay)
+        self.assertEqual(self.endpoint.asked, 2)
+        for token in tokens:
+            self.assertNotIn(token, relay.traffic_log.read_text())
+            self.assertNotIn(token, (relay.folder / "output").read_text())
 
 
 class PasswordTests(AuthCase):
