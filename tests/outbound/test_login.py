@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+
+from relay.mail.envelope import Envelope
 from relay.mail.outcome import Failed, Relayed
 from relay.notices import Alarm, AlarmOver
 from relay.outbound.delivery import Delivery
 from relay.testing.upstream import KEYWORDS
-from tests.outbound.case import DeliveryCase
+from tests.outbound.case import ORIGIN, DeliveryCase
 from tests.outbound.identity.token_server import (
     AUTHORITY,
     TokenServer,
@@ -162,6 +165,29 @@ class PasswordTests(LoginCase):
         up = self.there({"mail": "530 5.7.0 Authentication required"})
         attempt = await self.deliver(self.delivery(up, user=None), "a@x.test")
         self.assert_kinds(attempt, Failed)
+
+
+class LineTests(LoginCase):
+    """Proxy delivery: nothing is kept, so nothing is probed."""
+
+    async def mail(self, line):
+        answer = Deferred()
+        line.mail(Envelope("s@y.test", ()), 0, 5, ORIGIN, answer.callback)
+        return await answer
+
+    async def test_clients_do_not_repeat_a_refused_login(self):
+        up = self.there({"auth": [WRONG, IN]})
+        delivery = self.delivery(up)
+        for _ in range(3):
+            line = delivery.line("up")
+            self.assertEqual(str(await self.mail(line))[:9], "451 4.4.1")
+            self.assertIn(WRONG, line.trouble)
+            line.close()
+        self.assertEqual(len(self.auth_lines(up)), 1)
+        delivery.forget_trouble("up")  # as an operator may
+        line = delivery.line("up")
+        self.addCleanup(line.close)
+        self.assertEqual((await self.mail(line)).code, 250)
 
 
 class PlainTextTests(LoginCase):

@@ -95,6 +95,7 @@ class Account:
         self._seen = credentials.version()
         self._look_call: IDelayedCall | None = None
         self._refused_at = 0.0
+        self._is_resting = False
         self.refusal: Reply | None = None
         self.mechanism = ""  # of the last login that went well, "" after a refusal
         self.login_now: Login | None = None  # what a session that is opened now uses
@@ -121,7 +122,7 @@ class Account:
         self.mechanism = mechanism
         if self.refusal is not None:
             self.refusal = None
-            self.rest()
+            self._stop_looking()
             self._observe(AlarmOver(self._what, f"logged in by {mechanism}"))
 
     def refused(self, trouble: Reply, label: str) -> None:
@@ -132,7 +133,7 @@ class Account:
         self._refused_at = self._reactor.seconds()
         if is_new:
             self._observe(Alarm(self._what, f"{label}: {trouble}" if label else str(trouble)))
-        if self._look_call is None:
+        if self._look_call is None and not self._is_resting:
             self._look_call = self._reactor.callLater(LOOK, self._look)
 
     def _look(self) -> None:
@@ -154,7 +155,11 @@ class Account:
         self._refused_at = 0.0
 
     def rest(self) -> None:
-        """Look at no file any more."""
+        """Look at no file any more: the relay stops."""
+        self._is_resting = True
+        self._stop_looking()
+
+    def _stop_looking(self) -> None:
         if self._look_call is not None:
             self._look_call.cancel()
             self._look_call = None

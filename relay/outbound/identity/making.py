@@ -59,6 +59,30 @@ def _problems(keys: Upstream | Identity) -> Iterator[str]:
             yield from _unusable_authorities(keys.oauth.ca_file)
 
 
+def unreadable_later(upstreams: Sequence[Upstream], may_read: Callable[[Path], bool]) -> list[str]:
+    """Secrets in files that the relay's user cannot read: it would never log in."""
+    return [
+        f"upstream {upstream.name!r}: {path}"
+        for upstream in upstreams
+        for path in _secret_files(upstream)
+        if not may_read(path)
+    ]
+
+
+def _secret_files(upstream: Upstream) -> Iterator[Path]:
+    yield from _secret_files_of(upstream)
+    for identity in upstream.identities:
+        yield from _secret_files_of(identity)
+
+
+def _secret_files_of(keys: Upstream | Identity) -> Iterator[Path]:
+    if keys.password_file is not None:
+        yield keys.password_file
+    for secret in () if keys.oauth is None else tokens.secrets_of(keys.oauth).values():
+        if secret.secret.file is not None:
+            yield secret.secret.file
+
+
 def _unusable_authorities(path: Path) -> Iterator[str]:
     try:
         authorities(path)
