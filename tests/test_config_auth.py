@@ -65,6 +65,8 @@ class AuthTests(_Case):
     def test_not_by_mx(self) -> None:
         text = self.whole(USER + FILE).replace("smtp://mail.example.net", "mx:")
         self.assertIn('"mx:" leads to other people\'s hosts', self.only_problem(text))
+        text = self.whole(IDENTITY).replace("smtp://mail.example.net", "mx:")
+        self.assertIn('"mx:" leads to other people\'s hosts', self.only_problem(text))
 
     def test_doubts(self) -> None:
         for more, doubts in (

@@ -8,7 +8,7 @@ import click
 from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, Listener, load, profiles
+from relay.config import Config, ConfigError, Listener, Upstream, load, profiles
 from relay.outbound.identity import making
 from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
@@ -90,7 +90,12 @@ def _facts(config: Config) -> list[Json]:
         for each in config.listeners
     ]
     facts += [
-        {"upstream": each.name, "hosts": [str(host) for host in each.hosts], "tls": each.tls}
+        {
+            "upstream": each.name,
+            "hosts": [str(host) for host in each.hosts],
+            "tls": each.tls,
+            "users": _users(each),
+        }
         for each in config.upstreams
     ]
     facts += [
@@ -127,8 +132,11 @@ def _show(config: Config) -> None:
     )
     click.echo()
     tables.show_table(
-        ("UPSTREAM", "TLS", "HOSTS, TRIED IN THIS ORDER"),
-        [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+        ("UPSTREAM", "TLS", "LOGIN AS", "HOSTS, TRIED IN THIS ORDER"),
+        [
+            (each.name, each.tls, ", ".join(_users(each)) or "-", ", ".join(map(str, each.hosts)))
+            for each in config.upstreams
+        ],
     )
     click.echo()
     if found := list(_profiles(config)):
@@ -145,6 +153,12 @@ def _show(config: Config) -> None:
         ],
     )
     click.echo()
+
+
+def _users(upstream: Upstream) -> list[str]:
+    """Whom it is logged in as, each identity's."""
+    users = [upstream.user, *(identity.user for identity in upstream.identities)]
+    return [user for user in users if user is not None]
 
 
 def _profiles(config: Config) -> Iterator[tuple[str, str, str, str, bool]]:

@@ -30,7 +30,9 @@ def auth_contradictions(upstreams: Iterable[tuple[str, Raw]]) -> Iterator[str]:
         for each_path, each in ((path, table), *identities):
             yield from _of_one(each_path, each)
         if any("user" in each for _, each in ((path, table), *identities)):
-            yield from _impossible(path, table)
+            yield from _in_plain_text(path, table)
+        if "user" in table or identities:
+            yield from _at_strangers(path, table)
 
 
 def _identities(path: str, table: Raw) -> Iterator[tuple[str, Raw]]:
@@ -80,12 +82,15 @@ def _grant(path: str, oauth: Raw) -> Iterator[str]:
             yield f"{path}.{name}: is missing, and grant = {grant!r} needs it"
 
 
-def _impossible(path: str, table: Raw) -> Iterator[str]:
+def _in_plain_text(path: str, table: Raw) -> Iterator[str]:
     if table.get("tls") == "none" and table.get("auth_without_tls", False) is False:
         yield (
             f"{path}.tls: 'none' would show the credentials to whoever listens; write "
             "'verified', or auth_without_tls = true on a network where nobody does"
         )
+
+
+def _at_strangers(path: str, table: Raw) -> Iterator[str]:
     hosts = table.get("hosts")
     if isinstance(hosts, tuple) and any(str(host).startswith("mx:") for host in hosts):
         yield f'{path}: "mx:" leads to other people\'s hosts, which have no use for a login'

@@ -241,8 +241,9 @@ class UpstreamSession(protocol.Protocol):
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
 
     def _blame_tls(self) -> None:
-        """Not where the host broke the protocol: it may be an attacker who wants plain text."""
-        if self.state is State.OPENING:
+        """Not where the host broke the protocol, nor for what came of AUTH: it may be an attacker
+        who wants plain text."""
+        if self.state is State.OPENING and self._step != "auth":
             self.has_tls_failed = self.security.is_started or self._step == "tls"
 
     def leave(self) -> None:

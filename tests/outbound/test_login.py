@@ -8,7 +8,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.outcome import Failed, Relayed
 from relay.notices import Alarm, AlarmOver
 from relay.outbound.delivery import Delivery
-from relay.testing.upstream import KEYWORDS
+from relay.testing.upstream import KEYWORDS, Act
 from tests.outbound.case import ORIGIN, DeliveryCase
 from tests.outbound.identity.token_server import (
     AUTHORITY,
@@ -207,6 +207,16 @@ class PlainTextTests(LoginCase):
             for _ in range(2):
                 self.assertIsNotNone((await self.deliver(delivery, "a@x.test")).site)
             self.assertEqual((self.auth_lines(up), up.transactions), ([], []))
+
+    async def test_a_host_that_breaks_off_at_auth_does_not_get_it_in_plain(self):
+        """Not even where plain text is allowed, for TLS is not to blame."""
+        for answer in (Act.DROP, Act.RESET, Act.STALL):
+            up = self.there({"auth": answer})
+            more = {"tls": "opportunistic", "timeouts": {"auth": "0.3s"}}
+            delivery = self.delivery(up, auth_without_tls=True, **more)
+            self.assertIsNotNone((await self.deliver(delivery, "a@x.test")).site)
+            self.assertEqual((len(up.sessions), self.notices), (1, []))
+            self.assertTrue(up.sessions[0].is_tls)
 
     async def test_not_even_where_the_policy_would_let_it(self):
         """The session itself looks, whatever led to it."""
