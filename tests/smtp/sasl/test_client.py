@@ -1,6 +1,6 @@
 """The client's side of AUTH: the standards' examples, and servers that are not to be believed."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -132,6 +132,7 @@ class ScramTests(SynchronousTestCase):
             self.assertRaises(Distrusted, asked.respond, last)
             self.assertFalse(asked.is_settled)
 
+    @settings(deadline=None)
     @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
     def test_our_own_server_agrees(self, name: str, password: str) -> None:
         """Whatever can be prepared, and holds no NUL."""
