@@ -113,6 +113,11 @@ class ProfileTests(_Case):
         self.assertEqual(found["max_connections"], (2, False))
         self.assertEqual(found["max_rate"], (0.5, True))
 
+    def test_identities(self) -> None:
+        text = self.whole('profile = "ses"\n' + IDENTITY + USER + FILE + 'mechanisms = ["LOGIN"]\n')
+        found = profiles.told(self.config(text).upstreams[0])
+        self.assertEqual(found[-1], ("mechanisms of bills", ("LOGIN",), False))
+
     def test_none(self) -> None:
         (upstream,) = self.config(self.whole("")).upstreams
         self.assertEqual(profiles.told(upstream), [])

@@ -81,8 +81,14 @@ def told(upstream: Upstream) -> list[tuple[str, Any, bool]]:
         return []
     raw = {**known, "name": upstream.name, "hosts": ("smtp://localhost",), "user": "x"}
     usual = Upstream.model_validate(raw, context={})
-    return [
-        (key, getattr(upstream, key), getattr(upstream, key) == getattr(usual, key))
+    values = [
+        (key, getattr(upstream, key), getattr(usual, key))
         for key in known
         if key != _FOR_LOGINS or upstream.user is not None
     ]
+    values += [
+        (f"{_FOR_LOGINS} of {each.name}", each.mechanisms, usual.mechanisms)
+        for each in upstream.identities
+        if each.user is not None
+    ]
+    return [(key, value, value == expected) for key, value, expected in values]
