@@ -26,13 +26,15 @@ def account_of(
     if keys.user is None:
         return None
     lane = lane_name(upstream.name, "" if identity is None else identity.name)
-    credentials = _credentials(keys, upstream.auth_without_tls, reactor)
+    credentials = _credentials(keys, upstream.auth_without_tls, observe, reactor)
     return Account(lane, credentials, observe, changed, reactor)
 
 
-def _credentials(keys: Upstream | Identity, may_go_plain: bool, reactor: Any) -> Credentials:
+def _credentials(
+    keys: Upstream | Identity, may_go_plain: bool, observe: Observer, reactor: Any
+) -> Credentials:
     if keys.oauth is not None:
-        return tokens.Tokens(keys, keys.oauth, reactor, may_go_plain=may_go_plain)
+        return tokens.Tokens(keys, keys.oauth, observe, reactor, may_go_plain=may_go_plain)
     return Password(keys, may_go_plain=may_go_plain)
 
 

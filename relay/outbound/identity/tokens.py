@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.config.schema import Identity, OAuth, Upstream
 from relay.mail.reply import reply
+from relay.notices import Alarm, Observer
 from relay.outbound.https import NotFetched
 from relay.outbound.identity.account import NoLogin
 from relay.outbound.identity.endpoint import Answer, TokenEndpoint
@@ -68,9 +69,16 @@ class Tokens:
     """Credentials (see `account`). Raises TlsUnusable where oauth.ca_file cannot be used."""
 
     def __init__(
-        self, keys: Upstream | Identity, oauth: OAuth, reactor: Any, *, may_go_plain: bool
+        self,
+        keys: Upstream | Identity,
+        oauth: OAuth,
+        observe: Observer,
+        reactor: Any,
+        *,
+        may_go_plain: bool,
     ) -> None:
         self._oauth = oauth
+        self._observe = observe
         self._user = keys.user or ""
         self._mechanisms = keys.mechanisms
         self._may_go_plain = may_go_plain
@@ -173,12 +181,11 @@ class Tokens:
         try:
             write_secret(path, token.refresh_token)
         except OSError as error:
-            _log.error(
-                "a new refresh token cannot be written to {path}: {why}; it is used until the"
-                " relay stops",
-                path=path,
-                why=error.strerror,
+            why = (
+                f"the new one cannot be written to {path}: {error.strerror}; it is used until the"
+                " relay stops, and lost then"
             )
+            self._observe(Alarm(f"refresh token of {self._user}", why))
             self._secrets["refresh_token"].keep(token.refresh_token)
 
     def _broke(self, reason: Failure) -> None:

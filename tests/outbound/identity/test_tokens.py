@@ -39,6 +39,7 @@ class TokenCase(TestCase):
     def setUp(self):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
+        self.notices = []
         self.web = TokenServer()
         self.url = serve(self, self.web)
 
@@ -57,7 +58,7 @@ class TokenCase(TestCase):
         upstream = Upstream.model_validate(
             {"name": "up", "hosts": ("smtp://localhost",), "user": "me@x.test", "oauth": oauth}
         )
-        return Tokens(upstream, upstream.oauth, reactor, may_go_plain=False)
+        return Tokens(upstream, upstream.oauth, self.notices.append, reactor, may_go_plain=False)
 
     async def refused(self, tokens):
         """The trouble, and whether it is for good."""
@@ -175,6 +176,20 @@ class LifeTests(TokenCase):
         await tokens.login()
         self.assertEqual(self.web.asked[1]["refresh_token"], "refresh-2")
         self.assertEqual([each.name for each in self.folder.glob(".*")], [])
+
+    async def test_a_rotated_refresh_token_that_cannot_be_written(self):
+        """It goes on in memory, and somebody is told."""
+        self.web.answers = [good(expires_in=1, refresh_token="refresh-2"), good("token-2")]
+        tokens = self.refreshing()
+        self.web.before = (self.folder / "refresh").unlink
+        await tokens.login()
+        (alarm,) = self.notices
+        self.assertEqual(alarm.what, "refresh token of me@x.test")
+        self.assertNotIn("refresh-2", alarm.why)
+        tokens._renew_at = 0.0
+        self.web.before = None
+        await tokens.login()
+        self.assertEqual(self.web.asked[1]["refresh_token"], "refresh-2")
 
 
 class TroubleTests(TokenCase):

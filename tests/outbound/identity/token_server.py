@@ -25,11 +25,14 @@ class TokenServer(Resource):
     def __init__(self) -> None:
         super().__init__()
         self.answers: list[tuple[int, Any] | None] = [good()]
+        self.before: Any = None  # called at each request
         self.asked: list[dict[str, str]] = []
 
     def render_POST(self, request: Any) -> Any:
         form = parse_qs(request.content.read().decode(), strict_parsing=True)
         self.asked.append({name: value for name, (value,) in form.items()})
+        if self.before is not None:
+            self.before()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             return NOT_DONE_YET
