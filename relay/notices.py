@@ -6,6 +6,7 @@ raise and never block.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from relay.mail.envelope import Origin
 from relay.mail.outcome import Outcome
@@ -37,24 +38,56 @@ class AlarmOver:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Connected:
-    session: str
-    client: str
-    listener: str
-    via: str = ""  # the proxy that named the client
+    session: Final[str]
+    client: Final[str]
+    listener: Final[str]
+    via: Final[str]  # the proxy that named the client
+
+    def __init__(
+        self,
+        session: str,
+        client: str,
+        listener: str,
+        via: str = "",
+    ) -> None:
+        self.session = session
+        self.client = client
+        self.listener = listener
+        self.via = via
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Disconnected:
-    session: str
-    client: str
-    listener: str
-    reason: str
-    transactions: int
-    helo: str = ""
-    user: str = ""
-    tls: str = ""
+    session: Final[str]
+    client: Final[str]
+    listener: Final[str]
+    reason: Final[str]
+    transactions: Final[int]
+    helo: Final[str]
+    user: Final[str]
+    tls: Final[str]
+
+    def __init__(
+        self,
+        session: str,
+        client: str,
+        listener: str,
+        reason: str,
+        transactions: int,
+        helo: str = "",
+        user: str = "",
+        tls: str = "",
+    ) -> None:
+        self.session = session
+        self.client = client
+        self.listener = listener
+        self.reason = reason
+        self.transactions = transactions
+        self.helo = helo
+        self.user = user
+        self.tls = tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +109,33 @@ class ShutOut:
     failures: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Accepted:
-    queue_id: str
-    origin: Origin
-    reverse_path: str
-    recipients: tuple[str, ...]
-    size: int
-    message_id: str
-    delivery: str  # store | hybrid | proxy: what was really done
+    queue_id: Final[str]
+    origin: Final[Origin]
+    reverse_path: Final[str]
+    recipients: Final[tuple[str, ...]]
+    size: Final[int]
+    message_id: Final[str]
+    delivery: Final[str]  # store | hybrid | proxy: what was really done
+
+    def __init__(
+        self,
+        queue_id: str,
+        origin: Origin,
+        reverse_path: str,
+        recipients: tuple[str, ...],
+        size: int,
+        message_id: str,
+        delivery: str,
+    ) -> None:
+        self.queue_id = queue_id
+        self.origin = origin
+        self.reverse_path = reverse_path
+        self.recipients = recipients
+        self.size = size
+        self.message_id = message_id
+        self.delivery = delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +153,38 @@ class Rejected:
     tls: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Attempted:
     """One recipient's outcome in one attempt: logged as relayed, delayed or failed."""
 
-    queue_id: str
-    recipient: str
-    upstream: str
-    outcome: Outcome
-    attempt: int
-    delay: float  # seconds since the message was accepted
-    size: int
-    next_attempt_at: float | None = None  # unix seconds, for delayed
+    queue_id: Final[str]
+    recipient: Final[str]
+    upstream: Final[str]
+    outcome: Final[Outcome]
+    attempt: Final[int]
+    delay: Final[float]  # seconds since the message was accepted
+    size: Final[int]
+    next_attempt_at: Final[float | None]  # unix seconds, for delayed
+
+    def __init__(
+        self,
+        queue_id: str,
+        recipient: str,
+        upstream: str,
+        outcome: Outcome,
+        attempt: int,
+        delay: float,
+        size: int,
+        next_attempt_at: float | None = None,
+    ) -> None:
+        self.queue_id = queue_id
+        self.recipient = recipient
+        self.upstream = upstream
+        self.outcome = outcome
+        self.attempt = attempt
+        self.delay = delay
+        self.size = size
+        self.next_attempt_at = next_attempt_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +209,20 @@ class Released:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Removed:
     """why: done, failed, operator, expired, undeliverable."""
 
-    queue_id: str
-    why: str
+    queue_id: Final[str]
+    why: Final[str]
+
+    def __init__(
+        self,
+        queue_id: str,
+        why: str,
+    ) -> None:
+        self.queue_id = queue_id
+        self.why = why
 
 
 Notice = (

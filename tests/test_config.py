@@ -229,6 +229,7 @@ MISTAKES = [
     ("^hosts = ['mx:example.org']", "upstream[0].hosts[0]: 'mx:example.org': write 'mx:' alone,"),
     ("^hosts = ['mx::0']", "upstream[0].hosts[0]: 'mx::0': port 0 is out of range; ports are 1 to"),
     ("^hosts = ['mx:', 'smtp://a']", 'upstream[0].hosts: "mx:" stands alone; give other hosts an'),
+    ("^hosts = ['mx:']\nxforward = true", 'upstream[0].xforward: "mx:" leads to hosts of others;'),
     ("^hosts = ['smtps://a:0']", "upstream[0].hosts[0]: 'smtps://a:0' is not an upstream host"),
     ("^tls = 'yes'", "upstream[0].tls: "),
     ("^max_rate = '30'", "upstream[0].max_rate: '30' is not a rate; write e.g. '5/s', '30/m'"),
@@ -360,7 +361,7 @@ class MistakeTests(ReadsFiles):
         max_leaves=5,
     )
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(st.data())
     def test_no_value_anywhere_makes_it_crash(self, data: Any) -> None:
         """Any value in place of any other is read or told, each in one line."""

@@ -188,6 +188,38 @@ class TransportTests(TestCase):
         self.assertIs(await client.lost, ConnectionDone)
         self.assertTrue(client.octets.startswith(b"x" * 8_000_000 + b"bye"))
 
+    async def test_closed_in_answer(self):
+        """From within `dataReceived`: what was said arrives, and the end is told afterwards."""
+        server, client = await self.pair()
+        reasons = []
+
+        def answer(data):
+            server.transport.write(b"221 bye\r\n")
+            server.transport.loseConnection()
+            server.transport.loseConnection()  # harmless
+            reasons.append(server.reason)
+
+        server.dataReceived = answer
+        client.transport.write(b"QUIT\r\n")
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertIs(await server.lost, ConnectionDone)
+        self.assertEqual(client.octets, b"221 bye\r\n")
+        self.assertEqual(reasons, [None])
+
+    async def test_a_broken_protocol_ends_its_own_connection(self):
+        server, client = await self.pair()
+        other, its_client = await self.pair()
+
+        def broken(data):
+            raise ZeroDivisionError
+
+        server.dataReceived = broken
+        client.transport.write(b"x")
+        self.assertIs(await server.lost, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        its_client.transport.write(b"y")
+        await other.when(1)
+
     async def test_write_after_the_end(self):
         """No error escapes `write`, whatever became of the connection."""
         server, client = await self.pair()
@@ -225,3 +257,27 @@ class TransportTests(TestCase):
 
 class TransportIPv6Tests(TransportTests):
     interface = "::1"
+
+
+class PortTests(TestCase):
+    async def test_a_broken_factory_does_not_close_the_port(self):
+        server = Collector()
+        made = [None, server]
+
+        class Broken(ServerFactory):
+            noisy = False
+
+            def buildProtocol(self, addr):
+                return made.pop(0) or 1 / 0
+
+        port = listen_tcp(reactor, 0, Broken(), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        first, second = Collector(), Collector()
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(first), 5)
+        self.assertIn(await first.lost, (ConnectionDone, ConnectionLost))
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(second), 5)
+        await server.made
+        await second.made
+        second.transport.abortConnection()
+        await server.lost
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -26,7 +26,8 @@ def write(row: Row, results: Results, rounds: int, page: Path) -> None:
     if not found:
         raise SystemExit(f"{page} has no place for this row: {begin.strip()!r} {end.strip()!r}")
     table = "\n".join(_table(row, results))
-    section = f"\n{table}\n\n*{machine()}; medians of {rounds}.*\n\n{_image(row)}\n\n"
+    often = "one round" if rounds == 1 else f"medians of {rounds} rounds"
+    section = f"\n{table}\n\n*{machine()}; {often}.*\n\n{_image(row)}\n\n"
     page.write_text(before + begin + section + end + after)
 
 

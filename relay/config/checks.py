@@ -33,6 +33,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_warning_after_expiry(raw),
         *_proxied_lmtp(raw),
         *_told_twice(raw),
+        *_told_to_strangers(raw),
         *_mx_beside_others(raw),
         *_proxied_mx(raw),
         *_looked_up_tls(raw),
@@ -154,6 +155,15 @@ def _told_twice(raw: Raw) -> Iterator[str]:
                 f"{path}.xforward: XCLIENT tells the upstream all of it already; write one of "
                 "xclient and xforward"
             )
+
+
+def _told_to_strangers(raw: Raw) -> Iterator[str]:
+    """Nobody's mail host believes us; and who our clients are is no business of theirs."""
+    for path, table in _tables(raw, "upstream"):
+        hosts = table.get("hosts")
+        for key in ("xclient", "xforward"):
+            if table.get(key) is True and isinstance(hosts, tuple) and any(map(_is_mx, hosts)):
+                yield f'{path}.{key}: "mx:" leads to hosts of others; leave {key} out'
 
 
 def _mx_beside_others(raw: Raw) -> Iterator[str]:

@@ -5,6 +5,7 @@ them (`make reference`). Defaults are written as in the file and read by the sam
 """
 
 import socket
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -551,11 +552,11 @@ class Route(Table):
         "is answered 451 4.4.5.",
     )
 
-    @property
+    @cached_property
     def is_proxied(self) -> bool:
         return self.delivery == "proxy"
 
-    @property
+    @cached_property
     def client_waits(self) -> float | None:
         """Seconds for which a client waits for the upstream; None: not at all."""
         return self.hybrid_wait if self.delivery == "hybrid" else None

@@ -1,8 +1,10 @@
 """The header of a message on its way in, kept as far as the loop count and the log need it."""
 
+from typing import Final
+
 from relay.mail.trace import message_id_of, received_count
 
-MAX_LOOKED_AT = 64 * 1024
+MAX_LOOKED_AT: Final = 64 * 1024
 """Octets of content kept to count Received fields in: trace fields stand first (RFC 5321 4.4)."""
 
 
@@ -20,8 +22,10 @@ class Heading:
             kept = self._octets
             before = max(0, len(kept) - 3)  # the empty line may come in pieces
             kept += octets
-            is_over = kept.find(b"\r\n\r\n", before) >= 0
-            self._is_open = not is_over and len(kept) < MAX_LOOKED_AT
+            end = kept.find(b"\r\n\r\n", before)
+            if end >= 0:
+                del kept[end + 4 :]
+            self._is_open = end < 0 and len(kept) < MAX_LOOKED_AT
 
     @property
     def received_count(self) -> int:

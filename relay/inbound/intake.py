@@ -5,8 +5,8 @@ answers with the final reply. Local trouble is always a 4xx, with no word of wha
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
@@ -21,9 +21,9 @@ from relay.mail.reply import Reply, reply
 from relay.mail.trace import received_field
 from relay.queue.store import IContentWriter, Message, StoreFailed
 
-LOOPS = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
-STORE_TROUBLE = reply(451, "4.3.0", "Local trouble, try again later")
-NO_SPACE = reply(452, "4.3.1", "Insufficient system storage, try again later")
+LOOPS: Final = reply(554, "5.4.6", "Too many Received fields: this message goes in a circle")
+STORE_TROUBLE: Final = reply(451, "4.3.0", "Local trouble, try again later")
+NO_SPACE: Final = reply(452, "4.3.1", "Insufficient system storage, try again later")
 
 _log = Logger()
 
@@ -61,20 +61,45 @@ class Trier(Protocol):
     ) -> Trial: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Transaction:
     """A mail transaction as far as it has come: what MAIL and the accepted RCPTs said."""
 
     reverse_path: str
-    body: str = ""
-    smtputf8: bool = False
-    ret: str = ""
-    envid: str = ""
-    recipients: list[Recipient] = field(default_factory=list)
-    lanes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    route: Route | None = None  # of the first accepted recipient
-    client_waits: float | None = None  # hybrid: seconds; None: its 250 waits for the store alone
-    size: int = 0  # announced, 0: not
+    body: str
+    smtputf8: bool
+    ret: str
+    envid: str
+    recipients: list[Recipient]
+    lanes: dict[str, tuple[int, ...]]
+    route: Route | None  # of the first accepted recipient
+    client_waits: float | None  # hybrid: seconds; None: its 250 waits for the store alone
+    size: int  # announced, 0: not
+    requires_tls: bool
+
+    def __init__(
+        self,
+        reverse_path: str,
+        body: str = "",
+        smtputf8: bool = False,
+        ret: str = "",
+        envid: str = "",
+        route: Route | None = None,
+        client_waits: float | None = None,
+        size: int = 0,
+        requires_tls: bool = False,
+    ) -> None:
+        self.reverse_path = reverse_path
+        self.body = body
+        self.smtputf8 = smtputf8
+        self.ret = ret
+        self.envid = envid
+        self.recipients = []
+        self.lanes = {}
+        self.route = route
+        self.client_waits = client_waits
+        self.size = size
+        self.requires_tls = requires_tls
 
     def recipient(self, forward_path: str, notify: str, orcpt: str) -> Recipient:
         """One that may be added."""
@@ -106,6 +131,7 @@ class Transaction:
             self.smtputf8,
             self.ret,
             self.envid,
+            self.requires_tls,
         )
 
 

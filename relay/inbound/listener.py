@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.protocol import ServerFactory
 
 from relay.config.schema import Listener
 from relay.inbound.admission import Admission
@@ -72,7 +72,7 @@ class InboundFactory(ServerFactory):
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
         self._when_empty: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         host: str = cast(Any, addr).host
         client = client_at(host, cast(Any, addr).port)
         proxies = self._config.proxy_protocol_from
@@ -80,10 +80,10 @@ class InboundFactory(ServerFactory):
             return self._await_header(host, client)
         return self._begin(host, client)
 
-    def _await_header(self, host: str, proxy: str) -> Protocol | None:
+    def _await_header(self, host: str, proxy: str) -> AwaitingHeader | None:
         """It is nobody's session yet, so the limits cannot be asked: here it is counted alone."""
 
-        def admit(waiting: AwaitingHeader, header: Header) -> Protocol:
+        def admit(waiting: AwaitingHeader, header: Header) -> InboundProtocol:
             self._sessions.discard(waiting)
             if not header.host:
                 return self._begin(host, proxy)
@@ -100,7 +100,7 @@ class InboundFactory(ServerFactory):
         self._sessions.add(waiting)
         return waiting
 
-    def _begin(self, host: str, client: str, via: str = "") -> Protocol:
+    def _begin(self, host: str, client: str, via: str = "") -> InboundProtocol:
         config = self._config
         may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(

@@ -6,7 +6,7 @@ what the upstream did not accept was not accepted. Content that must not go on i
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 
@@ -19,10 +19,10 @@ from relay.mail.reply import Reply, reply
 from relay.notices import Accepted, Attempted, Observer, Removed
 from relay.outbound.line import Line
 
-OURS_ONLY_WITH_THEIRS = frozenset({"8BITMIME", "SMTPUTF8", "CHUNKING", "DSN"})
+OURS_ONLY_WITH_THEIRS: Final = frozenset({"8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "REQUIRETLS"})
 """Extensions that the upstream must have, since nothing is kept, re-encoded or reported here."""
 
-HELD = reply(451, "4.3.2", "Not relaying there at this moment, try again later")
+HELD: Final = reply(451, "4.3.2", "Not relaying there at this moment, try again later")
 
 Then = Callable[[Reply], None]
 
@@ -66,7 +66,7 @@ class Passages:
         max_size = 0
         for upstream in self._upstreams:
             offered = self.lines.extensions(upstream)
-            withheld |= OURS_ONLY_WITH_THEIRS - offered.keys()
+            withheld |= OURS_ONLY_WITH_THEIRS.difference(offered)
             size = offered.get("SIZE", "")
             if size.isascii() and size.isdigit() and int(size):
                 max_size = min(max_size or int(size), int(size))

@@ -6,21 +6,25 @@ Holds no session; everything it judges is passed in.
 
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
 
 from relay.config.schema import Listener, Route
 from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
 from relay.mail.reply import Reply, reply
 
-RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
-NO_ROUTE = reply(550, "5.7.1", "No route to this recipient")
-SOURCE_ROUTED = reply(550, "5.7.1", "Routing by the local part is not done here")
+RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
+NO_ROUTE: Final = reply(550, "5.7.1", "No route to this recipient")
+SOURCE_ROUTED: Final = reply(550, "5.7.1", "Routing by the local part is not done here")
 
-ROUTING_CHARACTERS = frozenset("%!@")
+ROUTING_CHARACTERS: Final = frozenset("%!@")
 """Old ways to route by the local part: an upstream may follow them to anywhere."""
 
-UNKNOWN_HOST = "unknown"
+UNKNOWN_HOST: Final = "unknown"
 """In the place of an address that a proxy does not know: trusted for nothing."""
+
+MAX_REMEMBERED: Final = 4096
+"""Hosts whose trust is remembered: a hundred octets each. When full, all are forgotten."""
 
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
@@ -42,6 +46,7 @@ class Policy:
         self.lane_of = lane_of
         self._listener = listener.name
         self._networks = listener.relay_networks
+        self._trusted: dict[str, bool] = {}  # by host: clients come back
         self._accepted = tuple(AddressGlob(pattern) for pattern in listener.accept_recipients)
         self._certificates = tuple(map(_names_like, listener.relay_certificates))
         self._route_for = route_for
@@ -49,7 +54,12 @@ class Policy:
 
     def trusts(self, host: str) -> bool:
         """As `is_within`."""
-        return is_within(host, self._networks)
+        known = self._trusted.get(host)
+        if known is None:
+            if len(self._trusted) >= MAX_REMEMBERED:
+                self._trusted.clear()
+            known = self._trusted[host] = is_within(host, self._networks)
+        return known
 
     def trusted_name(self, names: Iterable[str]) -> str:
         """The first of a verified certificate's names that may send to anyone; "": none may."""

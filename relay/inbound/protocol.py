@@ -6,17 +6,18 @@ Judges nothing: the engine knows the protocol, the policy who may, the intake ho
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
     IHandshakeListener,
+    IProtocol,
     IPushProducer,
 )
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.config.schema import Route
 from relay.deadline import Deadline
@@ -55,32 +56,33 @@ from relay.tls.server import ServerTls, facts_of
 from relay.tls.trouble import handshake_trouble, tls_trouble
 from relay.transport import start_tls
 
-MAX_BUFFERED = 128 * 1024
+MAX_BUFFERED: Final = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
 
-MAX_REPLIES_AT_ONCE = 256
+MAX_REPLIES_AT_ONCE: Final = 256
 """Replies gathered for one write; then it is seen whether the client takes them at all."""
 
 LAST_WORD_TIMEOUT = 30.0
 """Seconds a client has to take what was said last; then the connection is aborted."""
 
-OK = reply(250, "2.0.0", "OK")
-SENDER_OK = reply(250, "2.1.0", "Sender OK")
-SEPARATELY = reply(452, "4.5.3", "Send this recipient in a separate transaction")
-RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
-GO_ON = reply(354, "", "End data with <CR><LF>.<CR><LF>")
-READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
-BYE = reply(221, "2.0.0", "Bye")
-IDLE = reply(421, "4.4.2", "Idle for too long, closing")
-SHUTTING_DOWN = reply(421, "4.3.2", "Shutting down, try again later")
-TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing")
+OK: Final = reply(250, "2.0.0", "OK")
+SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
+SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")
+RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
+GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
+READY_FOR_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
+BYE: Final = reply(221, "2.0.0", "Bye")
+IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
+SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
+TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing")
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
-class InboundProtocol(Protocol):
+class InboundProtocol:
     """Made by the listener for each connection. A producer of replies: paused while unread."""
 
     transport: Any
+    _reading: Reading
+    _is_trusted: bool
 
     def __init__(
         self,
@@ -134,6 +136,10 @@ class InboundProtocol(Protocol):
         self._deadline = Deadline(intake.clock, self._rang)
 
     # --- the connection -----------------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         client = self._peer.client
@@ -285,7 +291,7 @@ class InboundProtocol(Protocol):
 
     def _run(self) -> None:
         """Handle events until the engine wants octets or an answer; write all replies at once."""
-        engine, handlers, out = self._engine, self._HANDLERS, self._out
+        engine, handlers, out = self._engine, _HANDLERS, self._out
         self._is_running = True
         try:
             while not self._is_closing:
@@ -405,7 +411,13 @@ class InboundProtocol(Protocol):
         if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
             return self._rejected("MAIL", refusal)
         transaction = Transaction(
-            event.reverse_path, event.body, event.smtputf8, event.ret, event.envid, size=event.size
+            event.reverse_path,
+            event.body,
+            event.smtputf8,
+            event.ret,
+            event.envid,
+            size=event.size,
+            requires_tls=event.requires_tls,
         )
         if self._passages is not None:
             route = self._passages.sole_route(event.reverse_path)
@@ -587,22 +599,6 @@ class InboundProtocol(Protocol):
     def _closed(self, event: Closed) -> None:
         self._is_closing, self._reason = True, "closed by the client"
 
-    _HANDLERS: dict[type, Callable[["InboundProtocol", Any], Reply | None]] = {
-        Hello: _hello,
-        Xclient: _xclient,
-        Auth: _auth_begin,
-        AuthResponse: _auth_response,
-        Mail: _mail,
-        Rcpt: _rcpt,
-        ContentBegin: _content_begin,
-        ContentChunk: _content_chunk,
-        ContentEnd: _content_end,
-        Answered: _answered,
-        StartTls: _start_tls,
-        Quit: _quit,
-        Closed: _closed,
-    }
-
     # --- endings ------------------------------------------------------------------------------
 
     def _rejected(
@@ -671,3 +667,24 @@ class InboundProtocol(Protocol):
     def __repr__(self) -> str:
         doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
         return f"<InboundProtocol {self._session} {self._origin.client} {doing}>"
+
+
+_HANDLERS: Final[dict[type, Callable[["InboundProtocol", Any], Reply | None]]] = {
+    Hello: InboundProtocol._hello,
+    Xclient: InboundProtocol._xclient,
+    Auth: InboundProtocol._auth_begin,
+    AuthResponse: InboundProtocol._auth_response,
+    Mail: InboundProtocol._mail,
+    Rcpt: InboundProtocol._rcpt,
+    ContentBegin: InboundProtocol._content_begin,
+    ContentChunk: InboundProtocol._content_chunk,
+    ContentEnd: InboundProtocol._content_end,
+    Answered: InboundProtocol._answered,
+    StartTls: InboundProtocol._start_tls,
+    Quit: InboundProtocol._quit,
+    Closed: InboundProtocol._closed,
+}
+
+classImplements(
+    InboundProtocol, IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+)

@@ -7,9 +7,10 @@ the traffic log tells why.
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import classImplements
 
 from relay.deadline import Deadline
 from relay.inbound.proxy_header import BadHeader, Header, read_header
@@ -21,7 +22,7 @@ that was lost)."""
 _ADVICE = "let the proxy there send one (send-proxy), or take it out of proxy_protocol_from"
 
 
-class AwaitingHeader(Protocol):
+class AwaitingHeader:
     """`admit(self, header)`: who takes the connection over. `refused(why)`: for the log.
 
     `ended(self)`: it closed before that.
@@ -32,7 +33,7 @@ class AwaitingHeader(Protocol):
     def __init__(
         self,
         clock: IReactorTime,
-        admit: Callable[["AwaitingHeader", Header], Protocol],
+        admit: Callable[["AwaitingHeader", Header], Any],
         refused: Callable[[str], None],
         ended: Callable[["AwaitingHeader"], None],
     ) -> None:
@@ -42,6 +43,10 @@ class AwaitingHeader(Protocol):
         self._octets = b""
         self._is_closing = False
         self._deadline = Deadline(clock, self._rang)
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         self._deadline.set(HEADER_TIMEOUT)
@@ -87,7 +92,11 @@ class AwaitingHeader(Protocol):
         self._is_closing = True
         self.transport.abortConnection()
 
-    abort = leave
+    def abort(self) -> None:
+        self.leave()
 
     def __repr__(self) -> str:
         return f"<AwaitingHeader {len(self._octets)} octets>"
+
+
+classImplements(AwaitingHeader, IProtocol)

@@ -7,7 +7,7 @@ ends by itself.
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 
 class Reading:
@@ -34,7 +34,6 @@ class Reading:
         return f"<Reading {'stopped by ' if self._reasons else 'on'}{list(self._reasons) or ''}>"
 
 
-@implementer(IPushProducer)
 class Brake:
     """One reason: what a content's writer is given in the place of its sender."""
 
@@ -51,3 +50,6 @@ class Brake:
 
     def stopProducing(self) -> None:
         """The writer never wants that; the session ends on its own account."""
+
+
+classImplements(Brake, IPushProducer)

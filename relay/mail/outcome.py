@@ -3,19 +3,32 @@
 Recipients are named by id. A recipient that an attempt does not name is still owed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
 from relay.mail.reply import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Relayed:
     """The host took the responsibility: 2xx to the final dot (or to BDAT LAST)."""
 
-    reply: Reply
-    host: str  # "name[ip]:port"
-    reports_success: bool = False  # the host has DSN: it, not we, reports NOTIFY=SUCCESS
-    tls: str = ""  # of the session, e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"
+    reply: Final[Reply]
+    host: Final[str]  # "name[ip]:port"
+    reports_success: Final[bool]  # the host has DSN: it, not we, reports NOTIFY=SUCCESS
+    tls: Final[str]  # of the session, e.g. "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"
+
+    def __init__(
+        self,
+        reply: Reply,
+        host: str,
+        reports_success: bool = False,
+        tls: str = "",
+    ) -> None:
+        self.reply = reply
+        self.host = host
+        self.reports_success = reports_success
+        self.tls = tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +66,7 @@ class SiteFailure:
     is_refusal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Attempt:
     """The result of one attempt at one (message, lane).
 
@@ -62,6 +75,16 @@ class Attempt:
     stopping, before anything was decided: nothing is recorded, it is due again as it was.
     """
 
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    site: SiteFailure | None = None
-    is_withdrawn: bool = False
+    outcomes: Final[dict[int, Outcome]]
+    site: Final[SiteFailure | None]
+    is_withdrawn: Final[bool]
+
+    def __init__(
+        self,
+        outcomes: dict[int, Outcome] | None = None,
+        site: SiteFailure | None = None,
+        is_withdrawn: bool = False,
+    ) -> None:
+        self.outcomes = {} if outcomes is None else outcomes
+        self.site = site
+        self.is_withdrawn = is_withdrawn

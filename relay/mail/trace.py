@@ -7,21 +7,22 @@ Nothing that a peer said can end the field or begin another.
 import re
 import time
 from functools import lru_cache
+from typing import Final
 
 from relay.mail.header import count_fields, header_value
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-MAX_NAME = 255
+MAX_NAME: Final = 255
 """Octets of a HELO name kept (RFC 5321 4.5.3.1.2)."""
 
-MAX_LINE = 78
+MAX_LINE: Final = 78
 """Characters of a line where folding can do it (RFC 5322 2.1.1)."""
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
-_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._:\[\]-]")
-_PATH = re.compile(r"[!#-'*-:=?-\[\]-~\u00a1-\ud7ff\ue000-\U0010ffff]{1,256}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:]{1,64}\]")
+_NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+_PATH: Final = re.compile(r"[!#-'*-:=?-\[\]-~\u00a1-\ud7ff\ue000-\U0010ffff]{1,256}")
 
 
 def received_field(

@@ -5,7 +5,7 @@ A field that does not apply is left out. On the hot path: plain dicts, the secon
 
 from collections.abc import Callable
 from time import gmtime, strftime
-from typing import Any
+from typing import Any, Final
 
 from relay.mail.envelope import Origin
 from relay.mail.outcome import Delayed, Failed, Relayed
@@ -29,10 +29,10 @@ from relay.notices import (
 
 Fields = dict[str, Any]
 
-MAX_REPLY_TEXT = 1000
+MAX_REPLY_TEXT: Final = 1000
 """Characters of a host's reply that are told: it may write 64 KiB, and for each recipient again."""
 
-_EVENTS = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
+_EVENTS: Final = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
 
 _second = -1
 _second_text = ""
@@ -41,12 +41,12 @@ _second_text = ""
 def rfc3339(at: float) -> str:
     """Unix seconds as RFC 3339 text in UTC with microseconds."""
     global _second, _second_text
-    micro = round(at * 1e6)
+    micro = int(at * 1e6 + 0.5)
     second = micro // 1000000
     if second != _second:
         _second_text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
         _second = second
-    return f"{_second_text}{micro % 1000000:06d}Z"
+    return f"{_second_text}{str(micro % 1000000 + 1000000)[1:]}Z"
 
 
 def _without_blanks(**fields: str) -> Fields:
@@ -188,7 +188,7 @@ def _why(event: str) -> Callable[[Held | Released | Removed], tuple[str, Fields]
     return lambda notice: (event, {"queue_id": notice.queue_id, "why": notice.why})
 
 
-FACTS: dict[type, Callable[[Any], tuple[str, Fields]]] = {
+FACTS: Final[dict[type, Callable[[Any], tuple[str, Fields]]]] = {
     Started: _what("started"),
     Stopped: _what("stopped"),
     Alarm: _what("alarm"),

@@ -11,7 +11,7 @@ import select
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -19,29 +19,30 @@ from twisted.logger import Logger
 
 from relay.notices import Notice
 from relay.observe.facts import FACTS, rfc3339
+from relay.readiness import end_of_turn
 
-MAX_BATCH = 512
+MAX_BATCH: Final = 512
 """Lines after which a batch is written within the turn, and ..."""
 
-MAX_BATCH_OCTETS = 64 << 10
+MAX_BATCH_OCTETS: Final = 64 << 10
 """... octets: one write that the page cache takes at once."""
 
-MAX_WAITING_OCTETS = 4 << 20
+MAX_WAITING_OCTETS: Final = 4 << 20
 """Memory for lines that a stalled reader of standard output does not take; beyond it: dropped."""
 
-RETRY_AFTER = 0.1
+RETRY_AFTER: Final = 0.1
 """Seconds until a stalled reader is asked again."""
 
-_LINE_END = 10
+_LINE_END: Final = 10
 
-_PIECE = select.PIPE_BUF
+_log = Logger()
+
+_PIECE: Final = select.PIPE_BUF
 """A pipe that poll() calls writable takes this many octets without blocking (POSIX)."""
 
 
 class TrafficLog:
     """An observer that writes to a file, or to standard output for "-". Opened by `start`."""
-
-    _log = Logger()
 
     def __init__(self, file: Path | Literal["-"], clock: IReactorTime) -> None:
         self.file = file
@@ -55,7 +56,9 @@ class TrafficLog:
         self._is_stalled = False  # a reader took only a part: the rest waits, in front
         self._lines: list[bytes] = []
         self._octets = 0
-        self._turn: IDelayedCall | None = None
+        self._at_end_of_turn = end_of_turn(clock)
+        self._is_due = False  # at the end of this turn, or
+        self._retry: IDelayedCall | None = None  # then
 
     def start(self) -> None:
         """Open the file. Trouble is logged: it stops no mail."""
@@ -65,9 +68,10 @@ class TrafficLog:
         """Write what waits and close."""
         self._write_batch()
         self._drop()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+            self._is_due = False
         self._close()
 
     def reopen(self) -> None:
@@ -94,8 +98,9 @@ class TrafficLog:
     def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._octets += len(line)
-        if self._turn is None:
-            self._turn = self._clock.callLater(0, self._end_turn)
+        if not self._is_due:
+            self._is_due = True
+            self._at_end_of_turn(self._end_turn)
         elif self._is_full() and not self._is_stalled:
             self._write_batch()
 
@@ -103,10 +108,11 @@ class TrafficLog:
         return len(self._lines) >= MAX_BATCH or self._octets >= MAX_BATCH_OCTETS
 
     def _end_turn(self) -> None:
-        self._turn = None
+        self._retry = None
         self._write_batch()
-        if self._lines:
-            self._turn = self._clock.callLater(RETRY_AFTER, self._end_turn)
+        self._is_due = bool(self._lines)
+        if self._is_due:
+            self._retry = self._clock.callLater(RETRY_AFTER, self._end_turn)
 
     def _write_batch(self) -> None:
         lines = self._lines
@@ -166,7 +172,7 @@ class TrafficLog:
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:
             self._is_failing = True
-            self._log.error(
+            _log.error(
                 "traffic log {file} cannot be written ({why}); mail goes on, lines are lost",
                 file=str(self.file),
                 why=error.strerror,
@@ -174,7 +180,7 @@ class TrafficLog:
 
     def _recovered(self) -> None:
         self._is_failing = False
-        self._log.info(
+        _log.info(
             "traffic log {file} is written again; {lost} lines were lost since the start",
             file=str(self.file),
             lost=self.lost,

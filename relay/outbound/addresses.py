@@ -11,7 +11,7 @@ from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IHostResolution, IResolutionReceiver
-from zope.interface import implementer
+from zope.interface import classImplements
 
 LOOKUP_TIMEOUT = 30.0
 """Seconds for an answer; the system's own resolver gives up after some 10 to 20."""
@@ -70,7 +70,6 @@ class Addresses:
         return f"<Addresses {self._host} {' '.join(self._known) or 'unknown'}>"
 
 
-@implementer(IResolutionReceiver)
 class _Lookup:
     """One question to the resolver. An answer after the timeout is not heard."""
 
@@ -100,3 +99,6 @@ class _Lookup:
         if self._timer is not None:
             self._timer = None
             self._found(tuple(self._addresses))
+
+
+classImplements(_Lookup, IResolutionReceiver)

@@ -5,7 +5,7 @@ Carries out what `trouble` decides. The common case, a host that takes everythin
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Recipient
@@ -310,4 +310,4 @@ class RunningAttempt:
                 self._outcomes.setdefault(recipient.id, outcome)
 
 
-_UNANSWERED = Broken(Cause.FAULT, Reply(451, "4.4.2", ("host left recipients unanswered",)))
+_UNANSWERED: Final = Broken(Cause.FAULT, Reply(451, "4.4.2", ("host left recipients unanswered",)))

@@ -114,6 +114,8 @@ class UpstreamHop:
     def extensions(self) -> Mapping[str, str]:
         """What each of its hosts offered when last asked; nothing before one was."""
         known = [f.extensions for f in self.factories if f.extensions is not None]
+        if len(known) == 1:
+            return known[0]
         if not known:
             return {}
         return {word: known[0][word] for word in known[0] if all(word in each for each in known)}

@@ -6,7 +6,7 @@ site's trouble, exactly once. Knows nothing of messages; who queues here bounds 
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.python.failure import Failure
 
@@ -23,15 +23,15 @@ from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
 from relay.smtp.client import ClientEngine
 
-MAX_SESSION_AGE = 300.0
+MAX_SESSION_AGE: Final = 300.0
 """Seconds a session is reused: by time rather than by count, so that a change of the host's
 addresses is noticed, and a slow one of several does not keep its share for ever."""
 
-LEAST_SESSION_AGE = 2.0
+LEAST_SESSION_AGE: Final = 2.0
 """Seconds a busy session is used before it is given up for another process that waits: each change
 costs a new session."""
 
-_LIVING = (State.IDLE, State.BUSY, State.LENT)
+_LIVING: Final = (State.IDLE, State.BUSY, State.LENT)
 
 
 class Pending(Protocol):

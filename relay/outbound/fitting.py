@@ -1,11 +1,13 @@
 """Whether a message may go to a host that offers what it offers, and in which form.
 
-Size (RFC 1870), 8-bit content (RFC 6152), internationalised mail (RFC 6531), and content that does
-not end in a line end (RFC 3030). A host that offers everything costs a few comparisons.
+Size (RFC 1870), 8-bit content (RFC 6152), internationalised mail (RFC 6531), TLS all the way (RFC
+8689), and content that does not end in a line end (RFC 3030). A host that offers everything costs
+a few comparisons.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Recipient
@@ -13,11 +15,14 @@ from relay.mail.reply import Reply, reply
 from relay.mail.transcode import has_8bit_header, is_7bit, to_7bit
 from relay.smtp.offers import Offers
 
-TOO_LARGE = reply(552, "5.3.4", "message is larger than the host takes")
-IS_8BIT = reply(554, "5.6.3", "host takes no 8-bit content, and this cannot be converted")
-IS_UTF8 = reply(553, "5.6.7", "host takes no internationalised mail (SMTPUTF8)")
+TOO_LARGE: Final = reply(552, "5.3.4", "message is larger than the host takes")
+IS_8BIT: Final = reply(554, "5.6.3", "host takes no 8-bit content, and this cannot be converted")
+NO_REQUIRETLS: Final = reply(
+    550, "5.7.30", "host cannot promise TLS as this message demands (REQUIRETLS)"
+)
+IS_UTF8: Final = reply(553, "5.6.7", "host takes no internationalised mail (SMTPUTF8)")
 
-_CHUNK = 1 << 20  # for reading content through without sending it
+_CHUNK: Final = 1 << 20  # for reading content through without sending it
 
 
 class Fit:
@@ -43,6 +48,8 @@ def fit(envelope: Envelope, content: Content, host: Offers) -> Fit:
     """Raises OSError where the content cannot be read."""
     if host.max_size and content.size > host.max_size:
         return _unfit(envelope, content, TOO_LARGE)
+    if envelope.requires_tls and not host.takes_requiretls:
+        return _unfit(envelope, content, NO_REQUIRETLS)
     refusals: dict[int, Reply] = {}
     if host.offers_smtputf8:
         if not envelope.smtputf8 and not _is_ascii(envelope):

@@ -5,35 +5,39 @@ as nobody needs it more, and passes replies on as they are. Content is ended onl
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Broken, Cause
 from relay.outbound.factory import QueuedClientFactory
+from relay.outbound.fitting import NO_REQUIRETLS
 from relay.outbound.protocol import UpstreamSession
 from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError, Replied
 
-AWAY = reply(451, "4.4.1", "No upstream can be reached, try again later")
-LOST = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
-BUSY = reply(451, "4.4.5", "No free connection to the upstream, try again later")
-CANNOT = reply(451, "4.3.0", "Local trouble, try again later")
-NOT_BELIEVED = reply(451, "4.7.0", "The upstream does not let this relay name its clients")
+AWAY: Final = reply(451, "4.4.1", "No upstream can be reached, try again later")
+LOST: Final = reply(451, "4.4.2", "The connection to the upstream was lost, try again later")
+BUSY: Final = reply(451, "4.4.5", "No free connection to the upstream, try again later")
+CANNOT: Final = reply(451, "4.3.0", "Local trouble, try again later")
+NOT_BELIEVED: Final = reply(451, "4.7.0", "The upstream does not let this relay name its clients")
 NO_8BITMIME = reply(451, "4.6.3", "The upstream takes no 8BITMIME at this moment")
 NO_SMTPUTF8 = reply(451, "4.6.7", "The upstream takes no SMTPUTF8 at this moment")
-NO_XCLIENT = reply(
+NO_XCLIENT: Final = reply(
     451,
     "4.7.0",
     "XCLIENT is not offered to this relay: allow it there (Postfix:"
     " smtpd_authorized_xclient_hosts), or take xclient from this upstream",
 )
-TOO_BIG = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
+TOO_BIG: Final = reply(552, "5.3.4", "Message exceeds the upstream's size limit")
 
-CLIENT_REFUSALS = frozenset({521, 554})
+GATHERED: Final = 16384
+"""Octets of content that wait for more of it, so that small mail goes out whole, in one write."""
+
+CLIENT_REFUSALS: Final = frozenset({521, 554})
 """In the place of a greeting they refuse the client (RFC 5321 3.1, 7504). Other codes are about
 this relay and its right to send XCLIENT."""
 
@@ -56,7 +60,6 @@ class LineHop(Protocol):
         """In this order."""
 
 
-@implementer(IPushProducer)
 class Line:
     """Each request is answered once, by `then`, before the next may be made. A reply is the
     upstream's own, but for 421 and trouble on the way, which are 451; `trouble` tells an operator
@@ -70,6 +73,8 @@ class Line:
         "_conveyed",
         "_envelope",
         "_factory",
+        "_gathered",
+        "_gathered_size",
         "_hop",
         "_hosts",
         "_introduced",
@@ -112,6 +117,8 @@ class Line:
         self._is_ended = False
         self._to_send: list[bytes] = []  # chunks that wait for the one before to be answered
         self._is_held_up = False  # the producer, by these
+        self._gathered: list[bytes] = []  # content that waits for more of it
+        self._gathered_size = 0
         self._refusal: Reply | None = None  # of the content, before its end
         self.label = ""
         self.offers_dsn = False
@@ -130,6 +137,8 @@ class Line:
         self._refusal = None
         self._to_send = []
         self._is_held_up = False
+        self._gathered.clear()
+        self._gathered_size = 0
         self.trouble = ""
         self._then = then
         if self._session is not None:
@@ -142,8 +151,9 @@ class Line:
         else:
             self._hosts = self._hop.hosts_to_try()
             self._at = 0
-            self._timer = self._reactor.callLater(wait, self._waited)
             self._ask_for_session()
+            if self._is_pending or (self._hop.xclient and self._then is not None):
+                self._timer = self._reactor.callLater(wait, self._waited)
 
     def rcpt(self, recipient: Recipient, then: Then) -> None:
         envelope = cast(Envelope, self._envelope)
@@ -171,15 +181,22 @@ class Line:
 
     def send(self, octets: bytes) -> None:
         """Some of the content."""
-        session = self._session
-        if session is None or self._refusal is not None:
+        if self._session is None or self._refusal is not None:
             return
-        if session.engine.is_ready_for_content:
-            self._send(session, octets)
-        else:
-            self._to_send.append(octets)
-            self._is_held_up = True
-            self.pauseProducing()
+        self._gathered.append(octets)
+        self._gathered_size += len(octets)
+        if self._gathered_size >= GATHERED:
+            self._release()
+            self.may_go_on()
+            if self._to_send:
+                self._is_held_up = True
+                self.pauseProducing()
+
+    def _release(self) -> None:
+        if self._gathered:
+            self._to_send.append(b"".join(self._gathered))
+            self._gathered.clear()
+            self._gathered_size = 0
 
     def end(self, then: Then) -> None:
         """All of the content has been sent: the upstream is to answer for it."""
@@ -190,6 +207,7 @@ class Line:
         elif self._session is None:
             self._answer(LOST)
         else:
+            self._release()
             self.may_go_on()
 
     def rest(self) -> None:
@@ -308,7 +326,8 @@ class Line:
 
     def resumeProducing(self) -> None:
         if self._producer is not None and self._session is not None:
-            self._session.keep_time("final" if self._is_ended else "")
+            is_ready = self._session.engine.is_ready_for_content
+            self._session.keep_time("final" if self._is_ended else "" if is_ready else "block")
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -335,6 +354,8 @@ class Line:
             return NO_SMTPUTF8
         if envelope.body == "8BITMIME" and not engine.offers_8bitmime:
             return NO_8BITMIME
+        if envelope.requires_tls and not engine.takes_requiretls:
+            return NO_REQUIRETLS
         return TOO_BIG if engine.max_size and self._size > engine.max_size else None
 
     def _ask(self, request: Callable[[UpstreamSession], None], step: str) -> None:
@@ -356,18 +377,17 @@ class Line:
         if session is None:
             return
         engine = session.engine
-        while self._to_send and engine.is_ready_for_content:
-            self._send(session, self._to_send.pop(0))
+        while engine.is_ready_for_content:
+            octets = engine.send_content(self._to_send.pop(0)) if self._to_send else b""
+            if self._is_ended and not self._to_send and engine.is_ready_for_content:
+                session.send(octets + engine.end_content(), "final")
+            elif octets:
+                session.send(octets, "" if engine.is_ready_for_content else "block")
+            else:
+                break
         if self._is_held_up and not self._to_send:
             self._is_held_up = False
             self.resumeProducing()
-        if self._is_ended and not self._to_send and engine.is_ready_for_content:
-            session.send(engine.end_content(), "final")
-
-    @staticmethod
-    def _send(session: UpstreamSession, octets: bytes) -> None:
-        wire = session.engine.send_content(octets)
-        session.send(wire, "" if session.engine.is_ready_for_content else "block")
 
     def _answer(self, answer: Reply) -> None:
         self._cancel_timer()
@@ -427,6 +447,9 @@ class Line:
     def __repr__(self) -> str:
         state = "idle" if self._session else "waiting" if self._is_pending else "closed"
         return f"<Line {self.label or 'nowhere'} {state}>"
+
+
+classImplements(Line, IPushProducer)
 
 
 def _passed_on(answer: Reply) -> Reply:

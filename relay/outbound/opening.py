@@ -95,7 +95,7 @@ class Opening(ClientFactory[Any]):
         self._left.insert(0, self._address)
         self.try_next(trouble)
 
-    def buildProtocol(self, addr: IAddress | None) -> UpstreamSession:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         self.session = self._make_session(self._label)
         return self.session
 

@@ -7,13 +7,12 @@ step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged e
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from secrets import token_urlsafe
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
-from twisted.internet import protocol
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, IProtocol, ITCPTransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.config import Timeouts
 from relay.mail.content import Content
@@ -21,7 +20,7 @@ from relay.mail.envelope import Envelope
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Answers, Broken, Cause
 from relay.outbound.security import Security
-from relay.outbound.sender import ContentCutShort, ContentSender
+from relay.outbound.sender import ContentSender, cut_short
 from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
     NEED_DATA,
@@ -36,15 +35,15 @@ from relay.smtp.events import (
 )
 from relay.smtp.sasl.client import Login, choose
 
-MAX_IN_ONE_WRITE = 131072
+MAX_IN_ONE_WRITE: Final = 131072
 """Content up to this size goes with its final dot in one write, from memory."""
 
-NONCE = 18
+NONCE: Final = 18
 """Random octets of a SCRAM nonce."""
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
-_AT = {
+_AT: Final = {
     "greeting": "before its greeting",
     "hello": "in answer to EHLO",
     "tls": "while TLS was set up",
@@ -117,13 +116,16 @@ class State(Enum):
     LENT = "lent"
     CLOSING = "closing"  # QUIT was sent, or an abort is under way
 
+    __hash__ = object.__hash__  # Enum's own is Python code; members are singletons
 
-@implementer(IHandshakeListener)
-class UpstreamSession(protocol.Protocol):
+
+class UpstreamSession:
     """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began.
     `has_tls_failed`: it came to nothing, and without TLS it might have. `is_refused`: for good, and
     it was the login that was.
     """
+
+    transport: Any
 
     def __init__(
         self,
@@ -178,6 +180,10 @@ class UpstreamSession(protocol.Protocol):
 
     # --- life ---------------------------------------------------------------------------------
 
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        self.connectionMade()
+
     def connectionMade(self) -> None:
         self.opened_at = self._reactor.seconds()
         if self.security.begins_at_once:
@@ -192,6 +198,7 @@ class UpstreamSession(protocol.Protocol):
     def handshakeCompleted(self) -> None:
         """Nothing is said under TLS before the certificate was judged."""
         trouble = self.security.judge(cast(Any, self.transport).getHandle())
+        self.engine.is_verified = self.security.is_verified
         if trouble is not None:
             self._end(Cause.FAULT, trouble)
         elif self.security.begins_at_once:
@@ -208,7 +215,7 @@ class UpstreamSession(protocol.Protocol):
         try:
             while (event := engine.next_event()) is not NEED_DATA:
                 has_moved = True
-                self._HANDLERS[type(event)](self, event)
+                _HANDLERS[type(event)](self, event)
         except RemoteProtocolError as error:
             self._end(Cause.FAULT, Reply(451, "4.4.2", (f"host broke the protocol: {error}",)))
             return
@@ -216,7 +223,7 @@ class UpstreamSession(protocol.Protocol):
         if octets:
             self._write(octets)
         if octets or has_moved:  # else a trickle of octets would put the timeout off for ever
-            self._CONTINUE[self.state](self)
+            _CONTINUE[self.state](self)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         is_clean = reason is None or reason.check(ConnectionDone) is not None
@@ -430,14 +437,6 @@ class UpstreamSession(protocol.Protocol):
         """The answer to QUIT."""
         cast(ITCPTransport, self.transport).loseConnection()
 
-    _CONTINUE: ClassVar[Mapping[State, Callable[["UpstreamSession"], None]]] = {
-        State.OPENING: _opening,
-        State.IDLE: leave,  # whatever was said to nobody, it is typically 421
-        State.BUSY: _busy,
-        State.LENT: _lent,
-        State.CLOSING: _closing,
-    }
-
     # --- content ------------------------------------------------------------------------------
 
     def _send_content(self) -> None:
@@ -451,7 +450,7 @@ class UpstreamSession(protocol.Protocol):
         try:
             octets = b"".join(content.chunks(MAX_IN_ONE_WRITE))
             if len(octets) != content.size:
-                raise ContentCutShort(f"{len(octets)} octets instead of {content.size}")
+                raise cut_short(f"{len(octets)} octets instead of {content.size}")
         except OSError as error:
             self.content_unread(error)
         else:
@@ -557,11 +556,22 @@ class UpstreamSession(protocol.Protocol):
         if step:
             self._step = step
 
-    _HANDLERS: ClassVar[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
-        Greeted: _on_greeted,
-        HelloReplied: _on_hello_replied,
-        StartTlsReplied: _on_starttls_replied,
-        AuthReplied: _on_auth_replied,
-        Replied: _on_replied,
-        Unsolicited: _on_unsolicited,
-    }
+
+_CONTINUE: Final[Mapping[State, Callable[["UpstreamSession"], None]]] = {
+    State.OPENING: UpstreamSession._opening,
+    State.IDLE: UpstreamSession.leave,  # whatever was said to nobody, it is typically 421
+    State.BUSY: UpstreamSession._busy,
+    State.LENT: UpstreamSession._lent,
+    State.CLOSING: UpstreamSession._closing,
+}
+
+_HANDLERS: Final[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
+    Greeted: UpstreamSession._on_greeted,
+    HelloReplied: UpstreamSession._on_hello_replied,
+    StartTlsReplied: UpstreamSession._on_starttls_replied,
+    AuthReplied: UpstreamSession._on_auth_replied,
+    Replied: UpstreamSession._on_replied,
+    Unsolicited: UpstreamSession._on_unsolicited,
+}
+
+classImplements(UpstreamSession, IProtocol, IHandshakeListener)

@@ -10,7 +10,6 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -44,12 +43,13 @@ class Securities:
 
         Raises TlsUnusable where a file of the upstream cannot be used.
         """
+        is_sure = policy is None or policy.is_verified
         policy = policy or TlsPolicy(Level(upstream.own_tls))
         if host.scheme == "smtps" and policy.may_go_plain:
             policy = replace(policy, level=Level.REQUIRED)
         is_wanted = policy.level is not Level.NONE
         context = self._contexts.get(files_of(upstream), policy.level) if is_wanted else None
-        return HostSecurity(host, policy, context, self._broken, self._reactor)
+        return HostSecurity(host, policy, context, self._broken, self._reactor, is_sure=is_sure)
 
     def __repr__(self) -> str:
         return f"<Securities {self._contexts!r} {self._broken!r}>"
@@ -65,8 +65,11 @@ class HostSecurity:
         context: SSL.Context | None,
         broken: BrokenTls,
         reactor: Any,
+        *,
+        is_sure: bool,
     ) -> None:
         self.host = host.host
+        self.is_sure = is_sure  # the name came from the config, or by a secure way
         self.is_implicit = host.scheme == "smtps"
         self.policy = policy
         self.names = policy.names or (host.host,)
@@ -104,7 +107,15 @@ class HostSecurity:
 class Security:
     """One session's. `is_started`: there is TLS, or a handshake under way."""
 
-    __slots__ = ("_chain_trouble", "_host", "certificate", "doubt", "is_started", "summary")
+    __slots__ = (
+        "_chain_trouble",
+        "_host",
+        "certificate",
+        "doubt",
+        "is_started",
+        "is_verified",
+        "summary",
+    )
 
     def __init__(self, host: HostSecurity) -> None:
         self._host = host
@@ -112,6 +123,7 @@ class Security:
         self.is_started = False
         self.certificate: x509.Certificate | None = None
         self.doubt = ""  # why the certificate is not that of the host, as far as one can tell
+        self.is_verified = False  # and it is surely the host that is meant
         self.summary = ""  # as logged: version, cipher, whether verified; "" for plain
 
     @property
@@ -132,7 +144,7 @@ class Security:
     def _goes_plain(self) -> bool:
         return self._host.policy.may_go_plain and self._host.is_broken
 
-    def start(self, session: Protocol) -> None:
+    def start(self, session: Any) -> None:
         """Begin the handshake; the session hears `handshakeCompleted`, or that it is lost."""
         host = self._host
         assert host.context is not None
@@ -156,6 +168,7 @@ class Security:
         self.certificate, self.doubt = certificate, trouble
         version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
         self.summary = f"{version} {cipher}{'' if trouble else ' verified'}"
+        self.is_verified = not trouble and self._host.is_sure
         if trouble and self._host.policy.is_verified:
             return reply(451, "4.7.5", trouble)
         return None

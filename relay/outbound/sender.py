@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.mail.content import Content
 from relay.smtp.client import ClientEngine
@@ -20,11 +20,11 @@ CHUNKS_AT_ONCE = 4
 """Chunks written before the reactor gets its turn."""
 
 
-class ContentCutShort(OSError):
+def cut_short(what: str) -> OSError:
     """The store gave less content than it said: it must not be ended as if it were whole."""
+    return OSError(what)
 
 
-@implementer(IPushProducer)
 class ContentSender:
     """One content on its way. `session` hears `content_moved`, `content_sent`, `content_unread`."""
 
@@ -63,7 +63,7 @@ class ContentSender:
             self._left -= len(chunk)
             return chunk
         if self._left:
-            raise ContentCutShort(f"{self._left} octets are missing from the stored content")
+            raise cut_short(f"{self._left} octets are missing from the stored content")
         return None
 
     def _take_turn(self) -> None:
@@ -84,3 +84,6 @@ class ContentSender:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+
+
+classImplements(ContentSender, IPushProducer)

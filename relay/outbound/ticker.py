@@ -4,14 +4,19 @@ Sessions put their deadlines off with each command; a timer for each, or for eac
 more than the mail once thousands of hosts have sessions open.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
-from relay.outbound.protocol import UpstreamSession
-
 TICK = 0.5
 """Seconds between looks: by so much a session may end late."""
+
+
+class Watched(Protocol):
+    """What keeps a deadline: a session."""
+
+    def check(self, now: float) -> None:
+        """Act on it, if it has passed."""
 
 
 class Ticker:
@@ -19,15 +24,15 @@ class Ticker:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._sessions: set[UpstreamSession] = set()
+        self._sessions: set[Watched] = set()
         self._call: IDelayedCall | None = None
 
-    def watch(self, session: UpstreamSession) -> None:
+    def watch(self, session: Watched) -> None:
         self._sessions.add(session)
         if self._call is None:
             self._call = self._reactor.callLater(TICK, self._tick)
 
-    def forget(self, session: UpstreamSession) -> None:
+    def forget(self, session: Watched) -> None:
         self._sessions.discard(session)
         if not self._sessions and self._call is not None:
             self._call.cancel()

@@ -10,29 +10,30 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from relay.mail.content import Content, InlineContent
 from relay.queue.group_commit import Reactor
 from relay.queue.store import IContentWriter
 
-INLINE_MAX = 64 * 2**10
+INLINE_MAX: Final = 64 * 2**10
 """Octets of content that are kept in the database; from here on a file costs less than rows."""
 
-BATCH = 512 * 2**10
+BATCH: Final = 512 * 2**10
 """Octets that go to the disk in one piece."""
 
-MAX_UNWRITTEN = 2 * 2**20
+MAX_UNWRITTEN: Final = 2 * 2**20
 """Octets of one message that may wait for the disk before its sender is paused."""
 
-MAX_BUFFERED = 64 * 2**20
+MAX_BUFFERED: Final = 64 * 2**20
 """Octets of content in memory over all messages coming in; above it all of it goes to files. The
 config's queue.max_content_memory."""
 
-THREADS = 4
+THREADS: Final = 4
 """Enough to keep a disk busy; more would only queue in the kernel."""
 
 
@@ -82,7 +83,8 @@ class ContentFile:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
                 self._descriptor = os.open(self.path, flags, 0o600)
             while octets:
-                octets = octets[os.write(self._descriptor, octets) :]
+                written = os.write(self._descriptor, octets)  # mypyc runs calls in slices twice
+                octets = octets[written:]
         except OSError as error:
             self.failed = error
 
@@ -142,7 +144,10 @@ class ContentBuffers:
         return self.buffered > self._max_buffered
 
     def writer(self, queue_id: str) -> "ContentWriter":
-        return ContentWriter(self, self._path_of(queue_id))
+        return ContentWriter(self, queue_id)
+
+    def path(self, queue_id: str) -> Path:
+        return self._path_of(queue_id)
 
     def run(self, work: Callable[[], None], then: Callable[[], object] = int) -> None:
         """`work` in a thread, then `then` in the reactor."""
@@ -168,7 +173,6 @@ class ContentBuffers:
         return f"<ContentBuffers {self.buffered} octets>"
 
 
-@implementer(IContentWriter)
 class ContentWriter:
     """Holds octets until they make a batch, or the content is over."""
 
@@ -177,16 +181,16 @@ class ContentWriter:
         "_file",
         "_held",
         "_is_paused",
-        "_path",
         "_producer",
+        "_queue_id",
         "_unwritten",
         "size",
     )
 
-    def __init__(self, buffers: ContentBuffers, path: Path) -> None:
+    def __init__(self, buffers: ContentBuffers, queue_id: str) -> None:
         self.size = 0
         self._buffers = buffers
-        self._path = path
+        self._queue_id = queue_id
         self._file: ContentFile | None = None
         self._held = bytearray()  # a list of pieces would cost a trickling sender nothing, us much
         self._unwritten = 0
@@ -213,7 +217,7 @@ class ContentWriter:
             return InlineContent(octets)
         file = self._file
         self._spill()
-        return FileContent(self._path, self.size, file)
+        return FileContent(file.path, self.size, file)
 
     def discard(self) -> None:
         self._let_go()
@@ -225,7 +229,7 @@ class ContentWriter:
     def _spill(self) -> None:
         """Hand what is held to the disk; pause the sender while that is behind."""
         if self._file is None:
-            self._file = ContentFile(self._path)
+            self._file = ContentFile(self._buffers.path(self._queue_id))
         octets = len(self._held)
         self._file.add(self._held)
         self._held = bytearray()
@@ -259,3 +263,6 @@ class ContentWriter:
     def __repr__(self) -> str:
         place = "memory" if self._file is None else repr(self._file)
         return f"<ContentWriter {self.size} octets, {place}>"
+
+
+classImplements(ContentWriter, IContentWriter)

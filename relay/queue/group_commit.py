@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.queue.store import StoreFailed
+from relay.readiness import end_of_turn
 
 MAX_GROUP = 256
 """Calls in one transaction: bounds its memory and how long the first of them waits."""
@@ -73,6 +74,7 @@ class GroupCommit:
 
     def __init__(self, reactor: Reactor, ledger: Ledger) -> None:
         self._reactor = reactor
+        self._at_end_of_turn = end_of_turn(reactor)
         self._ledger = ledger
         self._gathered: list[Call] = []
         self._groups: SimpleQueue[list[Call] | None] = SimpleQueue()
@@ -106,7 +108,7 @@ class GroupCommit:
         gathered = self._gathered
         gathered.append(call)
         if len(gathered) == 1:
-            self._reactor.callLater(0, self._send)
+            self._at_end_of_turn(self._send)
         return call.deferred
 
     def _send(self) -> None:

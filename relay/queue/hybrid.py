@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from relay.deadline import Wait, Waits
 from relay.mail.outcome import Attempt, Delayed, Failed, Outcome
 from relay.mail.reply import Reply
 from relay.notices import Observer, Removed
@@ -47,6 +48,12 @@ class Hybrid:
         self.reports = reports
         self.clock = clock
         self.observe = observe
+        self._waits: dict[float, Waits] = {}  # by their length: one for each in the config
+
+    def waits_of(self, seconds: float) -> Waits:
+        if seconds not in self._waits:
+            self._waits[seconds] = Waits(self.clock, seconds)
+        return self._waits[seconds]
 
     def accept(
         self,
@@ -76,7 +83,8 @@ class Trial:
         "_message_id",
         "_running",
         "_state",
-        "_timer",
+        "_wait",
+        "_waits",
         "answer",
     )
 
@@ -96,7 +104,8 @@ class Trial:
         self._running: list[InHand] = []
         self._ended: list[InHand] = []  # `plan` is None where the attempt was withdrawn
         self._state = _State.TRYING
-        self._timer: IDelayedCall | None = None
+        self._waits: Waits | None = None
+        self._wait: Wait | None = None
         self.answer: Deferred[Reply | None] = Deferred()
 
     def begin(self, wait: float) -> None:
@@ -111,24 +120,23 @@ class Trial:
             stored.addCallbacks(self.answer.callback, self._give_up)
             return
         self._running = list(taken)
-        self._timer = hybrid.clock.callLater(wait, self._rang)
+        self._waits = hybrid.waits_of(wait)
+        self._wait = self._waits.begin(self._rang)
         for in_hand in taken:
             hybrid.manager.deliver(in_hand).addCallback(self._attempted, in_hand)
 
     def client_left(self) -> None:
         """Attempts under way end by themselves; whom they reach is told."""
         if self._state is _State.TRYING:
-            self._cancel_timer()
+            self._cancel_wait()
             self._end()
 
     def _rang(self) -> None:
-        self._timer = None
         self._store()
 
-    def _cancel_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+    def _cancel_wait(self) -> None:
+        if self._waits is not None and self._wait is not None:
+            self._waits.cancel(self._wait)
 
     # --- attempts end -------------------------------------------------------------------------
 
@@ -144,7 +152,7 @@ class Trial:
         if self._state is _State.OVER:
             self._end()
         elif self._state is _State.TRYING and not self._running:
-            self._cancel_timer()
+            self._cancel_wait()
             self._decide()
 
     def _decide(self) -> None:

@@ -7,22 +7,23 @@ back between two starts repeats no id.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
-EPOCH = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+EPOCH: Final = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
 """Seconds are counted from here: 31 bits last until 2088."""
 
-LENGTH = 13
+LENGTH: Final = 13
 
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
-_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
-_SECOND_SHIFT = 32
-_WORKER_SHIFT = 24
-_COUNTER_SHIFT = 10
-_COUNTER_MAX = (1 << 14) - 1
-_SECOND_MAX = (1 << 31) - 1
-_START_MASK = (1 << _COUNTER_SHIFT) - 1
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_PAIRS: Final = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_SECOND_SHIFT: Final = 32
+_WORKER_SHIFT: Final = 24
+_COUNTER_SHIFT: Final = 10
+_COUNTER_MAX: Final = (1 << 14) - 1
+_SECOND_MAX: Final = (1 << 31) - 1
+_START_MASK: Final = (1 << _COUNTER_SHIFT) - 1
 
 
 class QueueIds:

@@ -7,7 +7,7 @@ itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs,
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -44,10 +44,10 @@ from relay.queue.story import (
     tell_reported,
 )
 
-MAX_OCTETS_IN_HAND = 64 * 2**20
+MAX_OCTETS_IN_HAND: Final = 64 * 2**20
 """Content held in memory by works in hand, over all lanes; beyond it mail waits in the store."""
 
-CLAIM_RETRY = 1.0
+CLAIM_RETRY: Final = 1.0
 """Seconds until a lane is looked at again whose work could not be read."""
 
 _log = Logger()

@@ -24,7 +24,7 @@ RETRY = 1.0
 _log = Logger()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class InHand:
     """A work in hand, from claim to record. `octets`: what it holds of memory.
 
@@ -35,10 +35,28 @@ class InHand:
     work: Work
     lane: Lane
     octets: int
-    is_attempt: bool = True
-    generation: int = 0
-    plan: Plan | None = None
-    owed: Owed | None = None
+    is_attempt: bool
+    generation: int
+    plan: Plan | None
+    owed: Owed | None
+
+    def __init__(
+        self,
+        work: Work,
+        lane: Lane,
+        octets: int,
+        is_attempt: bool = True,
+        generation: int = 0,
+        plan: Plan | None = None,
+        owed: Owed | None = None,
+    ) -> None:
+        self.work = work
+        self.lane = lane
+        self.octets = octets
+        self.is_attempt = is_attempt
+        self.generation = generation
+        self.plan = plan
+        self.owed = owed
 
     def settlement(self, reports: tuple[NewMessage, ...]) -> Settlement:
         """The record of its plan, with the DSNs that go with it."""

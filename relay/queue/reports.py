@@ -112,7 +112,7 @@ class ReportMaker:
             hostname=self._hostname,
             reverse_path=addressee,
             envid=envelope.envid,
-            ret=envelope.ret,
+            ret="HDRS" if envelope.requires_tls else envelope.ret,  # RFC 8689 5
             accepted_at=work.message.accepted_at,
             made_at=now,
             dsn_queue_id=queue_id,
@@ -122,17 +122,26 @@ class ReportMaker:
             smtputf8=envelope.smtputf8,
         )
         return Owed(
-            self._message(queue_id, addressee, lane, dsn.compose(report), now),
+            self._message(
+                queue_id, addressee, lane, dsn.compose(report), now, envelope.requires_tls
+            ),
             kind,
             tuple(recipient.forward_path for recipient, _ in reported),
         )
 
     def _message(
-        self, queue_id: str, addressee: str, lane: str, content: bytes, now: float
+        self,
+        queue_id: str,
+        addressee: str,
+        lane: str,
+        content: bytes,
+        now: float,
+        requires_tls: bool,
     ) -> NewMessage:
         body = "" if content.isascii() else "8BITMIME"
         recipients = (Recipient(1, addressee),)
-        envelope = Envelope("", recipients, body, smtputf8=not addressee.isascii())
+        is_utf8 = not addressee.isascii()
+        envelope = Envelope("", recipients, body, is_utf8, requires_tls=requires_tls)
         message = Message(queue_id, envelope, LOCAL, InlineContent(content), now)
         return NewMessage(message, {lane: (1,)})
 

@@ -6,6 +6,7 @@ the sweep's to find (RFC 5321 4.5.4.1), for that knows what an operator holds.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
@@ -22,17 +23,29 @@ class Terms:
     expire_after: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Plan:
     """The outcomes to record, for every recipient of the work, and when the owed ones are due.
 
     `why` is the reason for `removed` should nothing be owed any more: done, failed or expired.
     """
 
-    outcomes: Mapping[int, Outcome]
-    attempt: int
-    next_attempt_at: float
-    why: str
+    outcomes: Final[Mapping[int, Outcome]]
+    attempt: Final[int]
+    next_attempt_at: Final[float]
+    why: Final[str]
+
+    def __init__(
+        self,
+        outcomes: Mapping[int, Outcome],
+        attempt: int,
+        next_attempt_at: float,
+        why: str,
+    ) -> None:
+        self.outcomes = outcomes
+        self.attempt = attempt
+        self.next_attempt_at = next_attempt_at
+        self.why = why
 
 
 def plan(

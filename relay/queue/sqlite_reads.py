@@ -56,7 +56,8 @@ DUE_AT = "SELECT next_attempt_at FROM work WHERE message = ? AND lane = ?"
 
 WORKS = """
 SELECT m.id, reverse_path, recipients, body, smtputf8, ret, envid, listener, client, helo, user,
-    session, m.name, protocol, accepted_at, size, in_file, lane, attempt, owed, octets
+    session, m.name, protocol, accepted_at, size, in_file,
+    requires_tls, lane, attempt, owed, octets
 FROM json_each(?) AS place
 CROSS JOIN work AS w ON w.message = place.value ->> 0 AND w.lane = place.value ->> 1
 CROSS JOIN message AS m ON m.id = w.message
@@ -193,7 +194,7 @@ class SqliteReads:
 
     def _work(self, row: Row) -> Work:
         queue_id = from_int(row[0])
-        in_file, lane, attempt, owed, octets = row[16:]
+        in_file, _, lane, attempt, owed, octets = row[16:]
         content: Content = (
             self._spool.content(queue_id, row[15]) if in_file else InlineContent(octets)
         )

@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 MESSAGE_COLUMNS = (
     "id, reverse_path, recipients, body, smtputf8, ret, envid, listener, client, helo, user,"
-    " session, name, protocol, accepted_at, size, in_file"
+    " session, name, protocol, accepted_at, size, in_file, requires_tls"
 )
 """In the order of `message_row`."""
 
@@ -39,6 +39,7 @@ def message_row(number: int, message: Message, in_file: bool) -> Row:
         message.accepted_at,
         message.content.size,
         in_file,
+        envelope.requires_tls,
     )
 
 
@@ -47,7 +48,15 @@ def message_from(queue_id: str, row: Row, content: Content) -> Message:
     (_, reverse_path, recipients, body, smtputf8, ret, envid) = row[:7]
     return Message(
         queue_id,
-        Envelope(reverse_path, recipients_from(recipients), body, bool(smtputf8), ret, envid),
+        Envelope(
+            reverse_path,
+            recipients_from(recipients),
+            body,
+            bool(smtputf8),
+            ret,
+            envid,
+            bool(row[17]),
+        ),
         Origin(*row[7:14]),
         content,
         row[14],

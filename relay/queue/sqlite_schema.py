@@ -10,7 +10,7 @@ import apsw
 
 from relay.queue.store import StoreUnusable
 
-VERSION = 2
+VERSION = 3
 """PRAGMA user_version of the tables below."""
 
 PAGE_SIZE = 4096
@@ -47,7 +47,8 @@ CREATE TABLE message (
     accepted_at REAL NOT NULL,        -- unix seconds, as all times
     size INTEGER NOT NULL,            -- octets of content
     in_file INTEGER NOT NULL,         -- 1: content is the file content/ID, 0: in table content
-    is_held INTEGER NOT NULL DEFAULT 0
+    is_held INTEGER NOT NULL DEFAULT 0,
+    requires_tls INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX message_in_file ON message (id) WHERE in_file;
 
@@ -97,7 +98,8 @@ _UPGRADES = {
     1: """
 ALTER TABLE message ADD COLUMN name TEXT NOT NULL DEFAULT '';
 ALTER TABLE message ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
-"""
+""",
+    2: "ALTER TABLE message ADD COLUMN requires_tls INTEGER NOT NULL DEFAULT 0;",
 }
 """From each layout that was once in use to the next one."""
 

@@ -8,6 +8,7 @@ committed to stable storage. One that failed with StoreFailed means: nothing of 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -29,18 +30,32 @@ class StoreUnusable(StoreFailed):
     """The store cannot be opened: locked, unwritable, damaged ... One clear line."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Message:
     """One message as stored. `accepted_at` in unix seconds; the queue id sorts by time."""
 
-    queue_id: str
-    envelope: Envelope
-    origin: Origin
-    content: Content
-    accepted_at: float
+    queue_id: Final[str]
+    envelope: Final[Envelope]
+    origin: Final[Origin]
+    content: Final[Content]
+    accepted_at: Final[float]
+
+    def __init__(
+        self,
+        queue_id: str,
+        envelope: Envelope,
+        origin: Origin,
+        content: Content,
+        accepted_at: float,
+    ) -> None:
+        self.queue_id = queue_id
+        self.envelope = envelope
+        self.origin = origin
+        self.content = content
+        self.accepted_at = accepted_at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class NewMessage:
     """A message to insert. Each recipient id stands in exactly one lane.
 
@@ -49,20 +64,44 @@ class NewMessage:
     attempts made before the insertion came to, recorded in its very transaction.
     """
 
-    message: Message
-    lanes: Mapping[str, tuple[int, ...]]
-    in_hand: tuple[str, ...] = ()
-    settlements: tuple["Settlement", ...] = ()
+    message: Final[Message]
+    lanes: Final[Mapping[str, tuple[int, ...]]]
+    in_hand: Final[tuple[str, ...]]
+    settlements: Final[tuple["Settlement", ...]]
+
+    def __init__(
+        self,
+        message: Message,
+        lanes: Mapping[str, tuple[int, ...]],
+        in_hand: tuple[str, ...] = (),
+        settlements: tuple["Settlement", ...] = (),
+    ) -> None:
+        self.message = message
+        self.lanes = lanes
+        self.in_hand = in_hand
+        self.settlements = settlements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Work:
     """The unit of work: what one message still owes on one lane. `attempt`: charged so far."""
 
-    message: Message
-    lane: str
-    recipients: tuple[Recipient, ...]
-    attempt: int = 0
+    message: Final[Message]
+    lane: Final[str]
+    recipients: Final[tuple[Recipient, ...]]
+    attempt: Final[int]
+
+    def __init__(
+        self,
+        message: Message,
+        lane: str,
+        recipients: tuple[Recipient, ...],
+        attempt: int = 0,
+    ) -> None:
+        self.message = message
+        self.lane = lane
+        self.recipients = recipients
+        self.attempt = attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +112,7 @@ class Claim:
     next_due_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Settlement:
     """What one attempt at one (message, lane) came to; recorded in one transaction, all or nothing.
 
@@ -82,15 +121,31 @@ class Settlement:
     but only where the message still exists (an operator may have removed it meanwhile).
     """
 
-    queue_id: str
-    lane: str
-    outcomes: Mapping[int, Outcome]
-    attempt: int
-    next_attempt_at: float
-    reports: tuple[NewMessage, ...] = ()
+    queue_id: Final[str]
+    lane: Final[str]
+    outcomes: Final[Mapping[int, Outcome]]
+    attempt: Final[int]
+    next_attempt_at: Final[float]
+    reports: Final[tuple[NewMessage, ...]]
+
+    def __init__(
+        self,
+        queue_id: str,
+        lane: str,
+        outcomes: Mapping[int, Outcome],
+        attempt: int,
+        next_attempt_at: float,
+        reports: tuple[NewMessage, ...] = (),
+    ) -> None:
+        self.queue_id = queue_id
+        self.lane = lane
+        self.outcomes = outcomes
+        self.attempt = attempt
+        self.next_attempt_at = next_attempt_at
+        self.reports = reports
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Settled:
     """`is_removed`: nothing is owed on any lane any more; message and content are gone.
 
@@ -98,9 +153,19 @@ class Settled:
     `had_failed`: a recipient of the removed message had failed before, in an earlier settlement.
     """
 
-    is_removed: bool
-    is_known: bool = True
-    had_failed: bool = False
+    is_removed: Final[bool]
+    is_known: Final[bool]
+    had_failed: Final[bool]
+
+    def __init__(
+        self,
+        is_removed: bool,
+        is_known: bool = True,
+        had_failed: bool = False,
+    ) -> None:
+        self.is_removed = is_removed
+        self.is_known = is_known
+        self.had_failed = had_failed
 
 
 @dataclass(frozen=True, slots=True)

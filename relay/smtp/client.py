@@ -9,7 +9,7 @@ means for the message: here replies are told apart and kept in order, no more.
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
@@ -35,9 +35,11 @@ from relay.smtp.sasl import base64
 from relay.smtp.sasl.client import Distrusted, Exchange
 from relay.smtp.wire import command_octets
 
-MAX_FAULT = 200  # characters of a RemoteProtocolError's text, which may quote the server
+MAX_FAULT: Final = 200  # characters of a RemoteProtocolError's text, which may quote the server
 
-MAX_AUTH_LINE = 510  # octets without CRLF: a longer initial response goes in a line of its own
+MAX_AUTH_LINE: Final = (
+    510  # octets without CRLF: a longer initial response goes in a line of its own
+)
 
 Lines = Sequence[str]
 """Commands as `conveying` writes them."""
@@ -175,7 +177,7 @@ class ClientEngine(Offers):
         if reply.code == 421:  # RFC 5321 3.8: the server closes
             self._is_spent = True
             self._held_back.clear()
-        event = self._HANDLERS[command](self, reply, recipient_id)
+        event = _HANDLERS[command](self, reply, recipient_id)
         if not self._awaited:
             self._go_on()
         return event
@@ -329,26 +331,6 @@ class ClientEngine(Offers):
     def _on_quit(self, reply: Reply, _: int | None) -> ClientEvent:
         self._end_session()
         return Replied("QUIT", reply)
-
-    _HANDLERS: Mapping[str, Callable[["ClientEngine", Reply, int | None], ClientEvent | None]] = {
-        GREETING: _on_greeting,
-        "EHLO": _on_extended_hello,
-        "LHLO": _on_extended_hello,
-        "HELO": _on_hello,
-        "XCLIENT": _on_introduction,
-        "XFORWARD": _on_forwarding,
-        "STARTTLS": _on_starttls,
-        "AUTH": _on_auth,
-        RESPONSE: _on_auth,
-        "MAIL": _on_mail,
-        "RCPT": _on_rcpt,
-        "DATA": _on_data,
-        "BDAT": _on_chunk,
-        BDAT_LAST: _on_dot,
-        DOT: _on_dot,
-        "RSET": _on_reset,
-        "QUIT": _on_quit,
-    }
 
     # --- what goes out ---
 
@@ -567,3 +549,24 @@ class ClientEngine(Offers):
         if self._fault:
             words.append(f"broken: {self._fault}")
         return f"<ClientEngine {', '.join(words)}>"
+
+
+_HANDLERS: Final[Mapping[str, Callable[[ClientEngine, Reply, int | None], ClientEvent | None]]] = {
+    GREETING: ClientEngine._on_greeting,
+    "EHLO": ClientEngine._on_extended_hello,
+    "LHLO": ClientEngine._on_extended_hello,
+    "HELO": ClientEngine._on_hello,
+    "XCLIENT": ClientEngine._on_introduction,
+    "XFORWARD": ClientEngine._on_forwarding,
+    "STARTTLS": ClientEngine._on_starttls,
+    "AUTH": ClientEngine._on_auth,
+    RESPONSE: ClientEngine._on_auth,
+    "MAIL": ClientEngine._on_mail,
+    "RCPT": ClientEngine._on_rcpt,
+    "DATA": ClientEngine._on_data,
+    "BDAT": ClientEngine._on_chunk,
+    BDAT_LAST: ClientEngine._on_dot,
+    DOT: ClientEngine._on_dot,
+    "RSET": ClientEngine._on_reset,
+    "QUIT": ClientEngine._on_quit,
+}

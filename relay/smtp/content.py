@@ -8,17 +8,31 @@ is stuffing, unless the dot is alone: then it can be no end, and is kept as cont
 """
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 BareNewline = Literal["normalise", "reject"]
 
-BARE_CR = "bare CR"
-BARE_LF = "bare LF"
-NUL = "NUL"
+BARE_CR: Final = "bare CR"
+BARE_LF: Final = "bare LF"
+NUL: Final = "NUL"
 
 # A dot that stands alone on its line, with a bare LF on at least one side, is content. So is one
 # after CRLF that a bare LF follows. Every other dot at the begin of a line is stuffing.
-_STUFFED = re.compile(rb"(?<=\n)\.(?!\r?\n)")
+_STUFFED: Final = re.compile(rb"(?<=\n)\.(?!\r?\n)")
+
+
+_LINE_WORTH_FINDING: Final = 32
+"""Octets of a line on average, from which on looking for each CR and LF takes less time than
+looking at each octet, as `bytes.count` does: a quarter for text as it is usual."""
+
+
+def _line_ends(octets: bytes) -> tuple[int, int, int]:
+    """How many CRs, LFs and CRLFs there are."""
+    pairs = octets.count(b"\r\n")
+    if pairs * _LINE_WORTH_FINDING > len(octets):
+        return octets.count(b"\r"), octets.count(b"\n"), pairs
+    size = len(octets)
+    return size - len(octets.replace(b"\r", b"")), size - len(octets.replace(b"\n", b"")), pairs
 
 
 def _fault(octets: bytes, crs: int, pairs: int, may_hold_bare_lf: bool) -> str:
@@ -91,8 +105,8 @@ class ContentDecoder:
         self._is_after_crlf = octets.endswith(b"\r\n")
         if self.fault:
             return b""
-        crs, pairs = octets.count(b"\r"), octets.count(b"\r\n")
-        is_clean = octets.count(b"\n") == pairs == crs and b"\0" not in octets
+        crs, lfs, pairs = _line_ends(octets)
+        is_clean = lfs == pairs == crs and b"\0" not in octets
         if begins_line and octets.startswith(b".") and not octets.startswith((b".\n", b".\r\n")):
             octets = octets[1:]
         if is_clean:
@@ -120,8 +134,8 @@ class ChunkDecoder:
             raw = raw[:-1]
         if self.fault:
             return b""
-        crs, pairs = raw.count(b"\r"), raw.count(b"\r\n")
-        if raw.count(b"\n") == pairs == crs and b"\0" not in raw:
+        crs, lfs, pairs = _line_ends(raw)
+        if lfs == pairs == crs and b"\0" not in raw:
             return raw
         self.fault = _fault(raw, crs, pairs, self._normalises)
         return b"" if self.fault else _normalised(raw)

@@ -68,7 +68,8 @@ def _decoded(value: str) -> str:
 
 
 def _read(value: str, pattern: re.Pattern[str], *unknown: str) -> str:
-    if value.upper() in (_UNAVAILABLE, *unknown):
+    word = value.upper()
+    if word == _UNAVAILABLE or word in unknown:
         return ""
     text = _decoded(value)
     if not pattern.fullmatch(text):

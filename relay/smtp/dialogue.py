@@ -7,6 +7,7 @@ answered. RFC 5321 4.1.4, RFC 3030 2, RFC 3207 4.2, RFC 4954 4.
 """
 
 from enum import Enum
+from typing import Final
 
 
 class State(Enum):
@@ -24,14 +25,16 @@ class State(Enum):
     UNWANTED = "unwanted"  # 354 though no recipient was accepted: a lone dot (RFC 2920 3.1)
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum's own is Python code; members are singletons
+
 
 Moves = dict[int, State]
 """First digit of the reply -> next state. A digit that is missing is an impossible reply."""
 
-GREETING = "greeting"
-DOT = "DOT"
-BDAT_LAST = "BDAT LAST"
-RESPONSE = "RESPONSE"
+GREETING: Final = "greeting"
+DOT: Final = "DOT"
+BDAT_LAST: Final = "BDAT LAST"
+RESPONSE: Final = "RESPONSE"
 
 
 def _either_way(accepted: State, refused: State) -> Moves:
@@ -66,7 +69,7 @@ def _authenticates() -> Moves:
     return {3: State.AUTH} | _either_way(State.READY, State.READY)
 
 
-TABLE: dict[State, dict[str, Moves]] = {
+TABLE: Final[dict[State, dict[str, Moves]]] = {
     State.CONNECTED: {GREETING: _either_way(State.GREETED, State.CLOSED)},
     State.GREETED: _anywhere(State.GREETED, State.GREETED) | _may_restart(State.GREETED),
     State.READY: _anywhere(State.READY, State.READY)

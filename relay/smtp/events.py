@@ -32,12 +32,20 @@ class LocalProtocolError(Exception):
 # --- server ---------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Hello:
     """(answer) EHLO or HELO; it also ends a transaction. Answer with `engine.hello_reply()`."""
 
     verb: str  # "EHLO" | "HELO"
     name: str  # as given: not trusted, may be anything printable
+
+    def __init__(
+        self,
+        verb: str,
+        name: str,
+    ) -> None:
+        self.verb = verb
+        self.name = name
 
 
 @dataclass(slots=True)
@@ -66,7 +74,7 @@ class AuthResponse:
     octets: bytes = field(repr=False)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Mail:
     """(answer) MAIL FROM, well-formed, in sequence, SIZE within the limit."""
 
@@ -76,9 +84,28 @@ class Mail:
     smtputf8: bool
     ret: str
     envid: str
+    requires_tls: bool
+
+    def __init__(
+        self,
+        reverse_path: str,
+        size: int,
+        body: str,
+        smtputf8: bool,
+        ret: str,
+        envid: str,
+        requires_tls: bool = False,
+    ) -> None:
+        self.reverse_path = reverse_path
+        self.size = size
+        self.body = body
+        self.smtputf8 = smtputf8
+        self.ret = ret
+        self.envid = envid
+        self.requires_tls = requires_tls
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Rcpt:
     """(answer) RCPT TO, well-formed, in sequence, within max_recipients."""
 
@@ -86,8 +113,18 @@ class Rcpt:
     notify: str
     orcpt: str
 
+    def __init__(
+        self,
+        forward_path: str,
+        notify: str,
+        orcpt: str,
+    ) -> None:
+        self.forward_path = forward_path
+        self.notify = notify
+        self.orcpt = orcpt
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class ContentBegin:
     """(answer) DATA with at least one accepted recipient, or the first BDAT (`is_chunked`).
 
@@ -97,15 +134,27 @@ class ContentBegin:
 
     is_chunked: bool
 
+    def __init__(
+        self,
+        is_chunked: bool,
+    ) -> None:
+        self.is_chunked = is_chunked
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class ContentChunk:
     """Octets of content: unstuffed, line ends normalised. Never empty. No answer."""
 
     octets: bytes
 
+    def __init__(
+        self,
+        octets: bytes,
+    ) -> None:
+        self.octets = octets
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, init=False)
 class ContentEnd:
     """(answer) End of content. With `refusal` set the content must not go on: answer with it.
 
@@ -113,19 +162,41 @@ class ContentEnd:
     """
 
     size: int
-    refusal: Reply | None = None
-    must_close: bool = False
+    refusal: Reply | None
+    must_close: bool
+
+    def __init__(
+        self,
+        size: int,
+        refusal: Reply | None = None,
+        must_close: bool = False,
+    ) -> None:
+        self.size = size
+        self.refusal = refusal
+        self.must_close = must_close
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Answered:
     """(answer with `reply`) A command that the engine judged itself: NOOP, HELP, VRFY, RSET, every
     syntax or sequence error, a limit. `resets`: the transaction, if any, is over."""
 
     command: str  # the verb as far as it was known: "RSET", "MAIL", "?"
     reply: Reply
-    resets: bool = False
-    must_close: bool = False
+    resets: bool
+    must_close: bool
+
+    def __init__(
+        self,
+        command: str,
+        reply: Reply,
+        resets: bool = False,
+        must_close: bool = False,
+    ) -> None:
+        self.command = command
+        self.reply = reply
+        self.resets = resets
+        self.must_close = must_close
 
 
 @dataclass(slots=True)
@@ -176,7 +247,7 @@ class AuthReplied:
     mechanism: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Replied:
     """The reply to one command of a transaction, in order.
 
@@ -185,7 +256,17 @@ class Replied:
 
     command: str  # MAIL, RCPT, DATA, BDAT, DOT, RSET, QUIT
     reply: Reply
-    recipient_id: int | None = None
+    recipient_id: int | None
+
+    def __init__(
+        self,
+        command: str,
+        reply: Reply,
+        recipient_id: int | None = None,
+    ) -> None:
+        self.command = command
+        self.reply = reply
+        self.recipient_id = recipient_id
 
 
 @dataclass(slots=True)

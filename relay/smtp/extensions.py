@@ -4,8 +4,9 @@ RFC 5321 4.1.1.1; a keyword stands once, upper case, with its parameters as one 
 """
 
 from collections.abc import Iterable
+from typing import Final
 
-MAX_KEYWORDS = 100  # remembered of one server: there are some 40 registered ones
+MAX_KEYWORDS: Final = 100  # remembered of one server: there are some 40 registered ones
 
 
 def offered_keywords(
@@ -13,6 +14,8 @@ def offered_keywords(
     max_recipients: int,
     withheld: frozenset[str] = frozenset(),
     mechanisms: tuple[str, ...] = (),
+    *,
+    is_encrypted: bool = False,
 ) -> tuple[str, ...]:
     """The lines of our EHLO reply after the first, without the `withheld` keywords.
 
@@ -30,6 +33,8 @@ def offered_keywords(
     )
     if mechanisms:
         every = (*every, f"AUTH {' '.join(mechanisms)}")  # RFC 4954
+    if is_encrypted:
+        every = (*every, "REQUIRETLS")  # RFC 8689
     if not withheld:
         return every
     return tuple(line for line in every if line.partition(" ")[0] not in withheld)

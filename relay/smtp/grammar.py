@@ -2,35 +2,36 @@
 
 RFC 5321 4.1.2-4.1.3 (paths), 4.5.3.1 (limits), 6531 (UTF-8), 1870, 6152, 3030, 3461 (parameters).
 Tolerated: one space after the colon, several between parameters, "_" in domains. Paths come out
-without brackets and source route, a local part quoted only where it must be. The patterns have
-possessive quantifiers or fixed bounds: none of them can run away.
+without brackets and source route, a local part quoted only where it must be. No pattern can run
+away: each character can go one way only. (Groups are not possessive: Python < 3.11.5 errs there.)
 """
 
 import re
 from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
 
 from relay.mail.reply import Reply, reply
 from relay.smtp.events import Mail, Rcpt
 
-MAX_LOCAL_PART = 64  # RFC 5321 4.5.3.1.1
-MAX_DOMAIN = 255  # 4.5.3.1.2
-MAX_PATH = 256  # 4.5.3.1.3, brackets and source route included
-MAX_LABEL = 63  # RFC 1035 2.3.4
-MAX_HELLO_NAME = 255  # as MAX_DOMAIN
-MAX_ENVID = 100  # RFC 3461 5.4
-MAX_ORCPT = 500  # RFC 3461 5.4
-MAX_AUTH = 500  # RFC 4954 3: what the parameter adds to MAIL
-MAX_DIGITS = 20  # RFC 1870 3; 3030 2 sets none
+MAX_LOCAL_PART: Final = 64  # RFC 5321 4.5.3.1.1
+MAX_DOMAIN: Final = 255  # 4.5.3.1.2
+MAX_PATH: Final = 256  # 4.5.3.1.3, brackets and source route included
+MAX_LABEL: Final = 63  # RFC 1035 2.3.4
+MAX_HELLO_NAME: Final = 255  # as MAX_DOMAIN
+MAX_ENVID: Final = 100  # RFC 3461 5.4
+MAX_ORCPT: Final = 500  # RFC 3461 5.4
+MAX_AUTH: Final = 500  # RFC 4954 3: what the parameter adds to MAIL
+MAX_DIGITS: Final = 20  # RFC 1870 3; 3030 2 sets none
 
-BAD_HELLO = reply(501, "5.5.4", "EHLO and HELO take one host name or address literal")
-BAD_MAIL = reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
-BAD_RCPT = reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]")
-BAD_SENDER = reply(501, "5.1.7", "Bad sender address syntax")
-BAD_RECIPIENT = reply(501, "5.1.3", "Bad recipient address syntax")
-NO_SMTPUTF8 = reply(553, "5.6.7", "Non-ASCII address without SMTPUTF8")
-BAD_BDAT = reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
-BINARYMIME = reply(555, "5.5.4", "BODY=BINARYMIME is not supported")
+BAD_HELLO: Final = reply(501, "5.5.4", "EHLO and HELO take one host name or address literal")
+BAD_MAIL: Final = reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
+BAD_RCPT: Final = reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]")
+BAD_SENDER: Final = reply(501, "5.1.7", "Bad sender address syntax")
+BAD_RECIPIENT: Final = reply(501, "5.1.3", "Bad recipient address syntax")
+NO_SMTPUTF8: Final = reply(553, "5.6.7", "Non-ASCII address without SMTPUTF8")
+BAD_BDAT: Final = reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
+BINARYMIME: Final = reply(555, "5.5.4", "BODY=BINARYMIME is not supported")
 
 
 class Malformed(Exception):
@@ -43,26 +44,26 @@ class Malformed(Exception):
 
 # --- paths ----------------------------------------------------------------------------------
 
-_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_LABEL = r"[A-Za-z0-9_]++(?:-++[A-Za-z0-9_]++)*+"
-_UTF8 = "\u00a1-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
-_UTF8_ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]"
-_UTF8_LABEL = rf"[A-Za-z0-9_{_UTF8}]++(?:-++[A-Za-z0-9_{_UTF8}]++)*+"
+_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_LABEL: Final = r"[A-Za-z0-9_]++(?:-++[A-Za-z0-9_]++)*"
+_UTF8: Final = "\u00a1-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+_UTF8_ATEXT: Final = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{_UTF8}-]"
+_UTF8_LABEL: Final = rf"[A-Za-z0-9_{_UTF8}]++(?:-++[A-Za-z0-9_{_UTF8}]++)*"
 
-_PLAIN = re.compile(
-    rf" ?<({_ATEXT}++(?:\.{_ATEXT}++)*+)@({_LABEL}(?:\.{_LABEL})*+)>(?: +(.*+))?", re.ASCII
+_PLAIN: Final = re.compile(
+    rf" ?<({_ATEXT}++(?:\.{_ATEXT}++)*)@({_LABEL}(?:\.{_LABEL})*)>(?: +(.*+))?", re.ASCII
 )
-_BRACKETED = re.compile(
-    r""" ?<((?:@[^\s"<>:]++:)?)((?:"(?:[^"\\]|\\.)*+"|[^\s"<>])*+)>(?: +(.*+))?"""
+_BRACKETED: Final = re.compile(
+    r""" ?<((?:@[^\s"<>:]++:)?)((?:"(?:[^"\\]|\\.)*"|[^\s"<>])*)>(?: +(.*+))?"""
 )
-_ROUTE = re.compile(
-    rf"@{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*+(?:,@{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*+)*+:"
+_ROUTE: Final = re.compile(
+    rf"@{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*(?:,@{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*)*:"
 )
-_DOT_STRING = re.compile(rf"{_UTF8_ATEXT}++(?:\.{_UTF8_ATEXT}++)*+")
-_QUOTED = re.compile(rf'"((?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*+)"')
-_DOMAIN = re.compile(rf"{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*+")
-_QUOTED_PAIR = re.compile(r"\\(.)")
-_TO_QUOTE = re.compile(r'(["\\])')
+_DOT_STRING: Final = re.compile(rf"{_UTF8_ATEXT}++(?:\.{_UTF8_ATEXT}++)*")
+_QUOTED: Final = re.compile(rf'"((?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*)"')
+_DOMAIN: Final = re.compile(rf"{_UTF8_LABEL}(?:\.{_UTF8_LABEL})*")
+_QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_TO_QUOTE: Final = re.compile(r'(["\\])')
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -137,11 +138,11 @@ def _is_short(local: str, domain: str) -> bool:
 
 # --- parameters -----------------------------------------------------------------------------
 
-_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+")
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+(?!7F)[2-7][0-9A-F])++")
-_ORCPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+;(?:[!-*,-<>-~]|\+(?!7F)[2-7][0-9A-F])++")
-_UTF8_ORCPT = re.compile(rf"(?i:utf-8);[!-*,-<>-~{_UTF8}]++")  # RFC 6533 3
-_NOTIFY_WORDS = {"SUCCESS", "FAILURE", "DELAY"}
+_KEYWORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+")
+_XTEXT: Final = re.compile(r"(?:[!-*,-<>-~]|\+(?!7F)[2-7][0-9A-F])+")
+_ORCPT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*+;(?:[!-*,-<>-~]|\+(?!7F)[2-7][0-9A-F])+")
+_UTF8_ORCPT: Final = re.compile(rf"(?i:utf-8);[!-*,-<>-~{_UTF8}]++")  # RFC 6533 3
+_NOTIFY_WORDS: Final = {"SUCCESS", "FAILURE", "DELAY"}
 
 _Parser = Callable[[str], str]
 
@@ -169,6 +170,12 @@ def _smtputf8(value: str) -> str:
     if value:
         raise _bad_value("SMTPUTF8")
     return "SMTPUTF8"
+
+
+def _requiretls(value: str) -> str:
+    if value:
+        raise _bad_value("REQUIRETLS")
+    return "REQUIRETLS"
 
 
 def _ret(value: str) -> str:
@@ -205,15 +212,16 @@ def _orcpt(value: str) -> str:
     return value
 
 
-_MAIL_PARAMETERS: dict[str, _Parser] = {
+_MAIL_PARAMETERS: Final[dict[str, _Parser]] = {
     "SIZE": _size,
     "BODY": _body,
     "SMTPUTF8": _smtputf8,
     "RET": _ret,
     "ENVID": _envid,
 }
-_MAIL_PARAMETERS_WITH_AUTH = _MAIL_PARAMETERS | {"AUTH": _auth}
-_RCPT_PARAMETERS: dict[str, _Parser] = {"NOTIFY": _notify, "ORCPT": _orcpt}
+_MAIL_PARAMETERS_WITH_AUTH: Final = _MAIL_PARAMETERS | {"AUTH": _auth}
+_UNDER_TLS: Final = {"REQUIRETLS": _requiretls}  # RFC 8689: elsewhere it is not offered
+_RCPT_PARAMETERS: Final[dict[str, _Parser]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
 
 
 def _parameters(text: str, parsers: dict[str, _Parser], bad: Reply) -> dict[str, str]:
@@ -248,7 +256,7 @@ def parse_hello(argument: str) -> str:
     return argument
 
 
-def parse_mail(argument: str, may_have_auth: bool = False) -> Mail:
+def parse_mail(argument: str, may_have_auth: bool = False, *, is_encrypted: bool = False) -> Mail:
     """What stands behind "MAIL ". AUTH= is checked and forgotten: nobody's word is trusted so far
     that it would be passed on (RFC 4954 5)."""
     if argument[:5].upper() != "FROM:":
@@ -263,12 +271,22 @@ def parse_mail(argument: str, may_have_auth: bool = False) -> Mail:
             raise Malformed(NO_SMTPUTF8)
         return Mail(path, 0, "", False, "", "")
     parsers = _MAIL_PARAMETERS_WITH_AUTH if may_have_auth else _MAIL_PARAMETERS
+    if is_encrypted:
+        parsers = parsers | _UNDER_TLS
     values = _parameters(rest, parsers, BAD_MAIL).get
     smtputf8 = bool(values("SMTPUTF8"))
     if not (smtputf8 or path.isascii()):
         raise Malformed(NO_SMTPUTF8)
     size = int(values("SIZE", "0"))
-    return Mail(path, size, values("BODY", ""), smtputf8, values("RET", ""), values("ENVID", ""))
+    return Mail(
+        path,
+        size,
+        values("BODY", ""),
+        smtputf8,
+        values("RET", ""),
+        values("ENVID", ""),
+        bool(values("REQUIRETLS")),
+    )
 
 
 def parse_rcpt(argument: str, smtputf8: bool) -> Rcpt:

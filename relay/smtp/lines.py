@@ -5,14 +5,15 @@ grows octet by octet. Command lines: RFC 5321 2.3.8, 4.5.3.1.4.
 """
 
 import re
+from typing import Final
 
-MAX_COMMAND_LINE = 2048
+MAX_COMMAND_LINE: Final = 2048
 """Octets, CRLF included. RFC 5321 4.5.3.1.4 asks for 512; our extensions add to MAIL 26 (SIZE, RFC
 1870), 17 (BODY, 6152), 10 (SMTPUTF8, 6531), 116 (RET and ENVID, 3461), to RCPT 529 (NOTIFY and
 ORCPT, 3461); AUTH adds 500 to MAIL (RFC 4954 3). More leaves room for what old clients send, and
 gets a reply in place of a reset."""
 
-MAX_SWALLOWED_LINE = 65536
+MAX_SWALLOWED_LINE: Final = 65536
 """Octets of an over-long line that are read for the sake of its reply; then the session ends."""
 
 
@@ -114,7 +115,7 @@ class InputBuffer:
         self._aside.clear()
 
 
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def command_text(line: bytes) -> str | None:

@@ -6,11 +6,12 @@ it is the caller's decision (RFC 1870, 3461, 6152, 6531, 9422).
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from relay.mail.envelope import Envelope, Recipient
 from relay.smtp.extensions import parse_keywords
 
-MAX_DIGITS = 20  # of a number in an EHLO reply (RFC 1870 3)
+MAX_DIGITS: Final = 20  # of a number in an EHLO reply (RFC 1870 3)
 
 
 class Offers:
@@ -18,6 +19,7 @@ class Offers:
 
     __slots__ = (
         "extensions",
+        "is_verified",
         "max_recipients",
         "max_size",
         "max_transactions",
@@ -27,13 +29,16 @@ class Offers:
         "offers_pipelining",
         "offers_size",
         "offers_smtputf8",
+        "takes_requiretls",
     )
     extensions: Mapping[str, str]  # upper-case keyword -> parameters
+    is_verified: bool  # under TLS, with the certificate of a host that is surely meant
     max_size: int  # of content, in octets; 0: unknown
     max_recipients: int  # of one transaction, LIMITS RCPTMAX; 0: not told
     max_transactions: int  # of the session, LIMITS MAILMAX; 0: not told
 
     def __init__(self) -> None:
+        self.is_verified = False
         self._set_offers((), frozenset())
 
     def _set_offers(self, lines: Iterable[str], ignored: frozenset[str]) -> None:
@@ -48,6 +53,7 @@ class Offers:
         self.offers_dsn = "DSN" in offered
         self.offers_chunking = "CHUNKING" in offered
         self.offers_size = "SIZE" in offered
+        self.takes_requiretls = self.is_verified and "REQUIRETLS" in offered  # RFC 8689 4.2.1
         self.max_size = _number(offered.get("SIZE", ""))
         limits = offered.get("LIMITS", "").upper().split()
         self.max_recipients = _limit(limits, "RCPTMAX=")
@@ -62,6 +68,8 @@ class Offers:
             line += " BODY=8BITMIME"
         if envelope.smtputf8 and self.offers_smtputf8:
             line += " SMTPUTF8"
+        if envelope.requires_tls and self.takes_requiretls:
+            line += " REQUIRETLS"
         if self.offers_dsn:
             line += f" RET={envelope.ret}" if envelope.ret else ""
             line += f" ENVID={envelope.envid}" if envelope.envid else ""

@@ -8,16 +8,17 @@ that is guessed may turn a refusal into a delivery.
 import re
 from collections import deque
 from functools import lru_cache
+from typing import Final
 
 from relay.mail.reply import Reply
 from relay.smtp.events import RemoteProtocolError
 
-MAX_LINE = 2048  # octets with the line end; RFC 5321 4.5.3.1.5 says 512, real servers write more
-MAX_LINES = 300  # of one reply; long EHLO replies and terms of use in greetings stay far below
-MAX_REPLY = 65536  # octets of one reply, all its lines together
-MAX_BUFFERED = 262144  # octets received and not read yet: a window of pipelined replies fits
+MAX_LINE: Final = 2048  # octets with the line end; RFC 5321 4.5.3.1.5 says 512, real ones send more
+MAX_LINES: Final = 300  # of one reply; long EHLO replies and terms of use stay far below
+MAX_REPLY: Final = 65536  # octets of one reply, all its lines together
+MAX_BUFFERED: Final = 262144  # octets received and not read yet: a window of replies fits
 
-_SHAPE = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(?:([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$))?")
+_SHAPE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(?:([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$))?")
 
 _Line = tuple[int, bool, str, str]  # code, is it the last line, status or "", text
 

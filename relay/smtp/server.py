@@ -8,7 +8,7 @@ RFC 5321, 1870, 2034, 2920, 3030, 3207, 4954, 6152, 6531.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from relay.mail.reply import Reply, reply
 from relay.smtp import answers, conveying
@@ -43,17 +43,17 @@ from relay.smtp.lines import InputBuffer, LineBare, LineEndless, LineFault, comm
 from relay.smtp.sasl import commands as sasl
 from relay.smtp.wire import reply_octets
 
-COMMANDS_PER_RECIPIENT = 10
+COMMANDS_PER_RECIPIENT: Final = 10
 """Times `max_recipients`, commands without a message: then the session ends (RFC 5321 7.8)."""
 
-MIN_COMMANDS = 1000
+MIN_COMMANDS: Final = 1000
 """However few recipients are allowed."""
 
-_OVER = frozenset({State.GREETED, State.READY, State.AUTH, State.REFUSED})
-_WITHOUT_CONTENT = frozenset({State.AUTH, State.CLOSED})
-_TAKE_OR_REFUSE: Moves = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
+_OVER: Final = frozenset({State.GREETED, State.READY, State.AUTH, State.REFUSED})
+_WITHOUT_CONTENT: Final = frozenset({State.AUTH, State.CLOSED})
+_TAKE_OR_REFUSE: Final[Moves] = {3: State.RCPT, 4: State.RCPT, 5: State.RCPT}  # the chunk moves on
 
-_OUT_OF_SEQUENCE = {
+_OUT_OF_SEQUENCE: Final = {
     State.GREETED: answers.HELLO_FIRST,
     State.READY: answers.MAIL_FIRST,
     State.MAIL: answers.NESTED_MAIL,
@@ -183,7 +183,8 @@ class ServerEngine:
         if max_size:
             size = min(size, max_size)
         mechanisms = settings.mechanisms if self.may_authenticate else ()
-        keywords = offered_keywords(size, settings.max_recipients, withheld, mechanisms)
+        limit, is_encrypted = settings.max_recipients, self.is_encrypted
+        keywords = offered_keywords(size, limit, withheld, mechanisms, is_encrypted=is_encrypted)
         if settings.offers_starttls and not self.is_encrypted:
             keywords = (*keywords, "STARTTLS")  # RFC 3207
         if self.may_introduce:
@@ -268,8 +269,8 @@ class ServerEngine:
         verb = word.upper()
         try:
             return _HANDLERS.get(verb, ServerEngine._unknown)(self, verb, argument.strip(" "))
-        except Malformed as fault:
-            return self._mended(verb, argument.strip(" "), fault)
+        except Malformed as malformed:  # a name of its own: compiled, one has one type
+            return self._mended(verb, argument.strip(" "), malformed)
 
     def _mended(self, verb: str, argument: str, fault: Malformed) -> ServerEvent | None:
         """What an old device means, where that is tolerated."""
@@ -337,7 +338,7 @@ class ServerEngine:
             return self._out_of_sequence(verb)
         if self._needs_tls:
             return self._refuse(verb, answers.TLS_FIRST)
-        mail = parse_mail(argument, bool(self._settings.mechanisms))
+        mail = parse_mail(argument, bool(self._settings.mechanisms), is_encrypted=self.is_encrypted)
         if mail.size > self._settings.max_message_size:
             return self._answer(verb, answers.TOO_BIG)
         return self._ask(mail, moves)
@@ -401,8 +402,8 @@ class ServerEngine:
             if line is None:
                 return None
             event: ServerEvent = self._ask(AuthResponse(sasl.read_response(line)), moves)
-        except Malformed as fault:
-            event = self._refuse("AUTH", fault.reply, moves)
+        except Malformed as malformed:
+            event = self._refuse("AUTH", malformed.reply, moves)
         except LineFault as fault:
             answer = answers.BARE_LINE if type(fault) is LineBare else sasl.LINE_TOO_LONG
             event = self._refuse("AUTH", answer, moves, must_close=type(fault) is LineEndless)
@@ -569,7 +570,7 @@ class ServerEngine:
 
 _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 
-_HANDLERS: Mapping[str, _Handler] = {
+_HANDLERS: Final[Mapping[str, _Handler]] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,
     "XCLIENT": ServerEngine._xclient,
@@ -586,7 +587,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "HELP": ServerEngine._fixed,
 } | dict.fromkeys(answers.VERBS_NOT_OFFERED, ServerEngine._not_offered)
 
-_SETTLE: dict[type, Callable[[ServerEngine, Any, int], None]] = {
+_SETTLE: Final[dict[type, Callable[[ServerEngine, Any, int], None]]] = {
     Hello: ServerEngine._settle_hello,
     Xclient: ServerEngine._settle_xclient,
     Auth: ServerEngine._settle_auth,

@@ -4,18 +4,29 @@ Reading is elsewhere: `lines` and `grammar` read commands, `replies` reads repli
 """
 
 import re
+from typing import Final
 
 from relay.mail.reply import Reply
 from relay.smtp.events import LocalProtocolError
 
-MAX_REPLY_LINE = 512  # RFC 5321 4.5.3.1.5, CRLF included; a challenge may be longer (RFC 4954 4)
+MAX_REPLY_LINE: Final = 512  # RFC 5321 4.5.3.1.5, with CRLF; a challenge may be longer (RFC 4954 4)
 
-_UNPRINTABLE = re.compile(r"[^ -~]")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def reply_octets(reply: Reply) -> bytes:
-    """The reply with its status on every line (RFC 2034 4); unprintable text is escaped."""
+    """The reply with its status on every line (RFC 2034 4); unprintable text is escaped.
+
+    Most replies are constants: what they look like is kept.
+    """
+    octets = reply.octets
+    if octets is None:
+        reply.octets = octets = _lines(reply)
+    return octets
+
+
+def _lines(reply: Reply) -> bytes:
     code = reply.code
     status = f"{reply.status} " if reply.status else ""
     lines = reply.lines or ("",)

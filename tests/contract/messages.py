@@ -46,7 +46,7 @@ def new(
         ]
     message = Message(
         id or queue_id(age, number),
-        Envelope(reverse_path, tuple(recipients), "8BITMIME", True, "HDRS", "en+2Bvid"),
+        Envelope(reverse_path, tuple(recipients), "8BITMIME", True, "HDRS", "en+2Bvid", True),
         ORIGIN,
         InlineContent(b"Subject: x\r\n\r\n\x00\xff.\r\n") if content is None else content,
         NOW - age + 0.123456,

@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 
 from relay.inbound.admission import TOO_MANY_OF_YOURS
 from relay.notices import Accepted, Disconnected, Rejected
+from relay.places import OwnPlaces, Taken
 from tests.certificates import Authority, Issued, self_signed
 from tests.inbound.relay_front import Front
 
@@ -42,6 +43,18 @@ class Talk:
     def shake_hands(self) -> None:
         self.socket = self._trusting.wrap_socket(self.socket, server_hostname="relay.example")
         self._file = self.socket.makefile("rb")
+
+    def shake_hands_behind(self, header: bytes) -> bytes:
+        """With the header of a proxy and the first octets of TLS in one segment; the greeting."""
+        to_us, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self._trusting.wrap_bio(to_us, to_server, server_hostname="relay.example")
+        while True:
+            try:
+                return tls.read(1000)
+            except ssl.SSLWantReadError:
+                self.socket.sendall(header + to_server.read())
+                header = b""
+                to_us.write(self.socket.recv(65536))
 
     def send(self, octets: bytes) -> None:
         self.socket.sendall(octets)
@@ -174,6 +187,35 @@ class SessionTests(TlsCase):
 
         self.assertEqual(b"", await self.talk(act, tls="implicit", max_connections_per_client=1))
         self.assertEqual(str(TOO_MANY_OF_YOURS), self.told(Rejected).reply)
+
+
+class LaterPlaces(OwnPlaces):
+    """Decides in a later turn, as it is with several workers."""
+
+    def take(self, key: str, total: int, taken: Taken) -> None:
+        reactor.callLater(0.05, super().take, key, total, taken)
+
+
+class ProxiedTests(TlsCase):
+    header = b"PROXY TCP4 198.51.100.7 127.0.0.1 4321 465\r\n"
+    proxies = ("127.0.0.0/8",)
+
+    async def test_implicit_tls_behind_a_proxy(self) -> None:
+        def act(talk: Talk) -> bytes:
+            talk.send(self.header)
+            talk.shake_hands()
+            return talk.reply()
+
+        keys = {"tls": "implicit", "proxy_protocol_from": self.proxies}
+        self.assertEqual(b"220", (await self.talk(act, **keys))[:3])
+        self.assertEqual("198.51.100.7:4321", self.told(Disconnected).client)
+
+    async def test_all_in_one_segment(self) -> None:
+        for places in (OwnPlaces(), LaterPlaces()):
+            keys = {"tls": "implicit", "proxy_protocol_from": self.proxies, "places": places}
+            greeting = await self.talk(lambda talk: talk.shake_hands_behind(self.header), **keys)
+            self.assertEqual(b"220", greeting[:3])
+            self.assertEqual("198.51.100.7:4321", self.told(Disconnected).client)
 
 
 class InjectionTests(TlsCase):
@@ -310,6 +352,52 @@ class ClientCertificateTests(TlsCase):
 
     async def test_by_its_common_name_where_there_is_no_other(self) -> None:
         self.assertTrue(await self.grants(self.clients.issue(common_name="Printer"), "printer"))
+
+    async def test_nobody_whom_a_proxy_names(self) -> None:
+        """The certificate is the proxy's."""
+        authority = Path(self.mktemp())
+        authority.write_bytes(self.clients.pem)
+        proxy = self.clients.issue("proxy.example")
+
+        def act(talk: Talk) -> list[bytes]:
+            talk.present(proxy, Path(self.mktemp()))
+            talk.begin_tls()
+            replies = [talk.transact()[1], talk.ask("RSET"), talk.ask("XCLIENT ADDR=203.0.113.9")]
+            return [*replies, talk.ask("EHLO x"), talk.transact()[1]]
+
+        replies = await self.talk(
+            act,
+            networks=STRANGER,
+            client_ca=authority,
+            relay_certificates=("proxy.example",),
+            xclient_from=("127.0.0.0/8",),
+        )
+        codes = [reply[:3] for reply in replies]
+        self.assertEqual([b"250", b"250", b"220", b"250", b"550"], codes)
+
+    async def test_nor_whom_it_names_before_tls(self) -> None:
+        authority = Path(self.mktemp())
+        authority.write_bytes(self.clients.pem)
+
+        def act(talk: Talk) -> bytes:
+            talk.present(self.clients.issue("proxy.example"), Path(self.mktemp()))
+            talk.reply()
+            talk.ask("EHLO x")
+            talk.ask("XCLIENT ADDR=203.0.113.9")
+            talk.ask("EHLO x")
+            talk.ask("STARTTLS")
+            talk.shake_hands()
+            talk.ask("EHLO x")
+            return talk.transact()[1]
+
+        last = await self.talk(
+            act,
+            networks=STRANGER,
+            client_ca=authority,
+            relay_certificates=("proxy.example",),
+            xclient_from=("127.0.0.0/8",),
+        )
+        self.assertEqual(b"550", last[:3])
 
     async def test_through_another_authority_between(self) -> None:
         between = Authority("Between", self.clients)

@@ -334,7 +334,7 @@ REPORTS = st.builds(
 
 
 class HostileTests(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(REPORTS)
     def test_nothing_breaks_out_of_its_place(self, report: Report) -> None:
         content = compose(report)

@@ -3,7 +3,7 @@
 from email import message_from_bytes
 from email.message import Message
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -260,13 +260,11 @@ PIECES = st.lists(st.sampled_from(HEADERS + OTHERS)).map(b"".join)
 
 
 class PropertyTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(TREES)
     def test_what_is_read_back_is_what_was_sent(self, octets: bytes) -> None:
         sent = leaves(message_from_bytes(octets))
         self.assertEqual(leaves(message_from_bytes(converted(octets))), sent)
 
-    @settings(deadline=None)
     @given(CLEAN)
     def test_encodings(self, octets: bytes) -> None:
         head = b"Content-Transfer-Encoding: %b\r\n\r\n%b"
@@ -277,7 +275,6 @@ class PropertyTests(SynchronousTestCase):
             read = message_from_bytes(head % (name, encoded)).get_payload(decode=True)
             self.assertEqual(read, octets)
 
-    @settings(deadline=None)
     @given(st.binary() | PIECES)
     def test_whatever_comes_it_is_seven_bits_or_none(self, octets: bytes) -> None:
         content = InlineContent(octets)

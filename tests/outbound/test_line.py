@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply
-from relay.outbound.line import Line
+from relay.outbound.line import GATHERED, Line
 from relay.testing.upstream import KEYWORDS, OK, Act, ScriptedUpstream
 from tests.outbound.case import DeliveryCase
 
@@ -331,7 +331,7 @@ class ContentTests(LineCase):
             up = self.upstream(keywords=CHUNKING)
             line = self.line(up)
             await self.up_to(line, "data", wants_chunks=wants_chunks)
-            line.send(b"half a mess\r\n")
+            line.send(b"half a mess\r\n" * GATHERED)
             await self.pause(0.05)
             line.close()
             await up.when(lambda up=up: not up.open_sessions)
@@ -366,7 +366,7 @@ class ContentTests(LineCase):
         up = self.upstream({"content": b"552 5.3.4 too much\r\n"})
         line = self.line(up)
         await self.up_to(line, "data")
-        line.send(b"x\r\n" * 1000)
+        line.send(b"x\r\n" * GATHERED)
         await up.when(lambda: bool(up.sessions) and not up.open_sessions)
         await self.pause(0.01)
         self.assertEqual("552 5.3.4 too much", self.said(await self.end(line)))
@@ -388,15 +388,48 @@ class ContentTests(LineCase):
         up = self.upstream({"bdat": [Act.HOLD, OK]}, keywords=("CHUNKING",))
         line = self.line(up)
         await self.up_to(line, "data", wants_chunks=True)
-        line.send(b"a")
-        line.send(b"b")
+        line.send(b"a" * GATHERED)
+        line.send(b"b" * GATHERED)
         self.assertTrue(self.producer.is_paused)
         await up.when(lambda: up.commands[-1].startswith("BDAT"))
-        await self.pause(0)  # the chunk came with its command
+        await self.pause(0.1)  # till the chunk is there, too
         up.release()
         await self.until(lambda: not self.producer.is_paused)
         self.assertEqual(250, (await self.end(line)).code)
-        self.assertEqual(b"ab", up.accepted[0].content)
+        self.assertEqual(b"a" * GATHERED + b"b" * GATHERED, up.accepted[0].content)
+
+    async def test_a_chunk_that_is_never_answered(self) -> None:
+        """The client has said all by then: nobody but the upstream can go on."""
+        up = self.upstream({"bdat": [OK, Act.STALL]}, keywords=("CHUNKING",))
+        line = self.line(up, timeouts={"block": "0.2s", "final": "0.2s"})
+        await self.up_to(line, "data", wants_chunks=True)
+        line.send(b"a" * GATHERED)
+        line.send(b"b" * GATHERED)
+        await self.until(lambda: not self.producer.is_paused)
+        self.assertEqual("451 4.4.2", self.said(await self.end(line))[:9])
+        self.assertIn("no answer for 0.2 s", line.trouble)
+
+    async def test_small_content_goes_out_whole(self) -> None:
+        up = self.upstream(keywords=CHUNKING)
+        line = self.line(up)
+        await self.up_to(line, "data", wants_chunks=True)
+        line.send(b"a")
+        line.send(b"b")
+        self.assertEqual(250, (await self.end(line)).code)
+        self.assertEqual(["BDAT 2", "BDAT 0 LAST"], up.commands[-2:])
+
+    async def test_small_content_goes_with_its_end(self) -> None:
+        up = self.upstream()
+        line = self.line(up)
+        await self.up_to(line, "data")
+        sent = []
+        write = line._session.transport.write
+        line._session.transport.write = lambda octets: (sent.append(octets), write(octets))
+        line.send(b"Received: here\r\n")
+        line.send(b"\r\nhello\r\n")
+        self.assertEqual([], sent)
+        self.assertEqual(250, (await self.end(line)).code)
+        self.assertEqual([b"Received: here\r\n\r\nhello\r\n.\r\n"], sent)
 
 
 class ReprTests(LineCase):

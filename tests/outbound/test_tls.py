@@ -7,8 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from relay.mail.content import InlineContent
-from relay.mail.outcome import Relayed
-from relay.testing.upstream import Act
+from relay.mail.outcome import Failed, Relayed
+from relay.testing.upstream import KEYWORDS, Act
 from relay.tls.client import TlsUnusable
 from relay.tls.policy import Level, Tlsa, TlsPolicy
 from tests.certificates import Authority, self_signed
@@ -263,6 +263,47 @@ class PolicyTests(TlsCase):
             attempt = await self.deliver(self.delivery(up, tls="none"), "a@x.test")
             self.assert_way(up, attempt, PLAIN)
             self.assertNotIn("STARTTLS", up.commands)
+
+
+class RequireTlsTests(TlsCase):
+    """Mail whose sender demands TLS all the way (RFC 8689)."""
+
+    OFFERED = (*KEYWORDS, "REQUIRETLS")
+
+    async def send(self, *upstreams, **settings):
+        delivery = self.delivery(*upstreams, **settings)
+        return await self.deliver(delivery, "a@x.test", requires_tls=True)
+
+    async def test_it_goes_to_a_host_that_promises_the_same(self):
+        for level in ("opportunistic", "required", "verified"):
+            up = self.good(keywords=self.OFFERED)
+            attempt = await self.send(up, tls=level)
+            self.assert_kinds(attempt, Relayed)
+            (mail,) = [line for line in up.commands if line.startswith("MAIL")]
+            self.assertTrue(mail.endswith(" REQUIRETLS"), mail)
+
+    async def test_and_to_no_other(self):
+        unsure = {"identity": AUTHORITY.issue("other.example"), "keywords": self.OFFERED}
+        hosts = (
+            self.good(),
+            self.good(**unsure),
+            self.upstream(keywords=self.OFFERED),
+        )
+        for up in hosts:
+            attempt = await self.send(up)
+            self.assert_kinds(attempt, Failed)
+            self.assertEqual("550 5.7.30", str(attempt.outcomes[1].reply)[:10])
+            self.assertFalse([line for line in up.commands if line.startswith("MAIL")])
+
+    async def test_another_host_may_do_it(self):
+        first, second = self.good(), self.good(keywords=self.OFFERED)
+        self.assert_kinds(await self.send(first, second), Relayed)
+        self.assertEqual((0, 1), (len(first.accepted), len(second.accepted)))
+
+    async def test_what_demands_nothing_says_nothing(self):
+        up = self.good(keywords=self.OFFERED)
+        self.assert_kinds(await self.deliver(self.delivery(up), "a@x.test"), Relayed)
+        self.assertFalse([line for line in up.commands if "REQUIRETLS" in line])
 
 
 class SessionTests(TlsCase):

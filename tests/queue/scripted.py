@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -116,9 +117,10 @@ class Bench:
         return {"a.example": "a", "b.example": "b"}.get(forward_path.partition("@")[2])
 
     def accept(
-        self, *paths: str, reverse_path: str = "from@b.example", notify: str = ""
+        self, *paths: str, reverse_path: str = "from@b.example", notify: str = "", **more: Any
     ) -> "Deferred[Reply | None]":
-        message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify)
+        """`more` of the envelope."""
+        message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify, **more)
         return self.manager.accept(message, lanes, "<1@x>")
 
     def attempt(
@@ -130,14 +132,14 @@ class Bench:
         return self.hybrid.accept(message, lanes, "<1@x>", 30.0, discard)
 
     def message(
-        self, *paths: str, reverse_path: str, notify: str
+        self, *paths: str, reverse_path: str, notify: str, **more: Any
     ) -> tuple[Message, dict[str, tuple[int, ...]]]:
         recipients = tuple(Recipient(n, path, notify) for n, path in enumerate(paths, 1))
         lanes: dict[str, tuple[int, ...]] = {}
         for recipient in recipients:
             lane = self.lane_for(recipient.forward_path) or ""
             lanes[lane] = (*lanes.get(lane, ()), recipient.id)
-        envelope = Envelope(reverse_path, recipients)
+        envelope = Envelope(reverse_path, recipients, **more)
         message = Message(
             self.ids.next(), envelope, Origin("lan", "c"), CONTENT, self.clock.seconds()
         )

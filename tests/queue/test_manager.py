@@ -105,6 +105,19 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual(("b", ""), (lane, envelope.reverse_path))
         self.assertEqual(["from@b.example"], [r.forward_path for r in envelope.recipients])
 
+    def test_reports_of_mail_that_demands_tls_demand_it_too(self) -> None:
+        """And return its header alone (RFC 8689 5)."""
+        for requires_tls in (False, True):
+            bench = Bench()
+            bench.accept(
+                "x@a.example", reverse_path="from@nowhere.example", requires_tls=requires_tls
+            )
+            bench.deliverer.end(x=failed())
+            (work,) = self.successResultOf(bench.store.works(list(bench.listed())))
+            self.assertEqual(requires_tls, work.message.envelope.requires_tls)
+            content = b"".join(work.message.content.chunks())
+            self.assertEqual(requires_tls, b"text/rfc822-headers" in content)
+
     def test_a_null_reverse_path_gets_no_report(self) -> None:
         bench = Bench()
         bench.accept("x@a.example", reverse_path="")

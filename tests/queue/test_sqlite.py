@@ -188,12 +188,12 @@ class SpoolTests(StoreTestCase):
         self.assertIn("written by a newer relay (layout 999", await self.unusable())
 
     async def test_an_older_layout_is_brought_up_to_date(self) -> None:
-        """Layout 1 knew neither the client's host name nor its protocol."""
+        """Layout 1 knew no name of a client and no protocol, and layout 2 no REQUIRETLS."""
         store = await self.opened()
         await store.insert(new(0))
         await store.close()
         database = connect(self.directory / "0" / "queue.db")
-        for column in ("name", "protocol"):
+        for column in ("name", "protocol", "requires_tls"):
             database.execute(f"ALTER TABLE message DROP COLUMN {column}")
         database.pragma("user_version", 1)
         database.close()

@@ -668,7 +668,7 @@ _octets = st.one_of(_reply, _reply, _reply, st.binary(max_size=10), st.just(b"")
 
 
 class Properties(SynchronousTestCase):
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(st.lists(_octets, max_size=12), st.booleans(), st.booleans())
     def test_one_error_escapes_whatever_comes(
         self, pieces: list[bytes], is_lmtp: bool, is_chunked: bool
@@ -687,7 +687,6 @@ class Properties(SynchronousTestCase):
             talk.says()
             repr(engine)
 
-    @settings(deadline=None)
     @given(st.lists(_codes, min_size=4, max_size=4), st.integers(1, 9), st.booleans())
     def test_any_split_tells_the_same(
         self, codes: list[int], step: int, is_pipelined: bool

@@ -64,6 +64,12 @@ class PathTests(GrammarTestCase):
                 "501 5.1.3" if with_brackets else "501 5.5.4", parse_rcpt, f"TO:{text}", False
             )
 
+    def test_wrong_ones_of_any_length_are_refused_at_once(self):
+        """Backtracking over these, were it possible, would take longer than the universe lasts."""
+        for piece in ("a.", "a@b-", '""', "@a-b.", "@a,", "\\a", '"\\a', "-"):
+            self.assertRefused("501 5.1.7", parse_mail, f"FROM:<{piece * 500} @b>")
+            self.assertRefused("501 5.1.7", parse_mail, f"FROM:<a@{piece * 500}>")
+
     def test_limits_hold_for_paths_with_routes(self):
         self.assertRefused("501 5.1.7", parse_mail, f"FROM:<@{'r.' * 120}r:abcdefgh@ijklmnop>")
 

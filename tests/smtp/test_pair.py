@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,7 +140,6 @@ _verdict = st.sampled_from([250, 250, 250, 450, 550])
 
 
 class Properties(SynchronousTestCase):
-    @settings(deadline=None)
     @given(_content, _sizes, _sizes, _offers)
     def test_content_arrives_as_it_was(
         self, content: bytes, chunks: list[int], cuts: list[int], keywords: tuple[str, ...]
@@ -152,7 +151,6 @@ class Properties(SynchronousTestCase):
         is_ended = not content or content.endswith(b"\r\n") or "CHUNKING" in keywords
         self.assertEqual(pair.messages[0].content, content if is_ended else content + b"\r\n")
 
-    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(_verdict, st.lists(_verdict, min_size=1, max_size=4), _verdict),

@@ -1,6 +1,6 @@
 """The reader of replies, against everything a server may send."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -161,12 +161,10 @@ _wires = st.lists(
 
 
 class Properties(SynchronousTestCase):
-    @settings(deadline=None)
     @given(_wires, st.integers(1, 9))
     def test_any_split_reads_the_same(self, wire: bytes, step: int) -> None:
         self.assertEqual(read_all(wire, step), read_all(wire))
 
-    @settings(deadline=None)
     @given(st.lists(st.binary(max_size=40), max_size=20))
     def test_whatever_comes_is_a_reply_or_the_one_error(self, pieces: list[bytes]) -> None:
         reader = ReplyReader()

@@ -1,6 +1,6 @@
 """The ledger of places: totals hold, what is free is granted, nobody waits behind who has more."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -153,7 +153,6 @@ class AnyOrderTests(SynchronousTestCase):
     )
 
     @given(steps)
-    @settings(deadline=None)
     def test_never_more_than_there_are_and_none_kept_from_who_waits(
         self, steps: list[tuple[str, int]]
     ) -> None:

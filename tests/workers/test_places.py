@@ -114,7 +114,7 @@ STEPS = {
 
 
 class PlacesTests(SynchronousTestCase):
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.integers(1, 40),
         st.lists(st.tuples(st.sampled_from(list(STEPS)), st.integers(0, WORKERS - 1))),

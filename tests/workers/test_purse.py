@@ -180,7 +180,7 @@ class SeveralTests(SynchronousTestCase):
         ),
         st.integers(1, 5),
     )
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_the_total_holds_and_everybody_is_served_at_last(
         self, steps: list[tuple[str, int]], total: int
     ) -> None:

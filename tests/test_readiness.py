@@ -1,0 +1,123 @@
+"""Sockets under Twisted's reactor by way of our own epoll set: the rules are the reactor's."""
+
+import socket
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from relay.readiness import Readiness, readiness_of
+
+
+class Watched:
+    """One end of a pair, and what is told of it."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.end = end
+        self.end.setblocking(False)
+        self.told: list[str] = []
+        self.lost: Deferred[BaseException] = Deferred()
+        self.does: Any = None
+
+    def fileno(self) -> int:
+        return self.end.fileno()
+
+    def doRead(self) -> object:
+        self.told.append("read")
+        return self.does()
+
+    def doWrite(self) -> object:
+        self.told.append("write")
+        return self.does()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.end.close()
+        self.lost.callback(reason.value)
+
+
+class ReadinessTests(TestCase):
+    def setUp(self) -> None:
+        self.readiness: Any = readiness_of(reactor)
+        ours, self.theirs = socket.socketpair()
+        self.watched = Watched(ours)
+        self.addCleanup(self.theirs.close)
+        if not isinstance(self.readiness, Readiness):
+            self.skipTest("another reactor than epoll's")
+
+    async def test_octets_are_read_and_the_end_is_told(self) -> None:
+        def read() -> object:
+            return None if self.watched.end.recv(10) else ConnectionDone()
+
+        self.watched.does = read
+        self.readiness.addReader(self.watched)
+        self.theirs.send(b"x")
+        self.theirs.close()
+        reason = await self.watched.lost
+        self.assertIsInstance(reason, ConnectionDone)
+        self.assertEqual(set(self.watched.told), {"read"})
+        self.assertIn(" 0 sockets", repr(self.readiness))
+
+    async def test_a_writer_is_served_until_it_is_removed(self) -> None:
+        done: Deferred[None] = Deferred()
+
+        def write() -> None:
+            if len(self.watched.told) == 3:
+                self.readiness.removeWriter(self.watched)
+                self.watched.end.close()
+                done.callback(None)
+
+        self.watched.does = write
+        self.readiness.addWriter(self.watched)
+        await done
+        self.assertEqual(self.watched.told, ["write"] * 3)
+
+    async def test_a_defect_ends_that_socket_alone(self) -> None:
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        self.watched.does = broken
+        self.readiness.addReader(self.watched)
+        self.theirs.send(b"x")
+        reason = await self.watched.lost
+        self.assertIsInstance(reason, ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_a_peer_that_is_gone_while_nobody_reads_is_a_lost_connection(self) -> None:
+        self.watched.does = lambda: None
+        self.readiness.addWriter(self.watched)
+        self.theirs.close()
+        reason = await self.watched.lost
+        self.assertIsInstance(reason, ConnectionLost)
+
+    async def test_a_socket_closed_by_another_of_the_same_turn_is_not_served(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        other = Watched(ours)
+        pair = (self.watched, other)
+
+        def close_both() -> None:
+            for each in pair:
+                self.readiness.removeReader(each)
+                each.end.close()
+            done.callback(None)
+
+        done: Deferred[None] = Deferred()
+        for each in pair:
+            each.does = close_both
+            self.readiness.addReader(each)
+        self.theirs.send(b"x")
+        theirs.send(b"x")
+        await done
+        self.assertEqual(len(self.watched.told) + len(other.told), 1)
+
+    def test_all_else_is_the_reactors(self) -> None:
+        call = self.readiness.callLater(60, lambda: None)
+        self.assertIn(call, reactor.getDelayedCalls())  # type: ignore[attr-defined]
+        call.cancel()
+
+    def test_another_reactor_is_left_alone(self) -> None:
+        other = object()
+        self.assertIs(readiness_of(other), other)
