@@ -13,8 +13,8 @@ from twisted.internet import threads
 from twisted.internet.defer import Deferred, gatherResults
 
 from relay.admin import tables
+from relay.admin.probe import Finding, probes_of
 from relay.config import Config
-from relay.outbound.probe import Finding, probes_of
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 

@@ -12,11 +12,11 @@ from relay.outbound.dns.exchanges import Exchanges
 from relay.outbound.dns.ourselves import Ourselves
 from relay.outbound.dns.question import Questions
 from relay.outbound.dns.resolver import Resolver
-from relay.outbound.https import authorities
 from relay.outbound.mail_hosts import MailHosts
 from relay.outbound.sts.fetch import HTTPS_PORT, PolicyFetcher
 from relay.outbound.sts.policies import StsPolicies
 from relay.outbound.sts.store import StsStore
+from relay.outbound.web.https import authorities
 
 
 class Directory:

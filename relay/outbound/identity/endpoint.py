@@ -11,8 +11,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from relay.outbound.https import Body, as_not_fetched, authorities
 from relay.outbound.identity.grants import Form
+from relay.outbound.web.https import Body, as_not_fetched, authorities
 
 MAX_SIZE = 64 << 10
 """Octets of an answer: tokens have some thousand."""

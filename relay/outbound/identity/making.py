@@ -6,11 +6,11 @@ from typing import Any
 
 from relay.config.schema import Identity, Upstream
 from relay.notices import Observer
-from relay.outbound.https import authorities
 from relay.outbound.identity import tokens
 from relay.outbound.identity.account import Account, Credentials, Password
 from relay.outbound.identity.choice import lane_name
 from relay.outbound.identity.secret import Secret, SecretUnusable
+from relay.outbound.web.https import authorities
 from relay.tls.client import TlsUnusable
 
 

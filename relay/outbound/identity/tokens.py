@@ -13,7 +13,6 @@ from twisted.python.failure import Failure
 from relay.config.schema import Identity, OAuth, Upstream
 from relay.mail.reply import reply
 from relay.notices import Alarm, Observer
-from relay.outbound.https import NotFetched
 from relay.outbound.identity.account import NoLogin
 from relay.outbound.identity.endpoint import Answer, TokenEndpoint
 from relay.outbound.identity.grants import (
@@ -34,6 +33,7 @@ from relay.outbound.identity.secret import (
     Version,
     write_secret,
 )
+from relay.outbound.web.https import NotFetched
 from relay.smtp.sasl.client import Login
 
 EARLY = 300.0

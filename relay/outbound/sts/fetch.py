@@ -17,7 +17,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from relay.outbound.https import Body, NotFetched, as_not_fetched
+from relay.outbound.web.https import Body, NotFetched, as_not_fetched
 
 HTTPS_PORT = 443
 WITHIN = 60.0

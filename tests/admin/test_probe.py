@@ -1,6 +1,6 @@
 """A look at hosts without mail: what is told of each, and that nothing is sent."""
 
-from relay.outbound.probe import probes_of
+from relay.admin.probe import probes_of
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 from relay.testing.upstream import KEYWORDS, Act

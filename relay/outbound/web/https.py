@@ -6,6 +6,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
@@ -76,7 +77,7 @@ def as_not_fetched(reason: Failure) -> Failure:
     error = inner[0].value
     if isinstance(error, SSL.Error):
         return Failure(NotFetched(handshake_trouble(error)))
-    is_late = isinstance(error, TimeoutError | CancelledError)  # the latter: while it was asked
+    is_late = isinstance(error, TimeoutError | CancelledError | ConnectingCancelledError)
     why = "no answer in time" if is_late else _in_words(error)
     return Failure(NotFetched(why[:MAX_WHY]))
 
