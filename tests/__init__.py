@@ -1,8 +1,0 @@
-"""The tests. What holds for all of them: no verdict depends on how fast this machine is."""
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")

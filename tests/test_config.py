@@ -5,7 +5,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +12,7 @@ from relay.config import Config, ConfigError, HostAddress, SocketAddress, Upstre
 from relay.config.errors import toml
 from relay.config.reading import check
 from relay.config.schema import Settings
+from tests.properties import given, settings
 
 QUEUE = '[queue]\nstore = "sqlite:spool"\n'
 LISTENER = '[[listener]]\nname = "lan"\naddress = "127.0.0.1:2525"\n'

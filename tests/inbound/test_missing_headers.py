@@ -1,12 +1,12 @@
 """Header fields that are added: where they are missing, however the content is cut."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.inbound.missing_headers import MAX_HEADER, HeaderCompletion, usual_fields
 from relay.notices import Accepted
 from tests.inbound.test_tls import Talk, TlsCase
+from tests.properties import given
 
 FIELDS = usual_fields("s@example.net", "relay.example", "ID1", 1763944200.75)
 DATE = b"Date: Mon, 24 Nov 2025 00:30:00 +0000\r\n"

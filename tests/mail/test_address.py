@@ -3,11 +3,11 @@
 import fnmatch
 import re
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.address import AddressGlob, split
+from tests.properties import given
 
 PATHS = {
     "ann@example.org": ("ann", "example.org"),

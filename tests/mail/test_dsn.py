@@ -6,7 +6,6 @@ from dataclasses import replace
 from email import message_from_bytes
 from email.message import Message
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,6 +15,7 @@ from relay.mail.dsn_return import MAX_RETURNED
 from relay.mail.encoding import has_clean_lines, has_long_line
 from relay.mail.reply import Reply, reply
 from relay.mail.transcode import to_7bit
+from tests.properties import given, settings
 
 HEADER = b"Message-ID: <1@example.org>\r\nSubject: hello\r\n"
 ORIGINAL = HEADER + b"\r\nthe text\r\n"

@@ -1,10 +1,10 @@
 """The reading of headers."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.header import MAX_HEADER, MAX_VALUE, count_fields, end_of_header, header_value
+from tests.properties import given
 
 SIMPLE = b"Subject: one\r\nMessage-Id:\r\n <a@b>\r\nX: y\r\n\r\nSubject: body\r\n"
 

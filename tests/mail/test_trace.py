@@ -3,11 +3,11 @@
 from email import message_from_bytes, policy
 from email.utils import parsedate_to_datetime
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.trace import date_of, message_id_of, received_count, received_field
+from tests.properties import given
 
 AT = 1763944200.75
 TEXT = st.text() | st.text("a\r\n\t :;()<>[]\x00\x85\u2028\udc80é", max_size=20)

@@ -3,13 +3,13 @@
 from email import message_from_bytes
 from email.message import Message
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.encoding import base64, has_long_line, quoted_printable
 from relay.mail.transcode import MAX_DEPTH, MAX_PARTS, has_8bit_header, is_7bit, to_7bit
+from tests.properties import given
 
 TEXT = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
 MULTI = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b b"\r\n'

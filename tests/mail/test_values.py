@@ -1,12 +1,12 @@
 """The plain values: content, envelope, reply."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.content import InlineContent
 from relay.mail.envelope import Recipient
 from relay.mail.reply import reply
+from tests.properties import given
 
 
 class ContentTests(SynchronousTestCase):

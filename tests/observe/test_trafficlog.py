@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -36,6 +35,7 @@ from relay.observe import trafficlog
 from relay.observe.facts import FACTS, rfc3339
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog, as_line
+from tests.properties import given
 
 ORIGIN = Origin("lan", "192.0.2.1:4321", "client.example.net", "", "S1")
 HOST = "mx.example.org[192.0.2.25]:25"

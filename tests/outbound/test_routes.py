@@ -1,12 +1,12 @@
 """The first route that matches wins."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config import Route
 from relay.mail.address import AddressGlob
 from relay.outbound.routes import MAX_REMEMBERED, Routes
+from tests.properties import given
 
 PATTERNS = ("*", "*@a", "x@A", "*@b", "*@*", "x@*", "a*", "postmaster", "*@a*", "x@a@b")
 PATHS = ("", "postmaster", "x@a", "x@A", "y@a", "x@b", "x@ab", "x@a@b", "a", "x@", "a@a")

@@ -1,10 +1,10 @@
 """The window, and the decision what to do next with the sessions there are."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.outbound.throttle import GROW_AFTER, Move, Window, next_move
+from tests.properties import given
 
 
 class WindowTests(SynchronousTestCase):

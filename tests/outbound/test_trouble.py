@@ -1,11 +1,11 @@
 """The failure policy: the table, row by row, and what holds for every reply."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.reply import reply
 from relay.outbound.trouble import Action, Scope, action_for, scope_of_break, scope_of_rcpt
+from tests.properties import given
 
 OK = reply(250, "2.0.0", "ok")
 LATER = reply(451, "4.3.0", "later")

@@ -66,6 +66,7 @@ class StopTests(ThroughRelay):
 
     def test_started_and_stopped_are_logged(self) -> None:
         relay = self.relay(upstream("main", self.collector().port))
+        relay.wait_for(1, "started")  # the port is open a little before
         relay.stop()
         self.assertEqual(len(relay.facts("started")), 1)
         self.assertEqual(len(relay.facts("stopped")), 1)

@@ -1,11 +1,11 @@
 """Queue ids: growing whatever the clock does, told apart between starts and workers."""
 
-from hypothesis import given
 from hypothesis.strategies import integers, lists, text
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.queue.ids import EPOCH, QueueIds, first_after, from_int, known_numbers, to_int
+from tests.properties import given
 
 NUMBERS = integers(0, 2**63 - 1)
 

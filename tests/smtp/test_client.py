@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,6 +20,7 @@ from relay.smtp.events import (
     StartTlsReplied,
     Unsolicited,
 )
+from tests.properties import given, settings
 
 ONE = Envelope("a@x", (Recipient(7, "b@y"),))
 TWO = Envelope("a@x", (Recipient(7, "b@y"), Recipient(3, "c@y")))

@@ -2,7 +2,6 @@
 
 from itertools import product
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +13,7 @@ from relay.smtp.content import (
     ContentDecoder,
     ContentEncoder,
 )
+from tests.properties import given
 
 
 def decode(pieces, bare_newline="normalise"):

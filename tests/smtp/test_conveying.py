@@ -2,7 +2,6 @@
 
 import contextlib
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -11,6 +10,7 @@ from relay.smtp.conveying import MAX_LINE, OFFER, Conveyed, parse_xclient
 from relay.smtp.events import PAUSED, Answered, Hello, Mail, Xclient
 from relay.smtp.grammar import Malformed
 from relay.smtp.server import ServerEngine, ServerSettings
+from tests.properties import given
 
 LISTED = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT REVERSE_NAME"
 ORIGIN = Origin("lan", "192.0.2.7:4711", "mail.example", "ann", "S1", "client.example", "ESMTP")

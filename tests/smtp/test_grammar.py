@@ -1,6 +1,5 @@
 """Paths and parameters: what is right, what is wrong and with which reply."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +11,7 @@ from relay.smtp.grammar import (
     parse_rcpt,
     split_path,
 )
+from tests.properties import given
 
 
 class GrammarTestCase(SynchronousTestCase):

@@ -2,7 +2,6 @@
 
 from itertools import combinations
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +21,7 @@ from relay.smtp.events import (
 )
 from relay.smtp.server import ServerSettings
 from relay.testing.pair import Cut, EnginePair, in_pieces, whole
+from tests.properties import given
 
 KEYWORDS = ("PIPELINING", "SIZE", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING")
 OFFERS = [chosen for n in range(len(KEYWORDS) + 1) for chosen in combinations(KEYWORDS, n)]

@@ -1,12 +1,12 @@
 """The reader of replies, against everything a server may send."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.reply import Reply, reply
 from relay.smtp.events import RemoteProtocolError
 from relay.smtp.replies import MAX_BUFFERED, MAX_LINE, MAX_LINES, MAX_REPLY, ReplyReader
+from tests.properties import given
 
 # wire -> the one reply it is
 WHOLE: list[tuple[bytes, Reply]] = [

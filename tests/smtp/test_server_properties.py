@@ -1,12 +1,12 @@
 """What holds for the server engine whatever a client sends and however the network cuts it."""
 
-from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.smtp.content import ContentEncoder
 from relay.smtp.events import ContentEnd, RemoteProtocolError
+from tests.properties import given
 from tests.smtp.shell import Shell, settings
 
 PARTS = [

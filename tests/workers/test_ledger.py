@@ -1,10 +1,10 @@
 """The ledger of places: totals hold, what is free is granted, nobody waits behind who has more."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.workers.ledger import Ledger, Order
+from tests.properties import given
 
 KEY = "upstream main"
 DOOR = "listener lan"

@@ -4,13 +4,13 @@ waits for ever."""
 from collections import deque
 from typing import Any
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.workers.ledger import Ledger, Order
 from relay.workers.purse import CLEAN_EVERY, Purse
+from tests.properties import given, settings
 
 WORKERS = 3
 WAITED_FOR, AT_ONCE = "waited for", "at once"

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.workers.ledger import Ledger, Order
 from relay.workers.purse import CLEAN_EVERY, Purse
+from tests.properties import given, settings
 
 KEY = "upstream main"
 STEPS = ("take", "give", "move", "tick", "die")

@@ -1,10 +1,10 @@
 """SASLprep: the examples of RFC 4013 3, and what is refused."""
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.smtp.sasl.prepare import Unprepared, prepare
+from tests.properties import given
 
 
 class PrepareTests(SynchronousTestCase):

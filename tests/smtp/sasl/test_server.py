@@ -2,7 +2,6 @@
 
 import base64
 
-from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +17,7 @@ from relay.smtp.sasl.server import (
     Plain,
     Scram,
 )
+from tests.properties import given
 from tests.smtp.sasl.exchanges import (
     CLIENT_NONCE,
     KEYS,
