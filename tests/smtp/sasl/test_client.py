@@ -1,6 +1,5 @@
 """The client's side of AUTH: the standards' examples, and servers that are not to be believed."""
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +11,7 @@ from relay.smtp.sasl.client import (
     Login,
     choose,
 )
+from tests.properties import given
 
 NONCE = "rOprNGfwEbeRWgbNEkqO"
 EVERY = "LOGIN PLAIN XOAUTH2 SCRAM-SHA-256 OAUTHBEARER CRAM-MD5"
@@ -132,7 +132,6 @@ class ScramTests(SynchronousTestCase):
             self.assertRaises(Distrusted, asked.respond, last)
             self.assertFalse(asked.is_settled)
 
-    @settings(deadline=None)
     @given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
     def test_our_own_server_agrees(self, name: str, password: str) -> None:
         """Whatever can be prepared, and holds no NUL."""
