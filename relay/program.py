@@ -9,6 +9,7 @@ from twisted.application.service import Service
 from twisted.python import usage
 
 from relay.config.reading import Config, ConfigError
+from relay.outbound.identity import making
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service.reading import read, warnings
@@ -60,12 +61,23 @@ def _later(config: Config, options: Options) -> list[str]:
     """Files that cannot be read again once twistd is another user."""
     if options.later_user is None:
         return []
+    _refuse_secrets_of_others(config, *options.later_user)
     unreadable = files.unreadable_later(config.listeners, *options.later_user)
     if unreadable and config.workers > 1:
         for problem in unreadable:
             sys.stderr.write(f"relay: {problem}, and workers run as that user; let it read it\n")
         raise SystemExit(2)
     return [f"{each}: changes of it will not be taken up; let it read it" for each in unreadable]
+
+
+def _refuse_secrets_of_others(config: Config, uid: int, gid: int | None) -> None:
+    """They are read when they are needed, and that is after twistd became that user."""
+    found = making.unreadable_later(config.upstreams, lambda path: files.may_read(path, uid, gid))
+    for problem in found:
+        name = files.name_of(uid)
+        sys.stderr.write(f"relay: {problem} cannot be read by {name}; let it belong to that user\n")
+    if found:
+        raise SystemExit(2)
 
 
 def left_folders(config: Config) -> list[int]:

@@ -1,5 +1,6 @@
 """relayctl check: is the configuration right, and what does it say?"""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -7,19 +8,24 @@ import click
 from relay.admin import tables
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, Listener, load
+from relay.config import Config, ConfigError, Listener, Upstream, load, profiles
+from relay.outbound.identity import making
 from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
 
 
 @click.command()
+@click.option("--live", is_flag=True, help="Connect to each upstream, too, as far as the login.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def check(config: Path, as_json: bool) -> None:
-    """Read the configuration; tell every mistake, every doubt, and where mail would go."""
+def check(config: Path, live: bool, as_json: bool) -> None:
+    """Read the configuration; tell every mistake, every doubt, and where mail would go.
+
+    With --live no mail is sent; it ends with 1 where mail could not go to some host.
+    """
     try:
         loaded = load(config)
-        if found := inspection.problems(loaded):
+        if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
             raise ConfigError(found)
     except ConfigError as error:
         for problem in error.problems:
@@ -39,6 +45,16 @@ def check(config: Path, as_json: bool) -> None:
     else:
         _show(loaded)
         click.echo(f"{config} is right")
+    if live and not _look(loaded, as_json=as_json):
+        raise SystemExit(1)
+
+
+def _look(config: Config, *, as_json: bool) -> bool:
+    from relay.admin.live_check import look  # a reactor is installed by that
+
+    if not as_json:
+        click.echo()
+    return look(config, as_json=as_json)
 
 
 def _tell(kind: str, text: str, as_json: bool) -> None:
@@ -74,8 +90,17 @@ def _facts(config: Config) -> list[Json]:
         for each in config.listeners
     ]
     facts += [
-        {"upstream": each.name, "hosts": [str(host) for host in each.hosts], "tls": each.tls}
+        {
+            "upstream": each.name,
+            "hosts": [str(host) for host in each.hosts],
+            "tls": each.tls,
+            "users": _users(each),
+        }
         for each in config.upstreams
+    ]
+    facts += [
+        {"upstream": name, "profile": profile, "key": key, "value": value, "is_overridden": is_own}
+        for name, profile, key, value, is_own in _profiles(config)
     ]
     facts += [
         {
@@ -107,10 +132,19 @@ def _show(config: Config) -> None:
     )
     click.echo()
     tables.show_table(
-        ("UPSTREAM", "TLS", "HOSTS, TRIED IN THIS ORDER"),
-        [(each.name, each.tls, ", ".join(map(str, each.hosts))) for each in config.upstreams],
+        ("UPSTREAM", "TLS", "LOGIN AS", "HOSTS, TRIED IN THIS ORDER"),
+        [
+            (each.name, each.tls, ", ".join(_users(each)) or "-", ", ".join(map(str, each.hosts)))
+            for each in config.upstreams
+        ],
     )
     click.echo()
+    if found := list(_profiles(config)):
+        tables.show_table(
+            ("UPSTREAM", "PROFILE", "SETS", "TO", ""),
+            [(*each[:4], "by you" if each[4] else "") for each in found],
+        )
+        click.echo()
     tables.show_table(
         (">ROUTE", "RECIPIENTS", "SENDERS", "LISTENERS", "UPSTREAM"),
         [
@@ -119,6 +153,24 @@ def _show(config: Config) -> None:
         ],
     )
     click.echo()
+
+
+def _users(upstream: Upstream) -> list[str]:
+    """Whom it is logged in as, each identity's."""
+    users = [upstream.user, *(identity.user for identity in upstream.identities)]
+    return [user for user in users if user is not None]
+
+
+def _profiles(config: Config) -> Iterator[tuple[str, str, str, str, bool]]:
+    """Upstream, its profile, a key that this sets, the value in use, whether that is another."""
+    for upstream in config.upstreams:
+        for key, value, is_usual in profiles.told(upstream):
+            shown = f"{value * 60:g}/m" if key == "max_rate" and value else _shown(value)
+            yield upstream.name, upstream.profile, key, shown, not is_usual
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _trusted(listener: Listener) -> str:

@@ -153,6 +153,7 @@ def _lane(state: LaneState) -> Json:
         "name": state.name,
         "waiting": state.waiting,
         "held": state.is_held,
+        "paused": state.is_paused,
         "attempt": state.attempt,
         "next_attempt_at": rfc3339(state.next_attempt_at) if state.attempt else None,
         "last_reply": state.last_reply,

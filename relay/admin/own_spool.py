@@ -19,6 +19,7 @@ from relay.admin.spool_queue import SpoolQueue
 from relay.config import Config
 from relay.notices import Notice
 from relay.observe.trafficlog import TrafficLog
+from relay.outbound.identity.choice import lanes_of
 from relay.queue.open_store import open_store
 from relay.queue.spool import folders_of
 from relay.queue.store import IStore, Selection
@@ -51,7 +52,7 @@ class OwnSpool:
             raise
         if self._log is not None:
             call_from_thread(reactor, maybeDeferred, self._log.start)
-        names = [upstream.name for upstream in config.upstreams]
+        names = [lane for upstream in config.upstreams for lane in lanes_of(upstream)]
         queues = [
             Operations(SpoolQueue(store, names, self._observe), config.queue.expire_after)
             for store in self._stores

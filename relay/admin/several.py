@@ -13,6 +13,9 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from relay.admin.operations import PAGE, BadWish, Json, Reloader
 from relay.queue.store import Selection
 
+STATES = ("tls", "auth")
+"""Columns of a status row that tell of a state rather than name it."""
+
 
 class QueueAway(Exception):
     """One of the queues cannot be asked at the moment. The text is for operators."""
@@ -138,6 +141,7 @@ def _one_lane(one: Json, other: Json) -> Json:
         **worse,
         "waiting": one["waiting"] + other["waiting"],
         "held": one["held"] or other["held"],
+        "paused": one["paused"] or other["paused"],
         "next_attempt_at": min(times, default=None),
     }
 
@@ -165,7 +169,9 @@ def _one_table(one: list[Json], other: list[Json]) -> list[Json]:
     but for one that tells of a state."""
     by_name: dict[tuple[Any, ...], Json] = {}
     for row in (*one, *other):
-        name = tuple(value for key, value in row.items() if isinstance(value, str) and key != "tls")
+        name = tuple(
+            value for key, value in row.items() if isinstance(value, str) and key not in STATES
+        )
         known = by_name.get(name)
         by_name[name] = row if known is None else _one_status(known, row)
     return list(by_name.values())

@@ -157,8 +157,7 @@ def _when(moment: float, at: float) -> str:
 
 
 def lane_row(lane: Json, at: float) -> Sequence[object]:
-    is_failing = lane["attempt"] > 0
-    mood = "held" if lane["held"] else f"failing ({lane['attempt']})" if is_failing else "well"
+    mood = "held" if lane["held"] else _mood(lane)
     next_at = lane["next_attempt_at"]
     return (
         lane["name"] or "(no route)",
@@ -167,6 +166,13 @@ def lane_row(lane: Json, at: float) -> Sequence[object]:
         _when(moment(next_at), at) if next_at and not lane["held"] else "-",
         lane["last_reply"],
     )
+
+
+def _mood(lane: Json) -> str:
+    if not lane["attempt"]:
+        return "well"
+    word = "paused, login refused" if lane.get("paused") else "failing"
+    return f"{word} ({lane['attempt']})"
 
 
 def show_message(message: Json, lanes: Lanes, at: float) -> None:

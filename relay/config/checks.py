@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from relay.config.auth_checks import auth_contradictions, auth_doubts
 from relay.config.schema import Queue, Route, Settings
 from relay.config.tls_checks import tls_contradictions, tls_doubts
 from relay.config.upstream_checks import upstream_contradictions, upstream_doubts
@@ -41,6 +42,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_auth_in_plain_text(raw),
         *tls_contradictions(_tables(raw, "listener")),
         *upstream_contradictions(_tables(raw, "upstream")),
+        *auth_contradictions(_tables(raw, "upstream")),
     ]
 
 
@@ -55,6 +57,7 @@ def doubts(settings: Settings) -> list[str]:
         *_narrow_limits(settings),
         *tls_doubts(settings),
         *upstream_doubts(settings),
+        *auth_doubts(settings),
         *_lost_reports(settings),
         *_idle_parts(settings),
         *_circles(settings),

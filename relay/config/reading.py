@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from relay.config.checks import contradictions, doubts
 from relay.config.errors import explain
+from relay.config.profiles import filled
 from relay.config.schema import Settings
 
 MAX_FILE_SIZE = 4 << 20
@@ -39,7 +40,7 @@ def load(path: str | Path) -> Config:
 def check(tables: dict[str, Any], folder: Path) -> Config:
     """Check what TOML gave; relative paths start at `folder`. Raises ConfigError."""
     try:
-        raw = _tuples(tables)
+        raw = filled(_tuples(tables))
     except RecursionError:
         raise ConfigError(["tables within tables, far deeper than any key lies"]) from None
     problems = contradictions(raw)

@@ -19,7 +19,7 @@ WIDTH = 92
 
 _QUOTED = re.compile(r'\["[^\]]*\]|"[^"]*"')
 
-_SWITCHED_OFF = ("admin", "auth", "certificates", "timeouts")
+_SWITCHED_OFF = ("admin", "auth", "certificates", "identity", "oauth", "timeouts")
 """Tables that the sample shows but does not use: they need files, or are all defaults."""
 
 _SAMPLE_HEAD = """\

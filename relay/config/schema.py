@@ -20,6 +20,7 @@ from relay.config.values import (
     Duration,
     DurationOrNever,
     FilePath,
+    HttpsUrl,
     IPNetwork,
     Keyword,
     ListenAddress,
@@ -30,11 +31,14 @@ from relay.config.values import (
     Pattern,
     PythonName,
     Rate,
+    ReplyStart,
     SenderPattern,
     Size,
     SocketAddress,
     StoreUrl,
     UpstreamHost,
+    UserName,
+    Variable,
     Wait,
     Workers,
 )
@@ -267,6 +271,7 @@ class Timeouts(Table):
     connect: Wait = _key("30s", "To open the connection.")
     greeting: Wait = _key("5m", "From there to its 220 (RFC 5321 4.5.3.2.1).")
     hello: Wait = _key("5m", "To answer EHLO or HELO.")
+    auth: Wait = _key("1m", "To answer AUTH, and each response of it.")
     tls: Wait = _key("1m", "To answer STARTTLS, and again for the TLS handshake.")
     mail: Wait = _key("5m", "To answer MAIL FROM (4.5.3.2.2).")
     rcpt: Wait = _key("5m", "To answer RCPT TO (4.5.3.2.3).")
@@ -277,6 +282,113 @@ class Timeouts(Table):
         "To answer the final dot (4.5.3.2.6). Shorter means duplicates: it may have accepted.",
     )
     quit: Wait = _key("5s", "To answer QUIT, when nothing is at stake any more.")
+
+
+Mechanism = Literal["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2"]
+
+
+def _user_key() -> Any:
+    return _key(
+        None,
+        "Whom to authenticate as (AUTH, RFC 4954), always before any mail. With it sessions are "
+        "under TLS, whatever tls says, or none. Default: no AUTH.",
+        "relay@example.net",
+    )
+
+
+def _password_file_key() -> Any:
+    return _key(
+        None,
+        "File with its password on one line; readable by the relay's user only. A change is taken "
+        "up at once.",
+        "/etc/relay/smarthost.password",
+    )
+
+
+def _password_env_key() -> Any:
+    return _key(
+        None, "Or the environment variable that holds the password.", "RELAY_SMARTHOST_PASSWORD"
+    )
+
+
+def _mechanisms_key() -> Any:
+    return _key(
+        (),
+        "Mechanisms that may be used: the strongest of them that a host offers is taken. Default: "
+        "any that the credentials are good for.",
+        ["SCRAM-SHA-256", "PLAIN"],
+    )
+
+
+class OAuth(Table):
+    """An access token in the place of a password (OAuth 2.0), fetched over HTTPS, renewed before it
+    expires (optional)."""
+
+    grant: Literal["refresh-token", "client-credentials", "service-account"] = _key(
+        ...,
+        'How it is had. "refresh-token": for a refresh token (RFC 6749 6). "client-credentials": '
+        'for client_id and its secret alone (4.4). "service-account": for a JWT that is signed '
+        "here (RFC 7523, RS256), as Google's service accounts do.",
+        "refresh-token",
+    )
+    token_url: HttpsUrl = _key(
+        ..., "Where tokens are given out.", "https://login.example.net/oauth2/v2.0/token"
+    )
+    client_id: str | None = _key(
+        None,
+        "The client's name there; for a service account its e-mail address (iss of the JWT).",
+        "b1946ac9-2492-4d23-b3f1-3f0f0a2d5c11",
+        min_length=1,
+        max_length=1000,
+    )
+    client_secret_file: FilePath | None = _key(
+        None,
+        "File with the client's secret; readable by the relay's user only.",
+        "/etc/relay/client.secret",
+    )
+    client_secret_env: Variable | None = _key(
+        None, "Or the environment variable that holds it.", "RELAY_CLIENT_SECRET"
+    )
+    refresh_token_file: FilePath | None = _key(
+        None,
+        "File with the refresh token; readable by the relay's user only. Where the server gives a "
+        "new one it is written there, so its folder must be writable.",
+        "/var/lib/relay/refresh.token",
+    )
+    key_file: FilePath | None = _key(
+        None,
+        "File with the service account's RSA key (PEM), or the JSON file that Google gives out, "
+        "from which client_id is read, too; readable by the relay's user only.",
+        "/etc/relay/service-account.json",
+    )
+    scope: str = _key(
+        "", "The scopes asked for, parted by spaces.", "https://mail.google.com/", max_length=4000
+    )
+    ca_file: FilePath | None = _key(
+        None,
+        "File with the authorities (PEM) trusted for token_url. Default: the system's.",
+        "/etc/relay/token-ca.pem",
+    )
+    timeout: Wait = _key("20s", "For the whole answer.")
+
+
+class Identity(Table):
+    """One of several identities at the upstream: the first whose tests all match the message is
+    used, else that of the upstream itself. Each has sessions, limits and a lane
+    ("UPSTREAM:NAME") of its own."""
+
+    name: Name = _key(..., "Its name, for lanes and the traffic log.", "billing")
+    senders: tuple[SenderPattern, ...] = _key(
+        (), "Patterns for the reverse-path; none: any.", ["billing@example.net"]
+    )
+    users: tuple[UserName, ...] = _key(
+        (), "Users who authenticated here (auth of the listener); none: whoever.", ["printer"]
+    )
+    user: UserName | None = _user_key()
+    password_file: FilePath | None = _password_file_key()
+    password_env: Variable | None = _password_env_key()
+    mechanisms: tuple[Mechanism, ...] = _mechanisms_key()
+    oauth: OAuth | None = _key(None)
 
 
 class Upstream(Table):
@@ -293,7 +405,16 @@ class Upstream(Table):
         min_length=1,
         max_length=100,
     )
-    max_connections: int = _key(20, "Sessions at a time to each host.", ge=1, le=1000)
+    profile: Literal["none", "m365", "gmail", "gmail-relay", "ses"] = _key(
+        "none",
+        "What is known of a provider, as defaults for the keys below: sessions, rate, recipients, "
+        'mechanisms, the meaning of replies. "m365": Microsoft 365 (smtp.office365.com); "gmail": '
+        'smtp.gmail.com; "gmail-relay": smtp-relay.gmail.com; "ses": Amazon SES. Each may be set '
+        "all the same; relayctl check shows what comes from the profile.",
+    )
+    max_connections: int = _key(
+        20, "Sessions at a time to each host, for each identity.", ge=1, le=1000
+    )
     max_connections_in_all: int = _key(
         500,
         "Sessions at a time over all hosts that mx: leads to; each takes a file descriptor.",
@@ -350,6 +471,15 @@ class Upstream(Table):
         "File with its private key. Default: in the same file.",
         "/etc/relay/client.key",
     )
+    user: UserName | None = _user_key()
+    password_file: FilePath | None = _password_file_key()
+    password_env: Variable | None = _password_env_key()
+    mechanisms: tuple[Mechanism, ...] = _mechanisms_key()
+    auth_without_tls: bool = _key(
+        False,
+        "Authenticate over connections that are not encrypted, too: whoever listens can read the "
+        "password.",
+    )
     bind: BindAddress | None = _key(
         None,
         "IP address of this machine to connect from. Default: the system's choice.",
@@ -365,16 +495,32 @@ class Upstream(Table):
     )
     max_rate: Rate | None = _key(
         None,
-        "Messages a second, minute, hour or day, over all hosts, evenly and never in a burst; "
-        "workers share it in equal parts. Default: no limit.",
+        "Messages a second, minute, hour or day, over all hosts, for each identity, evenly and "
+        "never in a burst; workers share it in equal parts. Default: no limit.",
         "30/m",
     )
+    throttle_replies: tuple[ReplyStart, ...] = _key(
+        (),
+        "How replies (4xx) begin that mean too much mail, not this message: the lane backs off as "
+        "a whole, and its other messages are not tried in vain.",
+        ["454 Throttling failure"],
+        max_length=100,
+    )
     timeouts: Timeouts = _key(Timeouts())
+    oauth: OAuth | None = _key(None)
+    identities: tuple[Identity, ...] = _key((), alias="identity", max_length=1000)
 
     @property
     def own_tls(self) -> str:
         """What is asked of hosts that are named: there is nothing to look up."""
-        return "opportunistic" if self.tls == "auto" else self.tls
+        level = "opportunistic" if self.tls == "auto" else self.tls
+        if level == "opportunistic" and self.has_auth and not self.auth_without_tls:
+            return "required"  # else credentials would be kept back, and mail with them
+        return level
+
+    @property
+    def has_auth(self) -> bool:
+        return self.user is not None or any(each.user is not None for each in self.identities)
 
     @property
     def is_by_domain(self) -> bool:

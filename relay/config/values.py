@@ -21,6 +21,9 @@ Network = IPv4Network | IPv6Network
 MAX_DURATION = 3650 * 86400
 """Ten years: with longer ones dates and timers overflow."""
 
+MAX_USER = 255
+"""Octets of a user's name (RFC 4616 2)."""
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OCTETS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])")
@@ -31,6 +34,9 @@ _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+_HTTPS = re.compile(r"https://([^/:?#@\s]+)(?::\d{1,5})?(?:/[!-~]*)?")
+_REPLY = re.compile(r"4\d\d(?: [ -~]{1,200})?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _MX = re.compile(r"mx:(?::(\d{1,5}))?")
 _DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "lmtp": 24, "dns": 53}
@@ -151,6 +157,32 @@ def _pattern(text: str) -> str:
         raise ValueError(
             f"{text!r} can match no address; write e.g. '*@{host.strip('<>') or 'example.org'}'"
         )
+    return text
+
+
+def _url(text: str) -> str:
+    """An address that secrets go to: HTTPS alone, and no name or password in it."""
+    match = _HTTPS.fullmatch(text)
+    if match is None or not _DOMAIN.fullmatch(match[1]):
+        raise ValueError(f"{text!r} is not an https:// URL; write e.g. https://HOST/token")
+    return text
+
+
+def _reply_start(text: str) -> str:
+    if not _REPLY.fullmatch(text):
+        raise ValueError(f"{text!r} is not how a 4xx reply begins; write e.g. '451 4.7.0 Too many'")
+    return text
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        raise ValueError(f"{text!r} is not the name of an environment variable")
+    return text
+
+
+def _user(text: str) -> str:
+    if not text or len(text.encode()) > MAX_USER or not text.isprintable():
+        raise ValueError(f"{text!r} is not a user name of 1 to {MAX_USER} printable octets")
     return text
 
 
@@ -321,6 +353,10 @@ Domain = Annotated[str, _read(_domain)]
 Mailbox = Annotated[str, _read(_mailbox)]
 Pattern = Annotated[str, _read(_pattern)]
 PythonName = Annotated[str, _read(_python_name)]
+HttpsUrl = Annotated[str, _read(_url)]
+ReplyStart = Annotated[str, _read(_reply_start)]
+Variable = Annotated[str, _read(_variable)]
+UserName = Annotated[str, _read(_user)]
 SenderPattern = Annotated[str, _read(sender_pattern)]
 CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]

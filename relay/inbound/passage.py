@@ -30,7 +30,7 @@ Then = Callable[[Reply], None]
 class Lines(Protocol):
     """Outbound, as far as it is needed here."""
 
-    def line(self, upstream: str) -> Line: ...
+    def line(self, lane: str) -> Line: ...
 
     def extensions(self, upstream: str) -> Mapping[str, str]: ...
 
@@ -38,7 +38,8 @@ class Lines(Protocol):
 class Passages:
     """What the passages of one listener have in common. `upstreams`: those its mail may pass to.
 
-    `sole_route(reverse_path)`: the route that every recipient of it takes, where that is proxied.
+    `sole_route(reverse_path)`: the route that every recipient of it takes, where that is proxied;
+    `lane_of(route, "", reverse_path, user)`: the next hop, and as whom.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Passages:
         intake: Intake,
         upstreams: frozenset[str],
         sole_route: Callable[[str], Route | None],
+        lane_of: Callable[[Route, str, str, str], str],
         is_held: Callable[[str], bool],
         observe: Observer,
     ) -> None:
+        self.lane_of = lane_of
         self.lines = lines
         self.intake = intake
         self.sole_route = sole_route
@@ -77,6 +80,7 @@ class Passage:
         "_envelope",
         "_is_content_awaited",
         "_is_left",
+        "_lane",
         "_line",
         "_shared",
         "_upstream",
@@ -88,6 +92,7 @@ class Passage:
         self._shared = shared
         self._line: Line | None = None
         self._upstream = ""
+        self._lane = ""
         self._envelope: Envelope | None = None  # whose MAIL the upstream accepted
         self._is_content_awaited = False  # its answer to the final dot
         self._is_left = False  # by the client
@@ -99,14 +104,15 @@ class Passage:
 
     def mail(self, transaction: Transaction, route: Route, then: Then) -> None:
         """Pass MAIL on."""
-        if self._shared.is_held(route.upstream):
+        lane = self._shared.lane_of(route, "", transaction.reverse_path, self.origin.user)
+        if self._shared.is_held(lane):
             then(HELD)
             return
         line = self._line
-        if line is None or self._upstream != route.upstream or line.is_outdated:
+        if line is None or self._lane != lane or line.is_outdated:
             self._drop_line()
-            line = self._line = self._shared.lines.line(route.upstream)
-            self._upstream = route.upstream
+            line = self._line = self._shared.lines.line(lane)
+            self._upstream, self._lane = route.upstream, lane
         envelope = transaction.envelope()
 
         def answered(answer: Reply) -> None:

@@ -29,8 +29,8 @@ MAX_REMEMBERED: Final = 4096
 RouteFor = Callable[[str, str, str], Route | None]
 """(forward_path, reverse_path, listener) -> the route, or None where none leads."""
 
-LaneOf = Callable[[Route, str], str]
-"""(route, forward_path) -> the lane of a recipient who takes it."""
+LaneOf = Callable[[Route, str, str, str], str]
+"""(route, forward_path, reverse_path, user) -> the lane of a recipient who takes it."""
 
 
 class Policy:
@@ -41,7 +41,7 @@ class Policy:
         listener: Listener,
         route_for: RouteFor,
         postmaster: str | None,
-        lane_of: LaneOf = lambda route, forward_path: route.upstream,
+        lane_of: LaneOf = lambda route, forward_path, reverse_path, user: route.upstream,
     ) -> None:
         self.lane_of = lane_of
         self._listener = listener.name

@@ -466,7 +466,10 @@ class InboundProtocol:
                 lambda answer: self._rcpt_passed(answer, recipient, route),
             )
             return None
-        transaction.add(recipient, route, self._policy.lane_of(route, forward_path))
+        lane = self._policy.lane_of(
+            route, forward_path, transaction.reverse_path, self._origin.user
+        )
+        transaction.add(recipient, route, lane)
         return RECIPIENT_OK
 
     def _content_begin(self, event: ContentBegin) -> Reply | None:

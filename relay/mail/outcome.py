@@ -57,11 +57,13 @@ Outcome = Relayed | Delayed | Failed
 class SiteFailure:
     """No host of the next hop could be used at all: the lane's trouble, not the message's.
 
-    `reply` tells the last host's trouble: its own words, or ours with status 4.4.x.
+    `reply` tells the last host's trouble: its own words, or ours with status 4.4.x. `is_refusal`: a
+    host does not let us in as who we say we are, so until that is mended nothing may fail for it.
     """
 
     reply: Reply
     host: str
+    is_refusal: bool = False
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

@@ -27,6 +27,7 @@ class NextHop(Protocol):
 
     factories: Sequence[QueuedClientFactory]
     max_recipients: int
+    throttle_replies: tuple[str, ...]
 
     @property
     def stop_reply(self) -> Reply | None:
@@ -212,7 +213,8 @@ class RunningAttempt:
 
     def _judge_site(self, undecided: Recipients, reply: Reply, label: str) -> None:
         """This host is out of the question for all that is left."""
-        self._site = SiteFailure(reply, label)
+        was_refused = self._site is not None and self._site.is_refusal
+        self._site = SiteFailure(reply, label, was_refused or self._factory.is_refused(reply))
         if self._action(Scope.SITE, reply) is Action.NEXT_HOST:
             self._onward += undecided
             self._onward += self._owed
@@ -240,6 +242,10 @@ class RunningAttempt:
     def _settle_by(
         self, scope: Scope, recipients: Recipients, reply: Reply, session: UpstreamSession
     ) -> None:
+        if self._hop.throttle_replies and str(reply).startswith(self._hop.throttle_replies):
+            self._site = SiteFailure(reply, session.label)  # whose other mail would fare the same
+            self._owed = ()
+            return
         self._has_answer = True
         action = self._action(scope, reply)
         outcome: Outcome

@@ -13,15 +13,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.config import Upstream
+from relay.config.schema import Identity
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
+from relay.notices import Notice, Observer
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.directory import Directory
 from relay.outbound.domains import STOPPING, DomainsHop
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
+from relay.outbound.identity.account import Account
+from relay.outbound.identity.choice import lane_name, lanes_of
+from relay.outbound.identity.making import account_of
 from relay.outbound.line import Line
 from relay.outbound.next_hops import split_lane
 from relay.outbound.pacer import Pacer
@@ -44,7 +49,8 @@ def pacer_of(upstream: Upstream, workers: int, reactor: Any) -> Pacer | None:
 
 
 class UpstreamHop:
-    """An upstream at work."""
+    """An upstream at work, as one identity. `max_connections` and `max_rate` are each identity's
+    own: providers set them for each mailbox."""
 
     def __init__(
         self,
@@ -56,11 +62,24 @@ class UpstreamHop:
         reactor: Any,
         places: SharedPlaces | None,
         workers: int,
+        identity: Identity | None,
+        observe: Observer,
+        login_changed: Callable[[str], None],
     ) -> None:
         self.name = upstream.name
+        self.identity = "" if identity is None else identity.name
+        self.lane = lane_name(self.name, self.identity)
+        self.account: Account | None = account_of(
+            upstream,
+            identity,
+            observe,
+            lambda: login_changed(self.lane),
+            reactor,
+        )
         self.max_recipients = upstream.max_recipients
         self.upstream = upstream
         self.is_retired = False  # another one has its place
+        self.throttle_replies = upstream.throttle_replies
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.xclient = upstream.xclient
@@ -80,11 +99,18 @@ class UpstreamHop:
                 places,
                 security=securities.of(upstream, host),
                 pacer=self.pacer,
+                account=self.account,
+                lane=self.lane,
             )
             for host in upstream.hosts
         )
         self._emptied = emptied
         self._reactor = reactor
+
+    @property
+    def refusal(self) -> Reply | None:
+        """Set while it makes no sense to try the login."""
+        return None if self.account is None else self.account.stop_reply
 
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         factories = self.factories
@@ -131,6 +157,8 @@ class UpstreamHop:
     def leave(self, why: Reply = STOPPING) -> None:
         """Keep no session idle. What waits for its turn could wait for long: it goes back to the
         queue, untried."""
+        if self.account is not None:
+            self.account.rest()
         if self.pacer is not None:
             self.stop_reply = why
             self.pacer.stop(why)
@@ -142,7 +170,7 @@ class UpstreamHop:
         paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
-                "upstream": self.name,
+                "upstream": self.lane,
                 **factory.status(),
                 "paced": paced,
                 "is_skipped": not self.memory.is_due(factory, now),
@@ -179,6 +207,10 @@ class Renewal:
     changed: frozenset[str]
 
 
+def _unobserved(notice: Notice) -> None:
+    """Nobody wants to hear of it."""
+
+
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are named by `next_hops`.
 
@@ -194,10 +226,14 @@ class Delivery:
         places: SharedPlaces | None = None,
         workers: int = 1,
         directory: Directory | None = None,
+        observe: Observer = _unobserved,
+        login_changed: Callable[[str], None] = lambda lane: None,
     ) -> None:
         self._reactor = reactor
         self._places = places
         self._workers = workers
+        self._observe = observe
+        self._login_changed = login_changed  # told the lane whose credentials have changed
         self._ticker = Ticker(reactor)
         self._hops: Mapping[str, UpstreamHop] = {}
         self._by_domain: Mapping[str, DomainsHop] = {}
@@ -230,7 +266,9 @@ class Delivery:
         securities: Securities,
     ) -> Renewal:
         """Upstreams that are as before keep their sessions, and what is known of their hosts."""
-        fixed, by_domain, changed = {}, {}, set()
+        fixed: dict[str, UpstreamHop] = {}
+        by_domain: dict[str, DomainsHop] = {}
+        changed = set()
         for name, upstream in upstreams.items():
             known = self._every_hop.get(name)
             is_same = known is not None and _is_same(known, upstream, hostname)
@@ -241,14 +279,20 @@ class Delivery:
                 by_domain[name] = self._domains_hop(upstream, hostname, directory, securities)
             elif not upstream.is_by_domain:
                 if isinstance(known, UpstreamHop) and is_same:
-                    fixed[name] = known
+                    fixed |= {lane: self._hops[lane] for lane in lanes_of(upstream)}
                     continue
-                fixed[name] = self._upstream_hop(upstream, hostname, securities)
+                for identity in (None, *upstream.identities):
+                    hop = self._upstream_hop(upstream, identity, hostname, securities)
+                    fixed[hop.lane] = hop
             changed.add(name)
         return Renewal(fixed, by_domain, directory, securities, frozenset(changed))
 
     def _upstream_hop(
-        self, upstream: Upstream, hostname: str, securities: Securities
+        self,
+        upstream: Upstream,
+        identity: Identity | None,
+        hostname: str,
+        securities: Securities,
     ) -> UpstreamHop:
         return UpstreamHop(
             upstream,
@@ -259,6 +303,9 @@ class Delivery:
             self._reactor,
             self._places,
             self._workers,
+            identity,
+            self._observe,
+            self._login_changed,
         )
 
     def _domains_hop(
@@ -347,9 +394,9 @@ class Delivery:
             self._reactor.callLater(0, self.check_stopped)  # once the attempt is told
         return result
 
-    def line(self, upstream: str) -> Line:
-        """A line for one client's session; the upstream must be one of the config."""
-        return Line(self._hops[upstream], self._reactor)
+    def line(self, lane: str) -> Line:
+        """A line for one client's session; the lane must be one of the config."""
+        return Line(self._hops[lane], self._reactor)
 
     def extensions(self, upstream: str) -> Mapping[str, str]:
         """Upper-case keyword -> parameters, as far as they are known. Nothing of one that the
@@ -364,12 +411,14 @@ class Delivery:
     def forget_trouble(self, lane: str) -> None:
         """Try hosts that failed lately, too: an operator wants it."""
         upstream, domain = split_lane(lane)
-        hop = self._every_hop.get(upstream)
+        hop = self._hops.get(lane) or self._by_domain.get(upstream)
+        if isinstance(hop, UpstreamHop) and hop.account is not None:
+            hop.account.forget_refusal()
         if hop is not None:
             hop.memory.forget()
             for factory in list(hop.factories):
                 factory.security.forget_trouble()
-        if domain and self._directory is not None:
+        if domain and upstream in self._by_domain and self._directory is not None:
             self._directory.forget()
 
     @property

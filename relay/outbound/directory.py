@@ -13,9 +13,10 @@ from relay.outbound.dns.ourselves import Ourselves
 from relay.outbound.dns.question import Questions
 from relay.outbound.dns.resolver import Resolver
 from relay.outbound.mail_hosts import MailHosts
-from relay.outbound.sts.fetch import HTTPS_PORT, PolicyFetcher, authorities
+from relay.outbound.sts.fetch import HTTPS_PORT, PolicyFetcher
 from relay.outbound.sts.policies import StsPolicies
 from relay.outbound.sts.store import StsStore
+from relay.outbound.web.https import authorities
 
 
 class Directory:

@@ -53,6 +53,7 @@ class DomainsHop:
         self.stop_reply: Reply | None = None
         self._running = 0
         self.max_recipients = upstream.max_recipients
+        self.throttle_replies = upstream.throttle_replies
         self.memory = HostMemory()
         self.upstream = upstream
         self.hello_name = upstream.helo or hostname
@@ -179,6 +180,7 @@ class DomainHop:
         self._shared = shared
         self.factories = factories
         self.max_recipients = shared.max_recipients
+        self.throttle_replies = shared.throttle_replies
 
     @property
     def stop_reply(self) -> Reply | None:

@@ -6,11 +6,14 @@ site's trouble, exactly once. Knows nothing of messages; who queues here bounds 
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
+
+from twisted.python.failure import Failure
 
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
 from relay.outbound.addresses import Addresses, AddressFinder
+from relay.outbound.identity.account import Account, NoLogin
 from relay.outbound.opening import Opening
 from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
@@ -70,11 +73,14 @@ class QueuedClientFactory:
         *,
         security: HostSecurity,
         pacer: Pacer | None = None,
+        account: Account | None = None,
+        lane: str = "",
     ) -> None:
+        self._account = account  # None: no AUTH
         self.security = security
         self._pacer = pacer
         self._places = places
-        self._place_key = f"upstream {upstream.name} {host}"
+        self._place_key = f"upstream {lane or upstream.name} {host}"
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
         self._upstream = upstream
         self._host = host
@@ -176,6 +182,7 @@ class QueuedClientFactory:
             "pending": len(self._waiting) + len(self._needing_fresh),
             "window": self._window.size,
             "tls": "broken, so plain" if self.security.is_broken else self._tls_now,
+            "auth": "" if self._account is None else self._account.status(),
         }
 
     def __repr__(self) -> str:
@@ -213,8 +220,17 @@ class QueuedClientFactory:
             opening=len(self._openings),
             closing=self._closing() if self._needing_fresh or self._resting else 0,
             sessions=self._connections(),
-            window=self._window.size,
+            window=self._window.size if self._account is None else self._proven_window(),
         )
+
+    def _proven_window(self) -> int:
+        """One session until it is known that the login is right."""
+        account = self._account
+        return self._window.size if account is None or account.is_proven else 1
+
+    def is_refused(self, trouble: Reply) -> bool:
+        """Whether this trouble is the login's, refused for good."""
+        return self._account is not None and self._account.refusal is trouble
 
     def _connections(self) -> int:
         """Those being made are counted too; an opening that has one stands among the sessions."""
@@ -252,7 +268,7 @@ class QueuedClientFactory:
         )
         self._openings.add(opening)
         if self._places is None:
-            opening.begin()
+            self._begin(opening)
         else:
             self._places.take(
                 self._place_key,
@@ -261,13 +277,28 @@ class QueuedClientFactory:
                 self._place_recalled,
             )
 
+    def _begin(self, opening: Opening) -> None:
+        if self._account is None:
+            opening.begin()
+        else:
+            self._account.login().addCallbacks(
+                lambda _: opening.begin(), self._no_login, errbackArgs=(opening,)
+            )
+
+    def _no_login(self, reason: Failure, opening: Opening) -> None:
+        reason.trap(NoLogin)
+        error = cast(NoLogin, reason.value)
+        if error.is_refusal and self._account is not None:
+            self._account.refused(error.trouble, "")
+        opening.fail(error.trouble)
+
     # --- places, where several processes share the host ---------------------------------------
 
     def _place_taken(self, opening: Opening) -> None:
         """There may be no need of it any more."""
         if opening in self._openings and (self._waiting or self._needing_fresh):
             opening.has_place = True
-            opening.begin()
+            self._begin(opening)
         else:
             self._openings.discard(opening)
             self._give_place()
@@ -297,6 +328,7 @@ class QueuedClientFactory:
             is_lmtp=is_lmtp,
             ignored_keywords=self._upstream.ignored_keywords,
             wants_tls=security.wants_starttls,
+            wants_auth=self._account is not None,
         )
         session = UpstreamSession(
             self,
@@ -306,6 +338,7 @@ class QueuedClientFactory:
             self._reactor,
             security=security,
             is_lmtp=is_lmtp,
+            login=None if self._account is None else self._account.login_now,
         )
         self._sessions.add(session)
         self._ticker.watch(session)
@@ -319,6 +352,8 @@ class QueuedClientFactory:
             self._placed.add(session)
         self.extensions = session.engine.extensions
         self._tls_now = session.tls
+        if self._account is not None:
+            self._account.accepted(session.mechanism)
         self._window.session_opened()
         self._owner.host_answered(self)
         if self._needing_fresh:
@@ -335,8 +370,22 @@ class QueuedClientFactory:
             return
         if session.has_tls_failed and self.security.note_broken(trouble):
             opening.try_again(trouble)
+        elif session.is_refused:
+            self._login_refused(opening, session, trouble)
         else:
             opening.try_next(trouble)
+
+    def _login_refused(self, opening: Opening, session: UpstreamSession, trouble: Reply) -> None:
+        """Other addresses of the host would say the same; another token may do better."""
+        account, login = self._account, session.login
+        assert account is not None and login is not None
+        if not account.again(login):
+            account.refused(trouble, session.label)
+            opening.fail(trouble)
+            return
+        account.login().addCallbacks(
+            lambda _: opening.try_again(trouble), self._no_login, errbackArgs=(opening,)
+        )
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
         self._openings.discard(opening)

@@ -53,6 +53,10 @@ class LineHop(Protocol):
     xclient: bool
     xforward: bool
 
+    @property
+    def refusal(self) -> Reply | None:
+        """Set while it makes no sense to try the login."""
+
     def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
         """In this order."""
 
@@ -142,6 +146,9 @@ class Line:
             self._pass_mail()
         elif self._hop.stop_reply is not None:
             self._answer(self._hop.stop_reply)
+        elif self._hop.refusal is not None:
+            self.trouble = f"not let in: {self._hop.refusal}"
+            self._answer(AWAY)
         else:
             self._hosts = self._hop.hosts_to_try()
             self._at = 0

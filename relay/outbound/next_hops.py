@@ -1,4 +1,5 @@
-"""The names of next hops: an upstream's own, or one for each domain where it is reached by MX.
+"""The names of next hops: an upstream's own, one for each of its identities, or one for each domain
+where it is reached by MX.
 
 A lane is named after its next hop: "smarthost", or "internet:example.org". The domain stands as DNS
 knows it: lower case, U-labels as A-labels (RFC 5890, UTS 46); an address literal in its brackets.
@@ -10,6 +11,7 @@ import idna
 
 from relay.config import Route, Upstream
 from relay.mail.address import split
+from relay.outbound.identity.choice import Choices, lanes_of
 from relay.queue.lane_book import SEPARATOR
 
 
@@ -22,14 +24,19 @@ class NextHops:
     def change(self, upstreams: Iterable[Upstream]) -> None:
         """Those of another configuration from now on."""
         upstreams = tuple(upstreams)
-        self.fixed = tuple(each.name for each in upstreams if not each.is_by_domain)
+        self.fixed = tuple(
+            lane for each in upstreams if not each.is_by_domain for lane in lanes_of(each)
+        )
+        self._choices = Choices(upstreams)
         self.by_domain = frozenset(each.name for each in upstreams if each.is_by_domain)
 
-    def lane_of(self, route: Route, forward_path: str) -> str:
-        """The lane of a recipient who takes this route."""
+    def lane_of(
+        self, route: Route, forward_path: str, reverse_path: str = "", user: str = ""
+    ) -> str:
+        """The lane of a recipient who takes this route. `user`: who authenticated here."""
         upstream = route.upstream
         if upstream not in self.by_domain:
-            return upstream
+            return self._choices.lane_of(upstream, reverse_path, user)
         return f"{upstream}{SEPARATOR}{in_ascii(split(forward_path)[1])}"
 
 

@@ -85,6 +85,11 @@ class Opening(ClientFactory[Any]):
             (self._bind, 0) if self._bind else None,
         )
 
+    def fail(self, trouble: Reply) -> None:
+        """No further address is to be tried."""
+        self._left.clear()
+        self.try_next(trouble)
+
     def try_again(self, trouble: Reply) -> None:
         """The same address, in another way."""
         self._left.insert(0, self._address)

@@ -6,6 +6,7 @@ step (RFC 5321 4.5.3.2). Gathers what the host said; what that means is judged e
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from secrets import token_urlsafe
 from typing import Any, Final, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
@@ -16,13 +17,14 @@ from zope.interface import classImplements
 from relay.config import Timeouts
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope
-from relay.mail.reply import Reply
+from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Answers, Broken, Cause
 from relay.outbound.security import Security
 from relay.outbound.sender import ContentSender, cut_short
 from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
     NEED_DATA,
+    AuthReplied,
     Greeted,
     HelloReplied,
     LocalProtocolError,
@@ -31,9 +33,13 @@ from relay.smtp.events import (
     StartTlsReplied,
     Unsolicited,
 )
+from relay.smtp.sasl.client import Login, choose
 
 MAX_IN_ONE_WRITE: Final = 131072
 """Content up to this size goes with its final dot in one write, from memory."""
+
+NONCE: Final = 18
+"""Random octets of a SCRAM nonce."""
 
 NEVER: Final = float("inf")
 
@@ -41,6 +47,7 @@ _AT: Final = {
     "greeting": "before its greeting",
     "hello": "in answer to EHLO",
     "tls": "while TLS was set up",
+    "auth": "in answer to AUTH",
     "mail": "in answer to MAIL",
     "rcpt": "in answer to RCPT",
     "data": "in answer to DATA",
@@ -114,7 +121,8 @@ class State(Enum):
 
 class UpstreamSession:
     """`label` is the host as logged, "name[ip]:port". `transactions` counts those that began.
-    `has_tls_failed`: it came to nothing, and without TLS it might have.
+    `has_tls_failed`: it came to nothing, and without TLS it might have. `is_refused`: for good, and
+    it was the login that was.
     """
 
     transport: Any
@@ -129,8 +137,13 @@ class UpstreamSession:
         *,
         security: Security,
         is_lmtp: bool = False,
+        login: Login | None = None,
     ) -> None:
         self.engine = engine
+        self.login = login
+        self.is_refused = False
+        self.mechanism = ""  # it was let in by
+        self.greeting: Reply | None = None
         self.label = label
         self.security = security
         self.has_tls_failed = False
@@ -235,8 +248,9 @@ class UpstreamSession:
             self._end(Cause.FAULT, Reply(451, "4.4.2", (text,)))
 
     def _blame_tls(self) -> None:
-        """Not where the host broke the protocol: it may be an attacker who wants plain text."""
-        if self.state is State.OPENING:
+        """Not where the host broke the protocol, nor for what came of AUTH: it may be an attacker
+        who wants plain text."""
+        if self.state is State.OPENING and self._step != "auth":
             self.has_tls_failed = self.security.is_started or self._step == "tls"
 
     def leave(self) -> None:
@@ -468,6 +482,7 @@ class UpstreamSession:
 
     def _on_greeted(self, event: Greeted) -> None:
         self._step = "hello"
+        self.greeting = event.reply
         self._on_hello_replied(event)
 
     def _on_hello_replied(self, event: Greeted | HelloReplied) -> None:
@@ -479,6 +494,34 @@ class UpstreamSession:
             self._tenant.introduced()
         elif event.__class__ is HelloReplied:
             self._last_word = self.security.unmet(None)
+            self._authenticate()
+
+    def _authenticate(self) -> None:
+        """All is said that was to be said before."""
+        login = self.login
+        if self._last_word is not None or login is None or not self.engine.needs_auth:
+            return
+        host = self.security.host
+        if not (self.tls or login.may_go_plain):
+            self._last_word = reply(451, "4.7.4", f"AUTH needs TLS, which {host} does not offer")
+            return
+        offered = self.engine.extensions.get("AUTH", "")
+        exchange = choose(offered, login, token_urlsafe(NONCE))
+        if exchange is None:
+            what = f"offers AUTH {offered}" if offered else "offers no AUTH"
+            able = " or ".join(login.usable)
+            self._last_word = reply(451, "4.7.0", f"{host} {what}; it would have to be {able}")
+            self.is_refused = True
+            return
+        self._step = "auth"
+        self.engine.authenticate(exchange)
+
+    def _on_auth_replied(self, event: AuthReplied) -> None:
+        if event.reply.code < 300:
+            self.mechanism = event.mechanism
+        else:
+            self._last_word = event.reply
+            self.is_refused = event.reply.code >= 500
 
     def _on_starttls_replied(self, event: StartTlsReplied) -> None:
         if event.reply.code < 300:
@@ -487,6 +530,7 @@ class UpstreamSession:
             self._last_word = event.reply
         else:
             self._last_word = self.security.unmet(event.reply)
+            self._authenticate()
 
     def _on_unsolicited(self, event: Unsolicited) -> None:
         """In the midst of the content it is a refusal of that."""
@@ -525,6 +569,7 @@ _HANDLERS: Final[Mapping[type, Callable[["UpstreamSession", Any], None]]] = {
     Greeted: UpstreamSession._on_greeted,
     HelloReplied: UpstreamSession._on_hello_replied,
     StartTlsReplied: UpstreamSession._on_starttls_replied,
+    AuthReplied: UpstreamSession._on_auth_replied,
     Replied: UpstreamSession._on_replied,
     Unsolicited: UpstreamSession._on_unsolicited,
 }

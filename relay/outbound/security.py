@@ -113,14 +113,28 @@ class HostSecurity:
 class Security:
     """One session's. `is_started`: there is TLS, or a handshake under way."""
 
-    __slots__ = ("_chain_trouble", "_host", "is_started", "is_verified", "summary")
+    __slots__ = (
+        "_chain_trouble",
+        "_host",
+        "certificate",
+        "doubt",
+        "is_started",
+        "is_verified",
+        "summary",
+    )
 
     def __init__(self, host: HostSecurity) -> None:
         self._host = host
         self._chain_trouble = ""
         self.is_started = False
+        self.certificate: x509.Certificate | None = None
+        self.doubt = ""  # why the certificate is not that of the host, as far as one can tell
         self.is_verified = False  # and it is surely the host that is meant
         self.summary = ""  # as logged: version, cipher, whether verified; "" for plain
+
+    @property
+    def host(self) -> str:
+        return self._host.host
 
     @property
     def begins_at_once(self) -> bool:
@@ -157,6 +171,7 @@ class Security:
             if self._host.policy.level is Level.DANE
             else self._trouble(certificate)
         )
+        self.certificate, self.doubt = certificate, trouble
         version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
         self.summary = f"{version} {cipher}{'' if trouble else ' verified'}"
         self.is_verified = not trouble and self._host.is_sure

@@ -25,6 +25,7 @@ class Lane:
         "is_closed",
         "is_held",
         "is_lasting",
+        "is_paused",
         "last_reply",
         "name",
         "next_attempt_at",
@@ -40,6 +41,7 @@ class Lane:
         self.attempt = state.attempt
         self.next_attempt_at = state.next_attempt_at
         self.is_held = state.is_held
+        self.is_paused = state.is_paused  # by a refused login; it is probed as a failing one is
         self.last_reply = state.last_reply
         self.next_due_at: float | None = 0.0 if state.waiting else None
         self.window = max_in_hand
@@ -86,8 +88,11 @@ class Lane:
         if self.next_due_at is None or at < self.next_due_at:
             self.next_due_at = at
 
-    def site_failed(self, generation: int, retry_at: float, reply: str) -> bool:
+    def site_failed(
+        self, generation: int, retry_at: float, reply: str, *, is_refusal: bool = False
+    ) -> bool:
         """An attempt begun under `generation` found no usable host. True: the lane changed.
+        `is_refusal`: our login is refused, and the lane pauses until that is mended.
 
         Attempts that were under way when the lane failed already do not charge it again.
         """
@@ -97,6 +102,7 @@ class Lane:
         self.attempt += 1
         self.next_attempt_at = retry_at
         self.last_reply = reply
+        self.is_paused = is_refusal
         return True
 
     def site_answered(self, generation: int) -> bool:
@@ -110,6 +116,7 @@ class Lane:
         self.attempt = 0
         self.next_attempt_at = 0.0
         self.last_reply = ""
+        self.is_paused = False
         self.window = min(FIRST_WINDOW, self._max_in_hand)
         return True
 
@@ -135,7 +142,13 @@ class Lane:
     def state(self) -> LaneState:
         """What is stored of it."""
         return LaneState(
-            self.name, self.attempt, self.next_attempt_at, self.is_held, 0, self.last_reply
+            self.name,
+            self.attempt,
+            self.next_attempt_at,
+            self.is_held,
+            0,
+            self.last_reply,
+            self.is_paused,
         )
 
     def __repr__(self) -> str:

@@ -338,7 +338,10 @@ class QueueManager:
 
     def _site_failed(self, lane: Lane, generation: int, site: SiteFailure, now: float) -> float:
         retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
-        if lane.site_failed(generation, retry_at, f"{site.host}: {site.reply}"):
+        where = f"{site.host}: " if site.host else ""
+        if lane.site_failed(
+            generation, retry_at, f"{where}{site.reply}", is_refusal=site.is_refusal
+        ):
             self._save_lane(lane)
         return lane.next_attempt_at
 

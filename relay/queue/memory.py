@@ -5,6 +5,7 @@ Every Deferred has fired when it is returned.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -179,7 +180,8 @@ class MemoryStore:
             (kept, lane)
             for kept in self._waited(accepted_before)
             for lane in self._moving(kept)
-            if lane != UNROUTED and not kept.works[lane].is_graced and not self._has(lane, kept)
+            if lane != UNROUTED and not self._is_paused(lane)
+            if not kept.works[lane].is_graced and not self._has(lane, kept)
         ]
         return succeed(self._take(places[:limit]))
 
@@ -218,12 +220,15 @@ class MemoryStore:
     # --- lanes ----------------------------------------------------------------------------------
 
     def save_lane(self, state: LaneState) -> Deferred[None]:
-        if self._is_held(state.name) and not state.is_held:
+        ends_hold = self._is_held(state.name) and not state.is_held
+        if ends_hold or (self._is_paused(state.name) and not state.is_paused):
             for kept in self._kept.values():
                 if state.name in kept.works:
                     kept.works[state.name].is_graced = True
         self._lanes[state.name] = state
-        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+        if not (
+            state.attempt or state.is_held or state.is_paused
+        ):  # says nothing: no domain is remembered for ever
             del self._lanes[state.name]
         return succeed(None)
 
@@ -237,9 +242,10 @@ class MemoryStore:
 
     def _lane_state(self, name: str, waiting: int) -> LaneState:
         kept = self._lanes.get(name, LaneState(name))
-        return LaneState(
-            name, kept.attempt, kept.next_attempt_at, kept.is_held, waiting, kept.last_reply
-        )
+        return replace(kept, waiting=waiting)
+
+    def _is_paused(self, lane: str) -> bool:
+        return lane in self._lanes and self._lanes[lane].is_paused
 
     def _is_held(self, lane: str) -> bool:
         return lane in self._lanes and self._lanes[lane].is_held

@@ -16,8 +16,8 @@ from relay.queue.store import UNROUTED, IStore, LaneState, Selection, StoreFaile
 
 PAGE = 100
 
-LaneFor = Callable[[str, str, str], str | None]
-"""(forward_path, reverse_path, listener) -> lane, or None."""
+LaneFor = Callable[[str, str, str, str], str | None]
+"""(forward_path, reverse_path, listener, user) -> lane, or None."""
 
 _log = Logger()
 
@@ -118,7 +118,10 @@ class Reroute:
         to: dict[int, str] = {}
         for recipient in work.recipients:
             lane = self._lane_for(
-                recipient.forward_path, message.envelope.reverse_path, message.origin.listener
+                recipient.forward_path,
+                message.envelope.reverse_path,
+                message.origin.listener,
+                message.origin.user,
             )
             if lane is not None and lane != work.lane:
                 to[recipient.id] = lane

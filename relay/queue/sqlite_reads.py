@@ -71,9 +71,11 @@ SELECT message FROM work WHERE message > ? AND message < ? ORDER BY message LIMI
 WAITED = """
 SELECT w.message, w.lane FROM work AS w CROSS JOIN message AS m ON m.id = w.message
 WHERE w.message > ? AND w.message <= ? AND w.is_held = 0 AND {condition}
-    AND w.lane NOT IN (SELECT name FROM lane WHERE lane.is_held) AND m.accepted_at < ?
+    AND w.lane NOT IN (SELECT name FROM lane WHERE lane.is_held & 1) AND m.accepted_at < ?
 ORDER BY w.message, w.lane
 """
+
+NOT_PAUSED = "w.lane NOT IN (SELECT name FROM lane WHERE lane.is_held & 2)"
 
 COUNTS = "SELECT lane, count(*) FROM work GROUP BY lane"
 
@@ -130,7 +132,7 @@ class SqliteReads:
 
     def claim_expired(self, accepted_before: float, limit: int) -> Sliced[tuple[Work, ...]]:
         places: list[Place] = []
-        condition = f"w.is_graced = 0 AND w.lane <> '{UNROUTED}'"
+        condition = f"w.is_graced = 0 AND w.lane <> '{UNROUTED}' AND {NOT_PAUSED}"
         for rows in self._waited(accepted_before, condition):
             places += [place for place in rows if not self._in_hand.has(place[1], place[0])]
             if len(places) >= limit:
@@ -208,8 +210,10 @@ class SqliteReads:
     def lanes(self) -> tuple[LaneState, ...]:
         waiting = self._in_hand.waiting
         states = {
-            name: LaneState(name, attempt, at, bool(is_held), waiting[name], last_reply)
-            for name, attempt, at, is_held, last_reply in self._execute("SELECT * FROM lane")
+            name: LaneState(
+                name, attempt, at, bool(held & 1), waiting[name], last_reply, bool(held & 2)
+            )
+            for name, attempt, at, held, last_reply in self._execute("SELECT * FROM lane")
         }
         for name, works in waiting.items():
             if works and name not in states:

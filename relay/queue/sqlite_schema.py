@@ -83,7 +83,7 @@ CREATE TABLE lane (
     name TEXT PRIMARY KEY,
     attempt INTEGER NOT NULL,
     next_attempt_at REAL NOT NULL,
-    is_held INTEGER NOT NULL,
+    is_held INTEGER NOT NULL,         -- 1: by an operator, 2: paused, 3: both
     last_reply TEXT NOT NULL
 ) WITHOUT ROWID;
 

@@ -275,20 +275,22 @@ class SqliteWrites:
         return True
 
     def _save_lane(self, state: LaneState) -> None:
-        if not state.is_held and self._is_lane_held(state.name):
+        held = state.is_held + 2 * state.is_paused
+        if self._lane_held(state.name) & ~held:
             self._execute("UPDATE work SET is_graced = 1 WHERE lane = ?", (state.name,))
-        if not (state.attempt or state.is_held):  # says nothing: no domain is remembered for ever
+        if not (state.attempt or held):  # says nothing: no domain is remembered for ever
             self._execute("DELETE FROM lane WHERE name = ?", (state.name,))
             return
         self._execute(
             "INSERT OR REPLACE INTO lane (name, attempt, next_attempt_at, is_held, last_reply)"
             " VALUES (?, ?, ?, ?, ?)",
-            (state.name, state.attempt, state.next_attempt_at, state.is_held, state.last_reply),
+            (state.name, state.attempt, state.next_attempt_at, held, state.last_reply),
         )
 
-    def _is_lane_held(self, name: str) -> bool:
-        """Asked first: as a condition of the UPDATE it would be asked of each waiting message."""
-        return bool(self._execute("SELECT is_held FROM lane WHERE name = ?", (name,)).get)
+    def _lane_held(self, name: str) -> int:
+        """As stored. Asked first: as a condition of the UPDATE it would be asked of each waiting
+        message."""
+        return self._execute("SELECT is_held FROM lane WHERE name = ?", (name,)).get or 0
 
 
 def _work_rows(number: int, new: NewMessage) -> list[Row]:

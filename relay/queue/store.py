@@ -170,7 +170,11 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """A lane as stored. `attempt` 0: healthy. `waiting`: its works, those in hand included."""
+    """A lane as stored. `attempt` 0: healthy. `waiting`: its works, those in hand included.
+
+    `is_paused`: the next hop does not let us in as who we say we are; it is probed, and its works
+    do not expire meanwhile.
+    """
 
     name: str
     attempt: int = 0
@@ -178,6 +182,7 @@ class LaneState:
     is_held: bool = False
     waiting: int = 0
     last_reply: str = ""
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +283,8 @@ class IStore(Interface):
     def claim_expired(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
         """Take in hand works of messages accepted before then, oldest first.
 
-        Skips what is in hand, held messages, held lanes, and work released or retried by an
-        operator, itself or its lane, that has had no attempt since.
+        Skips what is in hand, held messages, held and paused lanes, and work released or retried
+        by an operator, itself or its lane, or whose lane's pause ended, without an attempt since.
         """
 
     def overdue(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
@@ -292,10 +297,10 @@ class IStore(Interface):
         """Note the delay warning and insert its DSN in one transaction. False: message is gone."""
 
     def save_lane(state: LaneState) -> Deferred[None]:
-        """Store a lane's attempt, next_attempt_at, is_held, last_reply (`waiting` is ignored);
-        forget the state of one that is well and not held.
+        """Store a lane's attempt, next_attempt_at, is_held, is_paused, last_reply (`waiting` is
+        ignored); forget the state of one that is well and not held.
 
-        Where this ends a hold, each of its works gets one attempt before it may expire.
+        Where this ends a hold or a pause, each of its works gets one attempt before it may expire.
         """
 
     def lanes() -> Deferred[Sequence[LaneState]]:

@@ -75,6 +75,8 @@ class Backstage:
             None if share is None else share.places,
             self._workers,
             self._directory(config),
+            observe,
+            lambda lane: self.manager.poke(lane),
         )
         self._build_queue(config)
 
@@ -125,13 +127,17 @@ class Backstage:
 
     # --- what the parts ask -------------------------------------------------------------------
 
-    def _lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
+    def _lane_for(
+        self, forward_path: str, reverse_path: str, listener: str, user: str
+    ) -> str | None:
         route = self.routes.find(forward_path, reverse_path, listener)
-        return None if route is None else self.next_hops.lane_of(route, forward_path)
+        if route is None:
+            return None
+        return self.next_hops.lane_of(route, forward_path, reverse_path, user)
 
     def _dsn_lane(self, forward_path: str) -> str | None:
         """Mail made here goes by its recipient alone, whatever the listener."""
-        return self._lane_for(forward_path, "", "")
+        return self._lane_for(forward_path, "", "", "")
 
     def next_id(self) -> str:
         assert self._ids is not None
@@ -140,8 +146,8 @@ class Backstage:
     def next_session(self) -> str:
         return f"{self._session_prefix}{next(self._sessions):X}"
 
-    def is_held(self, upstream: str) -> bool:
-        lane = self.manager.lane(upstream)
+    def is_held(self, name: str) -> bool:
+        lane = self.manager.lane(name)
         return lane is not None and lane.is_held
 
     def has_space(self) -> bool:

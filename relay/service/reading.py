@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from relay.config import Config, ConfigError, load
+from relay.outbound.identity import making
 from relay.tls import inspection
 
 
 def read(path: Path) -> Config:
     """Raises ConfigError with every mistake at once."""
     config = load(path)
-    if found := inspection.problems(config):
+    if found := [*inspection.problems(config), *making.problems(config.upstreams)]:
         raise ConfigError(found)
     return config
 

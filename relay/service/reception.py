@@ -146,6 +146,7 @@ class Reception:
             intake,
             upstreams,
             lambda reverse_path: stage.routes.sole(reverse_path, listener),
+            stage.next_hops.lane_of,
             stage.is_held,
             self._observe,
         )

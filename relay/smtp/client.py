@@ -1,9 +1,9 @@
 """The client's side of a session, without a socket: octets and requests in, events and octets out.
 
 Runs one mail transaction after the other (RFC 5321, 2920, 3030; LMTP: RFC 2033), after STARTTLS
-where that is wanted and offered (RFC 3207). Whether mail may go to a server that lacks an extension
-it wants is the caller's decision, and so is what a reply means for the message: here replies are
-told apart and kept in order, no more.
+where that is wanted and offered (RFC 3207), and AUTH where that is wanted (RFC 4954). Whether mail
+may go to a server that lacks an extension it wants is the caller's decision, and so is what a reply
+means for the message: here replies are told apart and kept in order, no more.
 """
 
 from collections import deque
@@ -14,9 +14,10 @@ from typing import Final, NoReturn
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply
 from relay.smtp.content import ContentEncoder
-from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, State, next_state
+from relay.smtp.dialogue import BDAT_LAST, DOT, GREETING, RESPONSE, State, next_state
 from relay.smtp.events import (
     NEED_DATA,
+    AuthReplied,
     ClientEvent,
     Closed,
     Greeted,
@@ -30,9 +31,15 @@ from relay.smtp.events import (
 )
 from relay.smtp.offers import Offers
 from relay.smtp.replies import ReplyReader
+from relay.smtp.sasl import base64
+from relay.smtp.sasl.client import Distrusted, Exchange
 from relay.smtp.wire import command_octets
 
 MAX_FAULT: Final = 200  # characters of a RemoteProtocolError's text, which may quote the server
+
+MAX_AUTH_LINE: Final = (
+    510  # octets without CRLF: a longer initial response goes in a line of its own
+)
 
 Lines = Sequence[str]
 """Commands as `conveying` writes them."""
@@ -43,6 +50,7 @@ _Command = tuple[str, int | None, bytes]  # command, recipient id, octets
 class _Phase(Enum):
     OPENING = "opening"  # greeting and hello
     SECURING = "securing"  # the server waits for TLS to begin
+    LOCKED = "locked"  # the session is to be authenticated first
     IDLE = "idle"
     BUSY = "busy"  # replies are awaited; nothing is asked of the caller
     CONTENT = "ready for content"
@@ -50,7 +58,7 @@ class _Phase(Enum):
     OVER = "over"
 
 
-_OPENING, _SECURING, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
+_OPENING, _SECURING, _LOCKED, _IDLE, _BUSY, _CONTENT, _CHUNKS, _OVER = _Phase
 
 
 class ClientEngine(Offers):
@@ -64,8 +72,10 @@ class ClientEngine(Offers):
         "_accepted",
         "_awaited",
         "_encoder",
+        "_exchange",
         "_fault",
         "_held_back",
+        "_held_response",
         "_hello_name",
         "_ignored",
         "_is_chunked",
@@ -78,6 +88,7 @@ class ClientEngine(Offers):
         "_rcpts_owed",
         "_reader",
         "_state",
+        "_wants_auth",
         "_wants_tls",
     )
 
@@ -88,12 +99,16 @@ class ClientEngine(Offers):
         is_lmtp: bool = False,
         ignored_keywords: frozenset[str] = frozenset(),
         wants_tls: bool = False,
+        wants_auth: bool = False,
     ) -> None:
         super().__init__()
         self._hello_name = hello_name
         self._is_lmtp = is_lmtp
         self._ignored = frozenset(keyword.upper() for keyword in ignored_keywords)
         self._wants_tls = wants_tls  # STARTTLS is to be sent where it is offered
+        self._wants_auth = wants_auth  # nothing else is done before `authenticate`
+        self._exchange: Exchange | None = None
+        self._held_response = b""  # the initial one, where AUTH has no room for it
         self._reader = ReplyReader()
         self._out: list[bytes] = []
         self._awaited: deque[tuple[str, int | None]] = deque([(GREETING, None)])
@@ -209,12 +224,17 @@ class ClientEngine(Offers):
         elif wants_tls and "STARTTLS" in self.extensions:
             self._send("STARTTLS", None, b"STARTTLS\r\n")
         else:
-            self._phase = _IDLE
+            self._open()
         return HelloReplied(reply)
+
+    def _open(self) -> None:
+        """Greeted, and as safe as it gets."""
+        self._phase = _LOCKED if self._wants_auth else _IDLE
+        self._wants_auth = False
 
     def _on_starttls(self, reply: Reply, _: int | None) -> ClientEvent:
         if reply.code >= 300:
-            self._phase = _IDLE
+            self._open()
         elif self._reader.buffered:  # what an attacker put there would be read as if under TLS
             self._fail("plain text came behind its answer to STARTTLS")
         else:
@@ -233,6 +253,30 @@ class ClientEngine(Offers):
     def _end_session(self) -> None:
         self._is_spent = True
         self._phase = _OVER
+
+    def _on_auth(self, reply: Reply, _: int | None) -> ClientEvent | None:
+        exchange = self._exchange
+        assert exchange is not None
+        if 300 <= reply.code < 400:
+            self._respond(exchange, reply)
+            return None
+        if reply.code >= 400:
+            self._phase = _LOCKED
+        elif not exchange.is_settled:
+            self._fail("it ended AUTH before it proved that it knows the password")
+        self._exchange = None
+        return AuthReplied(reply, exchange.name)
+
+    def _respond(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.code != 334:
+            self._fail(f"an impossible code in answer to AUTH: {reply.code}")
+        try:
+            challenge = base64.decode("".join(reply.lines).strip().encode())
+            response = self._held_response or exchange.respond(challenge)
+        except (base64.NotBase64, Distrusted) as error:
+            self._fail(f"AUTH {exchange.name}: {error or 'a challenge that is no Base64'}")
+        self._held_response = b""
+        self._send(RESPONSE, None, f"{base64.encode(response)}\r\n".encode())
 
     def _on_introduction(self, reply: Reply, _: int | None) -> ClientEvent:
         if reply.code >= 400:
@@ -307,6 +351,21 @@ class ClientEngine(Offers):
         if not self._awaited and self._reader.buffered:  # whoever guesses may confirm what is not
             self._fault = f"a reply began before {command}, which it would have answered, was sent"
         self._awaited.append((command, recipient_id))
+
+    def authenticate(self, exchange: Exchange) -> None:
+        """Where `needs_auth`: AuthReplied follows."""
+        self._require(self.needs_auth and self._may_speak, "authenticate")
+        self._phase = _BUSY
+        self._exchange = exchange
+        line = f"AUTH {exchange.name}"
+        initial = exchange.begin()
+        if initial is not None:
+            encoded = base64.encode(initial) or "="
+            if len(line) + 1 + len(encoded) <= MAX_AUTH_LINE:  # RFC 4954 4
+                line += f" {encoded}"
+            else:
+                self._held_response = initial
+        self._send("AUTH", None, command_octets(line))
 
     def introduce(self, lines: Sequence[str], hello_name: str) -> None:
         """Say by XCLIENT in whose name the session is from now on, and greet anew: HelloReplied
@@ -448,7 +507,12 @@ class ClientEngine(Offers):
     def _may_speak(self) -> bool:
         """A command may go out now, though not any."""
         is_free = not (self._awaited or self._is_eof or self._fault)
-        return is_free and self._phase in (_IDLE, _CHUNKS, _OVER)
+        return is_free and self._phase in (_IDLE, _LOCKED, _CHUNKS, _OVER)
+
+    @property
+    def needs_auth(self) -> bool:
+        """The session is greeted, and waits for `authenticate`."""
+        return self._phase is _LOCKED
 
     @property
     def is_starting_tls(self) -> bool:
@@ -495,6 +559,8 @@ _HANDLERS: Final[Mapping[str, Callable[[ClientEngine, Reply, int | None], Client
     "XCLIENT": ClientEngine._on_introduction,
     "XFORWARD": ClientEngine._on_forwarding,
     "STARTTLS": ClientEngine._on_starttls,
+    "AUTH": ClientEngine._on_auth,
+    RESPONSE: ClientEngine._on_auth,
     "MAIL": ClientEngine._on_mail,
     "RCPT": ClientEngine._on_rcpt,
     "DATA": ClientEngine._on_data,

@@ -239,6 +239,14 @@ class StartTlsReplied:
     reply: Reply
 
 
+@dataclass(slots=True)
+class AuthReplied:
+    """How AUTH ended. Not 2xx: the session is of no use, and is to be ended."""
+
+    reply: Reply
+    mechanism: str
+
+
 @dataclass(slots=True, init=False)
 class Replied:
     """The reply to one command of a transaction, in order.
@@ -283,4 +291,6 @@ ServerEvent = (
     | Quit
     | Closed
 )
-ClientEvent = Greeted | HelloReplied | StartTlsReplied | Replied | Unsolicited | Closed
+ClientEvent = (
+    Greeted | HelloReplied | StartTlsReplied | AuthReplied | Replied | Unsolicited | Closed
+)

@@ -60,6 +60,11 @@ def names_of(certificate: x509.Certificate) -> str:
     return _as_printable(", ".join(names[:MAX_NAMES]) + more)
 
 
+def issuer_of(certificate: x509.Certificate) -> str:
+    """Who signed it, as it says."""
+    return _common_name(certificate.issuer)
+
+
 def _common_name(name: x509.Name) -> str:
     parts = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME) or list(name)
     return _as_printable(str(parts[0].value)) if parts else "nobody"

@@ -86,14 +86,15 @@ def unreadable_later(listeners: Sequence[Listener], uid: int, gid: int | None) -
             wanted = [path for files in listener.certificates for path in files.paths]
             wanted += [] if listener.client_ca is None else [listener.client_ca]
             found += [
-                f"listener[{index}]: {path} cannot be read by {_name_of(uid)}"
+                f"listener[{index}]: {path} cannot be read by {name_of(uid)}"
                 for path in dict.fromkeys(wanted)
-                if not _may_read(path, uid, gid)
+                if not may_read(path, uid, gid)
             ]
     return found
 
 
-def _may_read(path: Path, uid: int, gid: int | None) -> bool:
+def may_read(path: Path, uid: int, gid: int | None) -> bool:
+    """Whether that user can. Only root can tell."""
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -112,7 +113,8 @@ def _may_read(path: Path, uid: int, gid: int | None) -> bool:
     return done.returncode == 0
 
 
-def _name_of(uid: int) -> str:
+def name_of(uid: int) -> str:
+    """The user's, or his number."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

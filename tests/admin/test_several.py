@@ -152,6 +152,7 @@ class LanesTests(SeveralCase):
             "name": "main",
             "waiting": 1,
             "held": False,
+            "paused": False,
             "attempt": 0,
             "next_attempt_at": None,
             "last_reply": "",
@@ -163,6 +164,7 @@ class LanesTests(SeveralCase):
             self.queue(waiting=3, attempt=1, next_attempt_at=50, last_reply="451 a"),
             self.queue(waiting=4, attempt=2, next_attempt_at=60, last_reply="451 b"),
             self.queue(held=True),
+            self.queue(attempt=1, next_attempt_at=70, paused=True),
             self.queue(name="a", waiting=0),
         )
         first, main = self.get(several.lanes())["lanes"]
@@ -170,8 +172,9 @@ class LanesTests(SeveralCase):
         self.assertEqual(
             {
                 "name": "main",
-                "waiting": 8,
+                "waiting": 9,
                 "held": True,
+                "paused": True,
                 "attempt": 2,
                 "next_attempt_at": 50,
                 "last_reply": "451 b",

@@ -319,6 +319,22 @@ class SweepContract(Contract):
         await self.store.settle(settlement(work, {1: DELAYED}))
         self.assertEqual(await self.expired(), ids([work]))
 
+    async def test_a_paused_lane_does_not_expire_but_is_overdue(self) -> None:
+        await self.insert(new(0))
+        await self.store.save_lane(LaneState("east", 1, is_paused=True))
+        self.assertEqual(await self.expired(), [])
+        self.assertEqual(await self.overdue(), [new(0).message.queue_id])
+
+    async def test_one_attempt_comes_between_the_end_of_a_pause_and_expiry(self) -> None:
+        await self.insert(new(0))
+        await self.store.save_lane(LaneState("east", 1, is_held=True, is_paused=True))
+        await self.store.save_lane(LaneState("east", 1, is_held=True))
+        await self.store.save_lane(LaneState("east"))
+        self.assertEqual(await self.expired(), [])
+        [work] = (await self.claim()).works
+        await self.store.settle(settlement(work, {1: DELAYED}))
+        self.assertEqual(await self.expired(), ids([work]))
+
     async def test_one_attempt_comes_between_an_operators_wish_and_expiry(self) -> None:
         released, retried = new(0), new(1)
         await self.insert(released, retried)
@@ -364,12 +380,12 @@ class SweepContract(Contract):
 
 class LaneContract(Contract):
     async def test_lanes_outlive_a_restart(self) -> None:
-        state = LaneState("east", 3, NOW + 5.5, True, 99, "451 4.4.1 no answer")
+        state = LaneState("east", 3, NOW + 5.5, True, 99, "451 4.4.1 no answer", True)
         await self.store.save_lane(LaneState("east", 1))
         await self.store.save_lane(state)
         await self.insert(new(0, {"east": ["x@b.example"], "west": ["y@b.example"]}), new(1))
         expected = (
-            LaneState("east", 3, NOW + 5.5, True, 2, "451 4.4.1 no answer"),
+            LaneState("east", 3, NOW + 5.5, True, 2, "451 4.4.1 no answer", True),
             LaneState("west", waiting=1),
         )
         self.assertEqual(tuple(await self.store.lanes()), expected)

@@ -26,6 +26,7 @@ OK = reply(250, "2.0.0", "ok")
 LATER = reply(451, "4.7.1", "greylisted")
 NO = reply(550, "5.1.1", "no such user")
 REFUSED = reply(451, "4.4.1", "connection refused")
+WRONG = reply(535, "5.7.8", "wrong password")
 CONTENT = InlineContent(b"Message-ID: <1@x>\r\n\r\nhello\r\n")
 
 
@@ -57,6 +58,9 @@ class ScriptedDeliverer:
 
     def fail_site(self) -> None:
         self.end(Attempt({}, SiteFailure(REFUSED, "down[192.0.2.1]:25")))
+
+    def refuse_login(self) -> None:
+        self.end(Attempt({}, SiteFailure(WRONG, "up[192.0.2.1]:25", is_refusal=True)))
 
 
 def relayed(answer: Reply = OK) -> Relayed:

@@ -30,6 +30,18 @@ class LaneTests(SynchronousTestCase):
         failed.in_hand = 1
         self.assertEqual(0, failed.room(61.0))
 
+    def test_a_refused_login_pauses_it_until_a_host_answers_or_fails_otherwise(self) -> None:
+        for end in (
+            lambda paused: paused.site_answered(paused.generation),
+            lambda paused: paused.site_failed(paused.generation, 90.0, "away"),
+        ):
+            paused = lane()
+            paused.site_failed(0, 60.0, "535 no", is_refusal=True)
+            self.assertTrue(lane(attempt=1, is_paused=paused.state().is_paused).is_paused)
+            self.assertEqual(1, paused.room(60.0))
+            end(paused)
+            self.assertFalse(paused.state().is_paused)
+
     def test_what_was_under_way_does_not_charge_it_again(self) -> None:
         failed = lane()
         failed.site_failed(0, 60.0, "refused")

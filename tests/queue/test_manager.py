@@ -300,6 +300,28 @@ class SweepTests(SynchronousTestCase):
         self.assertIn("Removed expired", bench.told())
         self.assertEqual(["b"], [lane for lane, *_ in bench.deliverer.running])
 
+    def test_a_refused_login_lets_nothing_expire_and_has_one_attempt_after_it(self) -> None:
+        """Warnings are sent as ever."""
+        bench = Bench()
+        bench.sweep.start()
+        bench.accept("x@a.example", "y@a.example")
+        while bench.clock.seconds() < 1_900_000_000.0 + 5000.0:
+            bench.clock.advance(30.0)
+            while bench.deliverer.running:
+                is_warning = bench.deliverer.running[0][0] == "b"
+                (bench.deliverer.end if is_warning else bench.deliverer.refuse_login)()
+        self.assertTrue(bench.manager.lane("a").is_paused)
+        [state] = [s for s in self.successResultOf(bench.store.lanes()) if s.name == "a"]
+        self.assertTrue(state.is_paused)
+        self.assertEqual(1, bench.told().count("Reported delayed"))
+        self.assertNotIn("Removed expired", bench.told())
+        bench.manager.poke("a")
+        bench.deliverer.end(x=delayed())
+        self.assertFalse(bench.manager.lane("a").is_paused)
+        bench.clock.advance(100.0)
+        bench.sweep.stop()
+        self.assertIn("Removed expired", bench.told())
+
     def test_a_report_of_expiry_tells_the_last_reply(self) -> None:
         bench = Bench(warn_after=None)
         bench.sweep.start()

@@ -9,6 +9,7 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.smtp.client import MAX_FAULT, ClientEngine
 from relay.smtp.events import (
     NEED_DATA,
+    AuthReplied,
     ClientEvent,
     Closed,
     Greeted,
@@ -41,6 +42,7 @@ def told(event: ClientEvent) -> str:
         Greeted: "greeted",
         HelloReplied: "hello",
         StartTlsReplied: "starttls",
+        AuthReplied: "auth",
         Unsolicited: "unsolicited",
     }
     name = names.get(type(event))

@@ -4,26 +4,20 @@ No redirect is followed, the answer is bounded in size and time. Addresses come 
 resolver. What fails raises NotFetched with the reason, for operators.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from OpenSSL import SSL
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Protocol
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.python.failure import Failure
-from twisted.web.client import URI, Agent, ResponseDone, ResponseNeverReceived
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.web.client import URI, Agent, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from relay.tls.client import TlsUnusable
-from relay.tls.trouble import handshake_trouble
+from relay.outbound.web.https import Body, NotFetched, as_not_fetched
 
 HTTPS_PORT = 443
 WITHIN = 60.0
@@ -35,28 +29,12 @@ CONNECT_WITHIN = 20.0
 MAX_SIZE = 64 << 10
 """Octets of a policy (RFC 8461 3.3: 64 KiB is suggested)."""
 
-MAX_WHY = 200  # characters of what a host or a library said
-
 MAX_ADDRESSES = 3
 """Addresses of the policy host that are tried."""
 
 PATH = "/.well-known/mta-sts.txt"
 
 AddressesOf = Callable[[str], Deferred[Sequence[str]]]
-
-
-class NotFetched(Exception):
-    """Why there is no policy."""
-
-
-def authorities(file: Path) -> Any:
-    """Those in a PEM file, as a trust root. Raises TlsUnusable."""
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise TlsUnusable(f"{file} cannot be read: {error.strerror}") from None
-    found = re.findall(rb"-----BEGIN CERT.*?-----END CERT[^\n]*", text, re.DOTALL)
-    return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])
 
 
 class PolicyFetcher:
@@ -74,7 +52,7 @@ class PolicyFetcher:
         """The policy's text. Fails with NotFetched alone."""
         fetching = Deferred.fromCoroutine(self._fetch(f"mta-sts.{domain}"))
         fetching.addTimeout(WITHIN, self._reactor)
-        return fetching.addErrback(_as_not_fetched)
+        return fetching.addErrback(as_not_fetched)
 
     async def _fetch(self, host: str) -> str:
         addresses = (await self._addresses_of(host))[:MAX_ADDRESSES]
@@ -97,7 +75,7 @@ class PolicyFetcher:
         if kind.partition(b";")[0].strip().lower() != b"text/plain":
             response._transport.loseConnection()
             raise NotFetched(f"{host} answered with something else than text/plain")
-        body = _Body()
+        body = Body("the policy", MAX_SIZE)
         response.deliverBody(body)
         return (await body.done).decode("utf-8", "replace")
 
@@ -121,52 +99,3 @@ class _To:
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         return self._fetcher.endpoint(self._host, self._address)
-
-
-class _Body(Protocol):
-    """Collects the body; ends the connection where it is too large, or not waited for."""
-
-    def __init__(self) -> None:
-        self._octets = b""
-        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
-
-    def dataReceived(self, data: bytes) -> None:
-        self._octets += data
-        if len(self._octets) > MAX_SIZE:
-            self._octets = b""
-            self._abort()
-            self._end(NotFetched(f"the policy is larger than {MAX_SIZE} octets"))
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        if reason is not None and reason.check(ResponseDone):
-            self._end(None)
-        else:
-            self._end(NotFetched("the answer was cut off"))
-
-    def _abort(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
-
-    def _end(self, trouble: NotFetched | None) -> None:
-        if self.done.called:
-            return
-        if trouble is None:
-            self.done.callback(self._octets)
-        else:
-            self.done.errback(trouble)
-
-
-def _as_not_fetched(reason: Failure) -> Failure:
-    if reason.check(NotFetched):
-        return reason
-    inner: list[Failure] = getattr(reason.value, "reasons", None) or [reason]
-    error = inner[0].value
-    if isinstance(error, SSL.Error):
-        return Failure(NotFetched(handshake_trouble(error)))
-    why = "no answer in time" if isinstance(error, TimeoutError) else _in_words(error)
-    return Failure(NotFetched(why[:MAX_WHY]))
-
-
-def _in_words(error: BaseException | None) -> str:
-    return str(error) or type(error).__name__

@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from relay.outbound.dns.answer import Kind
 from relay.outbound.dns.exchanges import Asker
-from relay.outbound.sts.fetch import NotFetched
 from relay.outbound.sts.policy import StsPolicy, Unusable, announced_id, parse
 from relay.outbound.sts.store import Kept, StsStore
+from relay.outbound.web.https import NotFetched
 
 REFRESH_AFTER = 86400.0
 """Seconds after which a policy is fetched again, as its host may have changed it without a new id

@@ -1,6 +1,6 @@
 """SCRAM-SHA-256's keys, proofs and attributes, for both ends of an exchange (RFC 5802, RFC 7677).
 
-No exchange is held here: the server's is in `server`.
+No exchange is held here: the server's is in `server`, the client's in `client`.
 """
 
 import hashlib
@@ -36,8 +36,7 @@ class Keys:
 def derive_keys(password: str, salt: bytes, iterations: int) -> Keys:
     """From a prepared password. Slow, by design: never in the reactor's thread."""
     salted = salted_password(password, salt, iterations)
-    stored = hashlib.sha256(client_key(salted)).digest()
-    return Keys(salt, iterations, stored, server_key(salted))
+    return Keys(salt, iterations, stored_key(client_key(salted)), server_key(salted))
 
 
 def salted_password(password: str, salt: bytes, iterations: int) -> bytes:
@@ -47,6 +46,11 @@ def salted_password(password: str, salt: bytes, iterations: int) -> bytes:
 
 def client_key(salted: bytes) -> bytes:
     return hmac.digest(salted, b"Client Key", "sha256")
+
+
+def stored_key(key: bytes) -> bytes:
+    """Of a client key."""
+    return hashlib.sha256(key).digest()
 
 
 def server_key(salted: bytes) -> bytes:

@@ -1,0 +1,94 @@
+"""What is known of the big providers: values for an upstream's keys, each of them only a default.
+
+Written as in the file, and put into the tables before they are read.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from relay.config.schema import Upstream
+
+Raw = Mapping[str, Any]
+
+PROFILES: Mapping[str, Raw] = {
+    # Three sessions a mailbox (432 4.3.2), 30 messages a minute; no PLAIN, and LOGIN is going away.
+    "m365": {
+        "tls": "verified",
+        "max_connections": 3,
+        "max_rate": "30/m",
+        "mechanisms": ("XOAUTH2", "LOGIN"),
+        "throttle_replies": ("432 4.3.2",),
+    },
+    # 450 4.2.1 is about one busy recipient, and delays nobody else.
+    "gmail": {
+        "tls": "verified",
+        "max_recipients": 100,
+        "mechanisms": ("OAUTHBEARER", "XOAUTH2", "PLAIN"),
+        "throttle_replies": ("421 4.4.5",),
+    },
+    # smtp-relay.gmail.com: a hundred recipients a transaction; the name in EHLO matters there.
+    "gmail-relay": {
+        "tls": "verified",
+        "max_recipients": 100,
+        "mechanisms": ("OAUTHBEARER", "XOAUTH2", "PLAIN"),
+        "throttle_replies": ("421 4.4.5",),
+    },
+    # 421 after some 350 messages of a session; both limits are told after the content.
+    "ses": {
+        "tls": "verified",
+        "max_messages_per_connection": 300,
+        "max_recipients": 50,
+        "mechanisms": ("PLAIN", "LOGIN"),
+        "throttle_replies": ("454 Throttling failure", "454 4.7.0 Throttling failure"),
+    },
+}
+
+_FOR_LOGINS = "mechanisms"
+"""Of no use, and refused, where there is no user."""
+
+
+def filled(raw: Raw) -> Raw:
+    """The tables of a configuration, with what profiles know where nothing else is said."""
+    upstreams = raw.get("upstream")
+    if not isinstance(upstreams, tuple):
+        return raw
+    return {**raw, "upstream": tuple(map(_filled, upstreams))}
+
+
+def _filled(table: Any) -> Any:
+    name = table.get("profile") if isinstance(table, dict) else None
+    known = PROFILES.get(name) if isinstance(name, str) else None
+    if known is None:
+        return table
+    more = {key: value for key, value in known.items() if key != _FOR_LOGINS}
+    merged = {**more, **_with_mechanisms(table, known)}
+    identities = table.get("identity")
+    if isinstance(identities, tuple):
+        merged["identity"] = tuple(_with_mechanisms(each, known) for each in identities)
+    return merged
+
+
+def _with_mechanisms(table: Any, known: Raw) -> Any:
+    if not isinstance(table, dict) or "user" not in table:
+        return table
+    return {_FOR_LOGINS: known[_FOR_LOGINS], **table}
+
+
+def told(upstream: Upstream) -> list[tuple[str, Any, bool]]:
+    """What its profile says, key by key: the value in use, and whether that is the profile's."""
+    known = PROFILES.get(upstream.profile)
+    if known is None:
+        return []
+    raw = {**known, "name": upstream.name, "hosts": ("smtp://localhost",), "user": "x"}
+    usual = Upstream.model_validate(raw, context={})
+    values = [
+        (key, getattr(upstream, key), getattr(usual, key))
+        for key in known
+        if key != _FOR_LOGINS or upstream.user is not None
+    ]
+    values += [
+        (f"{_FOR_LOGINS} of {each.name}", each.mechanisms, usual.mechanisms)
+        for each in upstream.identities
+        if each.user is not None
+    ]
+    return [(key, value, value == expected) for key, value, expected in values]

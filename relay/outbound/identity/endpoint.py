@@ -1,0 +1,75 @@
+"""Asks a token endpoint over verified HTTPS: one POST, bounded in size and time, no redirect."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+from relay.outbound.identity.grants import Form
+from relay.outbound.web.https import Body, as_not_fetched, authorities
+
+MAX_SIZE = 64 << 10
+"""Octets of an answer: tokens have some thousand."""
+
+Answer = tuple[int, bytes]
+"""Status code and body."""
+
+
+class TokenEndpoint:
+    """Raises TlsUnusable where the file of authorities cannot be used."""
+
+    def __init__(self, url: str, ca_file: Path | None, timeout: float, reactor: Any) -> None:
+        self.host = urlsplit(url).hostname or ""
+        self._url = url.encode("ascii")
+        self._timeout = timeout
+        self._reactor = reactor
+        policy = BrowserLikePolicyForHTTPS(None if ca_file is None else authorities(ca_file))
+        self._agent = Agent(reactor, policy, connectTimeout=timeout)
+
+    def ask(self, form: Form) -> Deferred[Answer]:
+        """Fails with NotFetched alone."""
+        asking = Deferred.fromCoroutine(self._ask(urlencode(form).encode("ascii")))
+        asking.addTimeout(self._timeout, self._reactor)
+        return asking.addErrback(as_not_fetched)
+
+    async def _ask(self, form: bytes) -> Answer:
+        headers = {
+            b"User-Agent": [b"relay"],
+            b"Accept": [b"application/json"],
+            b"Content-Type": [b"application/x-www-form-urlencoded"],
+        }
+        response = await self._agent.request(b"POST", self._url, Headers(headers), _Sent(form))
+        body = Body("the answer", MAX_SIZE)
+        response.deliverBody(body)
+        return response.code, await body.done
+
+    def __repr__(self) -> str:
+        return f"<TokenEndpoint {self.host}>"
+
+
+@implementer(IBodyProducer)
+class _Sent:
+    """A request's body, all at once: it is small."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.length = len(octets)
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        consumer.write(self._octets)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """It is gone already."""
+
+    def resumeProducing(self) -> None:
+        """As above."""
+
+    def stopProducing(self) -> None:
+        """As above."""

@@ -1,0 +1,117 @@
+"""Secrets in files that nobody else may read, or in environment variables; none is ever shown.
+
+A file is looked at whenever its secret is needed, and read again when it has changed.
+"""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_SECRET = 64 << 10
+"""Octets: refresh tokens have some 2,000, key files 3,000. A larger file was named by mistake."""
+
+
+class SecretUnusable(Exception):
+    """It cannot be had; one line for the operator, without anything of it."""
+
+
+Version = tuple[int, int, int]
+"""What tells a file that was changed: inode, size, nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where it is kept: in `file`, else in the environment `variable`. `what` names its key."""
+
+    what: str
+    file: Path | None = None
+    variable: str | None = None
+
+    def read(self) -> str:
+        """Without the line end behind it. Raises SecretUnusable."""
+        text = self._from_file(self.file) if self.file is not None else self._from_environment()
+        text = text.removesuffix("\n").removesuffix("\r")
+        if not text:
+            raise SecretUnusable(f"{self._place} is empty")
+        return text
+
+    def version(self) -> Version | None:
+        """Another one after each change; None: there is no file to look at."""
+        if self.file is None:
+            return None
+        try:
+            told = self.file.stat()
+        except OSError:
+            return None
+        return told.st_ino, told.st_size, max(told.st_mtime_ns, told.st_ctime_ns)
+
+    @property
+    def _place(self) -> str:
+        if self.file is not None:
+            return f"{self.what}_file: {self.file}"
+        return f"{self.what}_env: the environment variable {self.variable}"
+
+    def _from_file(self, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                octets = file.read(MAX_SECRET + 1)
+        except OSError as error:
+            raise SecretUnusable(f"{self._place} cannot be read: {error.strerror}") from None
+        if stat.S_IMODE(mode) & 0o077:
+            raise SecretUnusable(f"{self._place} can be read by others; run: chmod 600 {path}")
+        if len(octets) > MAX_SECRET:
+            raise SecretUnusable(f"{self._place} is larger than {MAX_SECRET} octets: no secret is")
+        try:
+            return octets.decode("utf-8")
+        except UnicodeDecodeError:
+            raise SecretUnusable(f"{self._place} is not UTF-8 text") from None
+
+    def _from_environment(self) -> str:
+        value = os.environ.get(self.variable or "")
+        if value is None:
+            raise SecretUnusable(f"{self._place} is not set")
+        return value
+
+
+def write_secret(path: Path, text: str) -> None:
+    """In the place of what the file held, whole or not at all; for its owner alone. OSError."""
+    owner = path.stat()
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            file.write(text.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@dataclass(slots=True)
+class Remembered:
+    """A secret as last read; read again where its file changed."""
+
+    secret: Secret
+    _value: str = field(default="", repr=False)
+    _version: Version | None = None
+
+    def keep(self, value: str) -> None:
+        """This one from now on, until the file changes."""
+        self._value, self._version = value, self.secret.version()
+
+    def value(self) -> str:
+        """Raises SecretUnusable."""
+        version = self.secret.version()
+        if not self._value or version != self._version:
+            self._value = self.secret.read()
+            self._version = version
+        return self._value

@@ -1,0 +1,86 @@
+"""What HTTPS requests of ours have in common: whom they trust, and a limit on what comes back."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+
+from relay.tls.client import TlsUnusable
+from relay.tls.trouble import handshake_trouble
+
+MAX_WHY = 200  # characters of what a host or a library said
+
+
+class NotFetched(Exception):
+    """Why there is no answer."""
+
+
+def authorities(file: Path) -> Any:
+    """Those in a PEM file, as a trust root. Raises TlsUnusable."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise TlsUnusable(f"{file} cannot be read: {error.strerror}") from None
+    found = re.findall(rb"-----BEGIN CERT.*?-----END CERT[^\n]*", text, re.DOTALL)
+    return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])
+
+
+class Body(Protocol):
+    """Collects a response's body of at most `limit` octets; ends the connection where it is larger,
+    or not waited for any more. `done` fails with NotFetched."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self._what = what
+        self._limit = limit
+        self._octets = b""
+        self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
+
+    def dataReceived(self, data: bytes) -> None:
+        self._octets += data
+        if len(self._octets) > self._limit:
+            self._octets = b""
+            self._end(NotFetched(f"{self._what} is larger than {self._limit} octets"))
+            self._abort()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        if reason is not None and reason.check(ResponseDone):
+            self._end(None)
+        else:
+            self._end(NotFetched("the answer was cut off"))
+
+    def _abort(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _end(self, trouble: NotFetched | None) -> None:
+        if self.done.called:
+            return
+        if trouble is None:
+            self.done.callback(self._octets)
+        else:
+            self.done.errback(trouble)
+
+
+def as_not_fetched(reason: Failure) -> Failure:
+    """An errback: whatever went wrong, in words."""
+    if reason.check(NotFetched):
+        return reason
+    inner: list[Failure] = getattr(reason.value, "reasons", None) or [reason]
+    error = inner[0].value
+    if isinstance(error, SSL.Error):
+        return Failure(NotFetched(handshake_trouble(error)))
+    is_late = isinstance(error, TimeoutError | CancelledError | ConnectingCancelledError)
+    why = "no answer in time" if is_late else _in_words(error)
+    return Failure(NotFetched(why[:MAX_WHY]))
+
+
+def _in_words(error: BaseException | None) -> str:
+    return str(error) or type(error).__name__
