@@ -149,7 +149,8 @@ class FloodTests(ThroughRelay):
                 relay = self.begin(**{limit: 20})
                 clients = [Rude(relay.port) for _ in range(60)]
                 greetings = [client.greeting[:9] for client in clients]
-                self.assertEqual(40, greetings.count("421 4.7.0"), greetings)
+                self.assertGreaterEqual(greetings.count("421 4.7.0"), 40, greetings)
+                self.assertGreater(greetings.count("220 relay"), 15)  # some may not have ended yet
                 for client in clients:
                     client.socket.close()
                     client.__exit__()
