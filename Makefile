@@ -5,7 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test check bench bench-backlog bench-scale reference clean
+.PHONY: help venv compiled pure run test check bench bench-peers bench-backlog bench-scale \
+	fuzz crash attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
@@ -14,9 +15,14 @@ help:
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
 	@echo "make check          format, lint, types, imports"
-	@echo "make bench          beside Postfix on this machine (ARGS=--quick, ...)"
+	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
+	@echo "make bench-peers    fetch peers other than Postfix into var/peers, nothing is installed"
 	@echo "make bench-backlog  with 200,000 messages waiting"
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
+	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
+	@echo "make crash          kill -9 and other real faults under load (KILLS=20 SEED=1)"
+	@echo "make attacks-beside what honest clients get done while others attack"
+	@echo "make attacks-time   how the time for hostile addresses grows"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
 	@echo "make clean          remove caches and what builds left (.venv and var/ stay)"
 
@@ -55,6 +61,9 @@ check: venv
 bench: venv
 	$(BIN)/python -m benchmarks.bench $(ARGS)
 
+bench-peers:
+	benchmarks/fetch_peers var/peers
+
 bench-backlog: venv
 	$(BIN)/python -m benchmarks.backlog $(ARGS)
 
@@ -65,6 +74,27 @@ bench-scale: .venv/bench
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]' \
 		--config-settings editable_mode=compat
 	@touch $@
+
+SECONDS ?= 60
+fuzz: .venv/fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS) $(TARGETS)
+
+.venv/fuzz: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]' \
+		--config-settings editable_mode=compat \
+		|| echo "atheris cannot be installed here: our own mutator takes its place"
+	@touch $@
+
+KILLS ?= 20
+SEED ?= 1
+crash: venv
+	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+attacks-beside: venv
+	$(BIN)/python -m tests.attacks.beside $(ARGS)
+
+attacks-time: venv
+	$(BIN)/python -m tests.attacks.growth
 
 reference: venv
 	$(BIN)/python -m relay.config.reference toml >etc/relay.toml.new

@@ -1,7 +1,6 @@
 """The relay beside Postfix: same machine, same run, interleaved rounds, medians. `make bench`."""
 
 import json
-import platform
 import tempfile
 from collections import defaultdict
 from dataclasses import asdict
@@ -10,11 +9,14 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from benchmarks.load import WORKLOADS, Workload
+from benchmarks.load import WORKLOADS, Identity, Workload
 from benchmarks.measure import Figures, measure, middle
-from benchmarks.systems import SYSTEMS
+from benchmarks.peers import missing
+from benchmarks.scaling.page import machine
+from benchmarks.systems import PARTS, SYSTEMS, takes_part
+from benchmarks.tables import into_page, on_terminal
+from tests.certificates import Authority
 
 Results = dict[tuple[str, str], list[Figures]]
 """By the names of workload and system."""
@@ -48,6 +50,11 @@ _QUICK = 6
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where the spools lie: a real disk, or the syncs cost nothing.",
 )
+@click.option(
+    "--page",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put the tables into this file too, as docs/benchmarks.rst has them.",
+)
 def main(
     rounds: int,
     names: tuple[str, ...],
@@ -55,37 +62,58 @@ def main(
     quick: bool,
     is_json: bool,
     directory: Path,
+    page: Path | None,
 ) -> None:
-    """Messages a second and CPU time a message of the relay and its peers."""
+    """Rates, CPU time, memory and clients' waits of the relay and its peers."""
     loads = [load for load in WORKLOADS if not names or load.name in names]
     if quick:
         loads = [load.shortened(_QUICK) for load in loads]
     with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=directory) as folder:
         Path(folder).chmod(0o755)
-        results = _measure_all(loads, systems or tuple(SYSTEMS), rounds, Path(folder))
+        results = _measure_all(loads, _present(systems or tuple(SYSTEMS)), rounds, Path(folder))
     if is_json:
         _print_json(loads, results)
     else:
         _print_tables(loads, results)
+    if page:
+        for load in loads:
+            into_page(load, _medians(load, results), rounds, page)
 
 
-def _measure_all(
-    loads: list[Workload], systems: tuple[str, ...], rounds: int, folder: Path
-) -> Results:
+def _present(systems: tuple[str, ...]) -> list[str]:
+    """Those that can run here. What is left out is told on standard error."""
+    for name in systems:
+        if what := missing(name):
+            click.echo(f"left out: {name}: no {what}", err=True)
+    return [name for name in systems if not missing(name)]
+
+
+def _measure_all(loads: list[Workload], systems: list[str], rounds: int, folder: Path) -> Results:
     results: Results = defaultdict(list)
-    runs = [(load, name) for _ in range(rounds) for load in loads for name in systems]
+    identity = Identity(*Authority().issue("127.0.0.1").write(folder))
+    runs = [
+        (load, name)
+        for _ in range(rounds)
+        for load in loads
+        for name in systems
+        if takes_part(name, load)
+    ]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=len(runs))
         for load, name in runs:
             progress.update(task, description=f"{load.title}: {name}")
-            results[load.name, name].append(measure(name, load, folder))
+            part = load.shortened(PARTS.get(name, 1))
+            try:
+                results[load.name, name].append(measure(name, part, folder, identity))
+            except AssertionError as error:  # the others' figures shall not be lost with it
+                progress.console.print(f"failed: {load.title}: {name}: {error}", markup=False)
             progress.advance(task)
     return results
 
 
 def _print_json(loads: list[Workload], results: Results) -> None:
-    counts = {load.name: load.count for load in loads}
+    by_name = {load.name: load for load in loads}
     for (load_name, name), rounds in results.items():
         figures = asdict(middle(rounds))
         of_rounds = [asdict(each) for each in rounds]
@@ -94,7 +122,7 @@ def _print_json(loads: list[Workload], results: Results) -> None:
                 {
                     "workload": load_name,
                     "system": name,
-                    "messages": counts[load_name],
+                    "messages": by_name[load_name].shortened(PARTS.get(name, 1)).count,
                     **{key: round(value, 3) for key, value in figures.items()},
                     "rounds": of_rounds,
                 }
@@ -104,38 +132,13 @@ def _print_json(loads: list[Workload], results: Results) -> None:
 
 def _print_tables(loads: list[Workload], results: Results) -> None:
     console = Console()
-    console.print(f"{platform.machine()}, {_processors()} processors, {platform.platform()}")
+    console.print(machine())
     for load in loads:
-        table = Table(title=f"{load.title}: {load.count} messages, {load.sessions} sessions")
-        table.add_column("")
-        for title in ("accepted/s", "relayed/s", "CPU, ms a message"):
-            table.add_column(title, justify="right")
-        medians = {
-            name: middle(rounds) for (of, name), rounds in results.items() if of == load.name
-        }
-        for name, figures in medians.items():
-            cpu = f"{figures.cpu:.3f}" if figures.cpu else "-"
-            table.add_row(name, f"{figures.accepted:,.0f}", f"{figures.relayed:,.0f}", cpu)
-        peers = [name for name in ("Postfix", "limit") if name in medians]
-        for name in [name for name in medians if name not in ("Postfix", "limit")]:
-            table.add_section()
-            for peer in peers:
-                table.add_row(*_ratio(name, medians[name], peer, medians[peer]))
-        console.print(table)
+        console.print(on_terminal(load, _medians(load, results)))
 
 
-def _ratio(name: str, ours: Figures, peer: str, theirs: Figures) -> tuple[str, ...]:
-    return (
-        f"{name} / {peer}",
-        f"{ours.accepted / theirs.accepted:.2f}",
-        f"{ours.relayed / theirs.relayed:.2f}",
-        f"{ours.cpu / theirs.cpu:.2f}" if theirs.cpu else "-",
-    )
-
-
-def _processors() -> int:
-    text = Path("/proc/cpuinfo").read_text()
-    return sum(line.startswith("processor") for line in text.splitlines())
+def _medians(load: Workload, results: Results) -> dict[str, Figures]:
+    return {name: middle(rounds) for (of, name), rounds in results.items() if of == load.name}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from benchmarks.cpu_group import group_seconds
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 _PARENT, _USER, _ENDED_SYSTEM = 1, 11, 14
@@ -12,18 +14,34 @@ children already waited for."""
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the tree under `pid`. A child that ends is counted by its parent."""
+    """User and system time of the tree under `pid`. A child that ends is counted by its parent.
+
+    Where `pid` has a control group of its own, that group's.
+    """
+    in_group = group_seconds(pid)
+    if in_group is not None:
+        return in_group
+    ticks = sum(sum(map(int, fields[_USER : _ENDED_SYSTEM + 1])) for fields in _tree(pid).values())
+    return ticks / _TICKS
+
+
+def process_tree(pid: int) -> list[int]:
+    """`pid` and all its descendants that live."""
+    return list(_tree(pid))
+
+
+def _tree(pid: int) -> dict[int, list[str]]:
     stats = dict(_stats())
     children: dict[int, list[int]] = defaultdict(list)
     for child, fields in stats.items():
         children[int(fields[_PARENT])].append(child)
-    ticks, left = 0, [pid]
+    found, left = {}, [pid]
     while left:
         each = left.pop()
         if each in stats:
-            ticks += sum(map(int, stats[each][_USER : _ENDED_SYSTEM + 1]))
+            found[each] = stats[each]
             left += children[each]
-    return ticks / _TICKS
+    return found
 
 
 def _stats() -> list[tuple[int, list[str]]]:

@@ -1,9 +1,13 @@
-"""What is sent: the workloads, and smtp-source sending one."""
+"""What is sent: the workloads; smtp-source sending one, and clients of our own."""
 
-from dataclasses import dataclass, replace
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tests.interop.tools import need
+from benchmarks.clients import Job, Outcome
+from tests.interop.tools import CHECKOUT, need
 from tests.process.child import Child
 
 
@@ -18,6 +22,7 @@ class Workload:
     sessions: int
     is_kept: bool = False
     recipients: int = 1
+    has_tls: bool = False
 
     def shortened(self, divisor: int) -> "Workload":
         return replace(self, count=max(self.sessions * 5, self.count // divisor))
@@ -27,7 +32,19 @@ WORKLOADS = (
     Workload("each", "4 KiB, a connection each", 6000, 4096, 20),
     Workload("kept", "4 KiB, kept sessions", 10000, 4096, 20, is_kept=True),
     Workload("large", "1 MiB, a connection each", 300, 1048576, 10),
+    Workload("tls-each", "4 KiB, STARTTLS, a connection each", 2000, 4096, 20, has_tls=True),
+    Workload(
+        "tls-kept", "4 KiB, STARTTLS, kept sessions", 6000, 4096, 20, is_kept=True, has_tls=True
+    ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Files with a certificate for 127.0.0.1 and its key."""
+
+    certificate: Path
+    key: Path
 
 
 def send(
@@ -39,3 +56,27 @@ def send(
     command += ["-t", recipient, *(["-d"] if load.is_kept else [])]
     command += ["-r", str(load.recipients)] if load.recipients > 1 else []
     return Child([*command, f"127.0.0.1:{port}"], folder / "smtp-source")
+
+
+class Clients:
+    """Clients of our own, for what smtp-source cannot do: TLS, a pace, and the time of each reply.
+
+    `rate`: messages a second; 0: as fast as they go.
+    """
+
+    def __init__(self, load: Workload, port: int, folder: Path, rate: float = 0.0) -> None:
+        job = Job(port, load.count, load.size, load.sessions, load.is_kept, load.has_tls, rate)
+        output = folder / "clients"
+        output.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "benchmarks.clients", json.dumps(asdict(job))]
+        path = os.pathsep.join((str(CHECKOUT), *filter(None, sys.path)))
+        self._child = Child(command, output, {"PYTHONPATH": path})
+
+    def wait(self, within: float) -> Outcome:
+        """Until they have the reply to their last message."""
+        if self._child.wait(within):
+            raise AssertionError(f"the clients failed: {self._child.output}")
+        return Outcome(**json.loads(self._child.output))
+
+    def kill(self) -> None:
+        self._child.kill()

@@ -1,11 +1,20 @@
-"""What is measured, each started afresh before a sink: the relay, Postfix, and nothing between."""
+"""What is measured, each started afresh before a sink: the relay, its peers, nothing between."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.load import Identity, Workload
+from benchmarks.peers import (
+    AiosmtpdProxy,
+    EximCutthrough,
+    EximQueue,
+    HarakaForward,
+    HarakaQueue,
+    OpenSmtpd,
+)
 from tests.interop.peers import TUNED, Postfix
-from tests.process.relay_process import RelayProcess, route, upstream
+from tests.process.relay_process import Fact, RelayProcess, route, upstream
 
 
 class System(Protocol):
@@ -23,15 +32,20 @@ class System(Protocol):
 
 
 class TheRelay:
-    """This relay, with the settings it ships with, log and synced queue included."""
+    """This relay, with the settings it ships with, log and synced queue included.
+
+    `tls`: STARTTLS is demanded on both sides; nobody's certificate is verified.
+    """
 
     delivery = "store"
     workers = 1
 
-    def __init__(self, sink: int, folder: Path) -> None:
+    def __init__(self, sink: int, folder: Path, tls: Identity | None) -> None:
+        listener, secured = _secured(tls) if tls else ({}, {})
         self._relay = RelayProcess(
-            [upstream("sink", sink)],
+            [upstream("sink", sink, **secured)],
             [route("sink", delivery=self.delivery)],
+            listener=listener,
             top={"workers": self.workers},
             parent=folder,
         )
@@ -46,6 +60,12 @@ class TheRelay:
 
     def clean_up(self) -> None:
         self._relay.clean_up()
+
+
+def _secured(tls: Identity) -> tuple[Fact, Fact]:
+    """Of the listener and of the upstream."""
+    files = {"certificate": str(tls.certificate), "key": str(tls.key)}
+    return {"tls": "required", "certificates": [files]}, {"tls": "required"}
 
 
 class TheHybridRelay(TheRelay):
@@ -73,10 +93,11 @@ class TheProxyRelayInTwo(TheProxyRelay):
 
 
 class ThePostfix:
-    """Postfix, tuned, forwarding."""
+    """Postfix, tuned, forwarding. With TLS it, too, keeps connections for the next message."""
 
-    def __init__(self, sink: int, folder: Path) -> None:
-        self._postfix = Postfix(sink, TUNED, parent=folder)
+    def __init__(self, sink: int, folder: Path, tls: Identity | None) -> None:
+        settings = {**TUNED, **_postfix_secured(tls)} if tls else TUNED
+        self._postfix = Postfix(sink, settings, parent=folder)
         self.port = self._postfix.port
 
     @property
@@ -90,12 +111,23 @@ class ThePostfix:
         self._postfix.clean_up()
 
 
+def _postfix_secured(tls: Identity) -> dict[str, str]:
+    return {
+        "smtpd_tls_security_level": "encrypt",
+        "smtpd_tls_cert_file": str(tls.certificate),
+        "smtpd_tls_key_file": str(tls.key),
+        "smtp_tls_security_level": "encrypt",
+        "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache",
+        "smtp_tls_connection_reuse": "yes",
+    }
+
+
 class Nothing:
-    """smtp-source straight to smtp-sink: the limit of the load itself."""
+    """The source straight to the sink: the limit of the load itself."""
 
     pid = 0
 
-    def __init__(self, sink: int, folder: Path) -> None:
+    def __init__(self, sink: int, folder: Path, tls: Identity | None) -> None:
         self.port = sink
 
     def start(self) -> None:
@@ -105,7 +137,7 @@ class Nothing:
         pass
 
 
-SYSTEMS: dict[str, Callable[[int, Path], System]] = {
+SYSTEMS: dict[str, Callable[[int, Path, Identity | None], System]] = {
     "relay": TheRelay,
     "relay, 2 workers": TheRelayInTwo,
     "hybrid": TheHybridRelay,
@@ -113,5 +145,32 @@ SYSTEMS: dict[str, Callable[[int, Path], System]] = {
     "proxy": TheProxyRelay,
     "proxy, 2 workers": TheProxyRelayInTwo,
     "Postfix": ThePostfix,
+    "Exim, queue": EximQueue,
+    "Exim, cutthrough": EximCutthrough,
+    "OpenSMTPD": OpenSmtpd,
+    "Haraka, queue": HarakaQueue,
+    "Haraka, smtp_forward": HarakaForward,
+    "aiosmtpd, proxy": AiosmtpdProxy,
     "limit": Nothing,
 }
+
+PARTS = {
+    "Exim, queue": 6,
+    "Exim, cutthrough": 6,
+    "OpenSMTPD": 20,
+    "Haraka, queue": 3,
+    "Haraka, smtp_forward": 3,
+    "aiosmtpd, proxy": 3,
+}
+"""Slow ones get this part of the messages, or a run would take minutes."""
+
+UNCOUNTED = {"proxy", "proxy, 2 workers", "Haraka, smtp_forward", "aiosmtpd, proxy"}
+"""They store nothing: when the source has each 250, the sink has each message. A sink that counts
+can be gone before its last reply has left, which they would have to pass on as a failure."""
+
+_FURTHER_PEERS = {name for name, kind in SYSTEMS.items() if kind.__module__ == "benchmarks.peers"}
+
+
+def takes_part(system: str, load: Workload) -> bool:
+    """The TLS workloads are for the relay, Postfix and the limit alone."""
+    return not (load.has_tls and system in _FURTHER_PEERS)

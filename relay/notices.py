@@ -25,6 +25,13 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Reloaded:
+    """Another config is in use. `changes`: the keys that differ, without values."""
+
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something an operator should mend. `what` names it always the same way, `why` explains."""
 
@@ -228,6 +235,7 @@ class Removed:
 Notice = (
     Started
     | Stopped
+    | Reloaded
     | Alarm
     | AlarmOver
     | Connected

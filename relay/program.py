@@ -2,17 +2,20 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.python import usage
 
-from relay.config.reading import Config, ConfigError, load
+from relay.config.reading import Config, ConfigError
 from relay.outbound.identity import making
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
-from relay.service import RelayService
-from relay.tls import files, inspection
+from relay.service.reading import read, warnings
+from relay.service.relay import RelayService
+from relay.service.systemd import Systemd
+from relay.tls import files
 from relay.workers.supervisor import Supervisor
 
 
@@ -25,10 +28,8 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Every mistake in the config at once, then exit status 2."""
         try:
-            self["loaded"] = load(self["config"])
-            loaded = self["loaded"]
-            if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
-                raise ConfigError(found)
+            self["source"] = Path(self["config"]).absolute()  # twistd may change its folder
+            self["loaded"] = read(self["source"])
         except ConfigError as error:
             for problem in error.problems:
                 sys.stderr.write(f"relay: {problem}\n")
@@ -47,13 +48,13 @@ def makeService(options: Options) -> Service:
     from twisted.internet import reactor
 
     config: Config = options["loaded"]
-    doubts = [*config.warnings(), *inspection.warnings(config), *_later(config, options)]
+    doubts = [*warnings(config), *_later(config, options)]
     for warning in doubts:
         sys.stderr.write(f"relay: warning: {warning}\n")
     left = left_folders(config)
     if config.workers == 1 and not left:
-        return RelayService(config, cast(Any, reactor))
-    return Supervisor(config, left, cast(Any, reactor))
+        return RelayService(config, cast(Any, reactor), None, options["source"], Systemd.here())
+    return Supervisor(config, left, cast(Any, reactor), options["source"], Systemd.here())
 
 
 def _later(config: Config, options: Options) -> list[str]:

@@ -1,7 +1,8 @@
-"""Puts a row's figures into docs/scale.rst, between the two comments that bear its name."""
+"""Puts tables of figures into a page of docs/, between the two comments that bear their name."""
 
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.scaling.row import Results, Row
@@ -19,16 +20,26 @@ def machine() -> str:
 
 
 def write(row: Row, results: Results, rounds: int, page: Path) -> None:
+    table = "\n".join(_table(row, results))
+    often = "one round" if rounds == 1 else f"medians of {rounds} rounds"
+    put(page, row.name, f"{table}\n\n*{machine()}; {often}.*\n\n{_image(row)}")
+
+
+def put(page: Path, name: str, section: str) -> None:
+    """In the place of what stands between the two comments that bear that name."""
     text = page.read_text()
-    begin, end = f".. begin {row.name}\n", f".. end {row.name}\n"
+    begin, end = f".. begin {name}\n", f".. end {name}\n"
     before, _, rest = text.partition(begin)
     _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit(f"{page} has no place for this row: {begin.strip()!r} {end.strip()!r}")
-    table = "\n".join(_table(row, results))
-    often = "one round" if rounds == 1 else f"medians of {rounds} rounds"
-    section = f"\n{table}\n\n*{machine()}; {often}.*\n\n{_image(row)}\n\n"
-    page.write_text(before + begin + section + end + after)
+        raise SystemExit(f"{page} has no place for this: {begin.strip()!r} {end.strip()!r}")
+    page.write_text(f"{before}{begin}\n{section}\n\n{end}{after}")
+
+
+def table_lines(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    rule = " ".join("=" * width for width in widths)
+    return [rule, _line(titles, widths), rule, *(_line(line, widths) for line in lines), rule]
 
 
 def _image(row: Row) -> str:
@@ -41,12 +52,10 @@ def _table(row: Row, results: Results) -> list[str]:
         [row.step_text(step), *(column.text(figures) for column in row.columns)]
         for step, figures in results.items()
     ]
-    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
-    rule = " ".join("=" * width for width in widths)
-    return [rule, _line(titles, widths), rule, *(_line(line, widths) for line in lines), rule]
+    return table_lines(titles, lines)
 
 
-def _line(cells: list[str], widths: list[int]) -> str:
+def _line(cells: Sequence[str], widths: list[int]) -> str:
     """Figures to the right; rst wants text in the first column, so that one stays on the left."""
     first, *others = cells
     padded = [first.ljust(widths[0])]

@@ -10,6 +10,8 @@ from relay.admin.check_command import check
 from relay.admin.desk import open_desk
 from relay.admin.lane_commands import lane
 from relay.admin.queue_commands import queue
+from relay.admin.reload_command import reload
+from relay.admin.salvage_command import salvage_command
 from relay.admin.send_command import send
 from relay.admin.trace_command import trace
 from relay.admin.user_commands import user
@@ -53,7 +55,7 @@ def status(config: Path, as_json: bool) -> None:
         tables.show_status(told, tables.now())
 
 
-for command in (check, lane, queue, send, trace, user):
+for command in (check, lane, queue, reload, salvage_command, send, trace, user):
     relayctl.add_command(command)
 
 

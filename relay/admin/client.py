@@ -25,6 +25,10 @@ class AskFailed(Exception):
     """The relay could not be asked, or refused; one line for the operator."""
 
 
+class ReloadRefused(AskFailed):
+    """The configuration cannot be taken up; a line for each mistake."""
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=TIMEOUT)
@@ -77,6 +81,10 @@ class RunningRelay:
     def status(self) -> Json:
         return self._ask("GET", "/status")
 
+    def reload(self) -> Json:
+        """See `Operations.reload`. Raises ReloadRefused."""
+        return self._ask("POST", "/reload", {})
+
     def close(self) -> None:
         self._connection.close()
 
@@ -102,7 +110,7 @@ class RunningRelay:
             text = answer["error"]
         except (ValueError, KeyError, TypeError):
             raise AskFailed(f"what answers at {self._path} is no relay") from None
-        raise AskFailed(str(text))
+        raise (ReloadRefused if status == 409 else AskFailed)(str(text))
 
 
 _NONE: Json = {}

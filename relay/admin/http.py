@@ -1,6 +1,6 @@
 """The operators' door: the operations as JSON over HTTP.
 
-    GET  /status                      GET  /lanes
+    GET  /status                      GET  /lanes                   POST /reload     {}
     GET  /queue?KEY=VALUE&...         POST /lanes/hold|release          {"name": LANE}
     POST /queue/retry|hold|release|remove     {"selection": {KEY: VALUE}, "after": ID}
 
@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from relay.admin.guard import Guard
 from relay.admin.operations import PAGE, VERBS, BadWish, Json, Operations, selection_of
 from relay.admin.several import QueueAway
+from relay.config import ConfigError
 from relay.queue.store import StoreFailed
 
 MAX_BODY = 64 << 10
@@ -106,6 +107,8 @@ class Door(Resource):
             if refusal.status in (401, 421) and not request.is_gone:
                 request.channel.persistent = False  # strangers get one answer, not a row of them
             _send(request, refusal.status, {"error": str(refusal)})
+        except ConfigError as error:
+            _send(request, 409, {"error": str(error)})
         except BadWish as fault:
             _send(request, 400, {"error": str(fault)})
         except QueueAway as away:
@@ -207,6 +210,11 @@ async def _status(operations: Operations, wish: Json) -> Json:
     return await operations.status()
 
 
+async def _reload(operations: Operations, wish: Json) -> Json:
+    _only(wish)
+    return await operations.reload()
+
+
 async def _lanes(operations: Operations, wish: Json) -> Json:
     _only(wish)
     return await operations.lanes()
@@ -251,6 +259,7 @@ def _only(wish: Json, *keys: str) -> None:
 
 _PATHS: dict[bytes, dict[bytes, _Act]] = {
     b"/status": {b"GET": _status},
+    b"/reload": {b"POST": _reload},
     b"/lanes": {b"GET": _lanes},
     b"/lanes/hold": {b"POST": _act_on_lane(Operations.hold_lane)},
     b"/lanes/release": {b"POST": _act_on_lane(Operations.release_lane)},

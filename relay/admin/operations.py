@@ -5,7 +5,7 @@ begins: memory and time stay bounded, and whoever drives the pages can tell the 
 Yields plain values that are ready to be JSON; decides nothing about who may ask.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any, Protocol
@@ -53,12 +53,23 @@ class QueueControl(Protocol):
     def status(self) -> dict[str, object]: ...
 
 
+Reloader = Callable[[], Awaitable[Json]]
+"""Takes up a changed configuration. Raises ConfigError: nothing has changed."""
+
+
+async def _no_reload() -> Json:
+    raise BadWish("nothing runs here that could be reloaded")
+
+
 class Operations:
     """`expire_after`: seconds from acceptance to expiry, to tell `expires_at`."""
 
-    def __init__(self, queue: QueueControl, expire_after: float) -> None:
+    def __init__(
+        self, queue: QueueControl, expire_after: float, reload: Reloader = _no_reload
+    ) -> None:
         self._queue = queue
-        self._expire_after = expire_after
+        self.expire_after = expire_after
+        self._reload = reload
 
     async def page(self, selection: Selection, after: str, limit: int) -> Json:
         """`messages` from behind `after` on; `after` is where to go on, None at the end."""
@@ -98,6 +109,10 @@ class Operations:
         """False: there is no such lane."""
         return await self._queue.release_lane(name)
 
+    async def reload(self) -> Json:
+        """`changes`: the keys that differ; `warnings`. Raises ConfigError."""
+        return await self._reload()
+
     async def status(self) -> Json:
         """What the queue tells of itself, and its lanes."""
         return {**self._queue.status(), **await self.lanes()}
@@ -108,7 +123,7 @@ class Operations:
             "reverse_path": listed.reverse_path,
             "size": listed.size,
             "accepted_at": rfc3339(listed.accepted_at),
-            "expires_at": rfc3339(listed.accepted_at + self._expire_after),
+            "expires_at": rfc3339(listed.accepted_at + self.expire_after),
             "held": listed.is_held,
             "recipients": [_recipient(recipient) for recipient in listed.recipients],
         }

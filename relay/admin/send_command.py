@@ -179,9 +179,9 @@ def _listener(config: Config | None) -> tuple[str, int]:
     """Where the first listener can be reached from here."""
     if config is None:
         raise Unusable("pass --server HOST:PORT")
-    host, port = config.listeners[0].address
+    host, port = config.listeners[0].host, config.listeners[0].port
     if not port:
-        raise Unusable("the first listener has port 0; pass --server HOST:PORT")
+        raise Unusable("the first listener's port is not in the config; pass --server HOST:PORT")
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from relay.admin.operations import PAGE, BadWish, Json
+from relay.admin.operations import PAGE, BadWish, Json, Reloader
 from relay.queue.store import Selection
 
 STATES = ("tls", "auth")
@@ -46,7 +46,9 @@ class Several:
         queues: Callable[[], Sequence[Queue]],
         there: Callable[[], Sequence[Queue]] | None = None,
         more_status: Callable[[], Json] = dict,
+        reload: Reloader | None = None,
     ) -> None:
+        self._reload = reload
         self._queues = queues
         self._there = there or queues
         self._more_status = more_status
@@ -80,6 +82,12 @@ class Several:
 
     async def release_lane(self, name: str) -> bool:
         return any(await self._each(lambda queue: queue.release_lane(name)))
+
+    async def reload(self) -> Json:
+        """All of them, or none."""
+        if self._reload is None:
+            raise BadWish("nothing runs here that could be reloaded")
+        return await self._reload()
 
     async def status(self) -> Json:
         """Of those that are there: it is what one looks at when one is not."""

@@ -2,7 +2,7 @@
 
 from relay.config.reading import Config, ConfigError, load
 from relay.config.schema import Admin, Dns, Listener, Queue, Route, Timeouts, TrafficLog, Upstream
-from relay.config.values import HostAddress, Network, SocketAddress
+from relay.config.values import HostAddress, Network, SocketAddress, SystemdAddress
 
 __all__ = [
     "Admin",
@@ -15,6 +15,7 @@ __all__ = [
     "Queue",
     "Route",
     "SocketAddress",
+    "SystemdAddress",
     "Timeouts",
     "TrafficLog",
     "Upstream",

@@ -89,7 +89,7 @@ def _names_used_twice(raw: Raw, key: str) -> Iterator[str]:
 
 def _addresses_used_twice(raw: Raw) -> Iterator[str]:
     for path, address, first in _used_twice(raw, "listener", "address"):
-        if not address.endswith(":0"):
+        if not address.endswith(":0") or address.startswith("systemd:"):
             yield f"{path}: {first} listens on {address!r} too; use another port or one listener"
 
 

@@ -34,12 +34,15 @@ class Config(Settings):
 def load(path: str | Path) -> Config:
     """Read and check a file. Raises ConfigError with all problems at once."""
     path = Path(path)
-    return check(_parse(path), path.resolve().parent)
+    return check(parse(_read(path), path), path.resolve().parent)
 
 
 def check(tables: dict[str, Any], folder: Path) -> Config:
     """Check what TOML gave; relative paths start at `folder`. Raises ConfigError."""
-    raw = filled(_tuples(tables))
+    try:
+        raw = filled(_tuples(tables))
+    except RecursionError:
+        raise ConfigError(["tables within tables, far deeper than any key lies"]) from None
     problems = contradictions(raw)
     try:
         config = Config.model_validate(raw, context={"folder": folder})
@@ -50,19 +53,27 @@ def check(tables: dict[str, Any], folder: Path) -> Config:
     return config
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             octets = file.read(MAX_FILE_SIZE + 1)
-        if len(octets) > MAX_FILE_SIZE:
-            raise ConfigError([f"{path}: larger than 4 MiB: this is not a configuration file"])
-        return tomllib.loads(octets.decode().replace("\r\n", "\n"))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    if len(octets) > MAX_FILE_SIZE:
+        raise ConfigError([f"{path}: larger than 4 MiB: this is not a configuration file"])
+    return octets
+
+
+def parse(octets: bytes, path: Path) -> dict[str, Any]:
+    """The tables in a file's octets; `path` is for what is said of it. Raises ConfigError."""
+    try:
+        return tomllib.loads(octets.decode().replace("\r\n", "\n"))
     except UnicodeDecodeError:
         raise ConfigError([f"{path}: not UTF-8 text; save it as UTF-8"]) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_error(path, str(error))]) from None
+    except (RecursionError, ValueError):  # tomllib's own: brackets in brackets, endless digits
+        raise ConfigError([f"{path}: nested too deeply, or a number too long"]) from None
 
 
 def _syntax_error(path: Path, text: str) -> str:

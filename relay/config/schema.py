@@ -24,6 +24,7 @@ from relay.config.values import (
     IPNetwork,
     Keyword,
     ListenAddress,
+    ListenerAddress,
     LogFile,
     Mailbox,
     Name,
@@ -33,6 +34,7 @@ from relay.config.values import (
     ReplyStart,
     SenderPattern,
     Size,
+    SocketAddress,
     StoreUrl,
     UpstreamHost,
     UserName,
@@ -61,7 +63,7 @@ class Queue(Table):
     store: StoreUrl = _key(
         ...,
         'Where the queue is kept: "sqlite:" and a directory of its own on a local disk, or '
-        '"memory:" (for tests only: a crash loses mail).',
+        '"memory:" (for tests only: a crash loses mail). A change needs a restart.',
         "sqlite:/var/spool/relay",
     )
     retry: tuple[Wait, ...] = _key(
@@ -89,7 +91,8 @@ class Queue(Table):
     )
     max_content_memory: Size = _key(
         "64M",
-        "Memory for content that is coming in, over all sessions; above it clients are slowed.",
+        "Memory for content that is coming in, over all sessions; above it clients are slowed. A "
+        "change needs a restart.",
         ge=1 << 20,
     )
 
@@ -123,10 +126,11 @@ class Listener(Table):
     """An address where mail is taken. One table for each."""
 
     name: Name = _key(..., "Its name, for routes and the traffic log.", "lan")
-    address: ListenAddress = _key(
+    address: ListenerAddress = _key(
         ...,
         'IP address and port; "[::]:25" for IPv6, "0.0.0.0:25" for every IPv4 address of this '
-        "machine; port 0 picks a free one.",
+        'machine; port 0 picks a free one. "systemd:0": the first socket that systemd hands over '
+        '(socket activation), or "systemd:NAME" by its FileDescriptorName.',
         "127.0.0.1:2525",
     )
     relay_networks: tuple[IPNetwork, ...] = _key(
@@ -177,6 +181,13 @@ class Listener(Table):
     )
     idle_timeout: Wait = _key(
         "5m", "A silent client is answered 421 4.4.2 after this time (RFC 5321 4.5.3.2.7)."
+    )
+    min_rate: int = _key(
+        100,
+        "Octets a second, over a minute, that a client must send while it is in the midst of a "
+        "command or of content: a slower one is answered 421 4.4.2. 0: no limit.",
+        ge=0,
+        le=1000000,
     )
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
@@ -239,12 +250,19 @@ class Listener(Table):
         return self.tls != "none"
 
     @property
+    def has_own_address(self) -> bool:
+        """Not a port 0, which becomes another one each time."""
+        return not isinstance(self.address, SocketAddress) or bool(self.address.port)
+
+    @property
     def host(self) -> str:
-        return self.address.host
+        """Its IP address; "": only systemd knows."""
+        return self.address.host if isinstance(self.address, SocketAddress) else ""
 
     @property
     def port(self) -> int:
-        return self.address.port
+        """0: known once it is bound."""
+        return self.address.port if isinstance(self.address, SocketAddress) else 0
 
 
 class Timeouts(Table):
@@ -588,7 +606,7 @@ class TrafficLog(Table):
 
     file: LogFile = _key(
         ...,
-        'Its file, opened anew on SIGHUP; "-" for standard output.',
+        'Its file, opened anew on SIGHUP; "-" for standard output. A change needs a restart.',
         "/var/log/relay/traffic.jsonl",
     )
 
@@ -648,7 +666,7 @@ class Auth(Table):
 
 class Admin(Table):
     """Operators' commands over TCP (optional). relayctl on this machine does not need it: it uses
-    control.sock in the queue's directory."""
+    control.sock in the queue's directory. A change needs a restart."""
 
     address: ListenAddress = _key(..., "IP address and port.", "127.0.0.1:8025")
     token_file: FilePath = _key(
@@ -682,7 +700,7 @@ class Settings(Table):
     workers: Workers = _key(
         1,
         "Processes that share the work, each with a queue of its own; limits are totals over all. "
-        '"auto": one for each processor. 1: no more than this one.',
+        '"auto": one for each processor. 1: no more than this one. A change needs a restart.',
         ge=1,
         le=64,
     )

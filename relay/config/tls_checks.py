@@ -42,7 +42,8 @@ def tls_doubts(settings: Settings) -> Iterator[str]:
     """What is allowed and probably not meant."""
     for index, listener in enumerate(settings.listeners):
         path = f"listener[{index}]"
-        if listener.profile == "legacy-device" and not _is_inside(listener.host):
+        is_outside = listener.host and not _is_inside(listener.host)
+        if listener.profile == "legacy-device" and is_outside:
             yield (
                 f"{path}.profile: 'legacy-device' offers TLS 1.0, which is broken, on "
                 f"{listener.host}, where others may reach it; give it an address of a private "

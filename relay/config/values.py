@@ -52,6 +52,15 @@ class SocketAddress(NamedTuple):
         return f"{_bracketed(self.host)}:{self.port}"
 
 
+class SystemdAddress(NamedTuple):
+    """A socket that systemd has bound: its number from 0, or its name (FileDescriptorName)."""
+
+    place: str
+
+    def __str__(self) -> str:
+        return f"systemd:{self.place}"
+
+
 @dataclass(frozen=True, slots=True)
 class HostAddress:
     """One server of an upstream. `host` is a name, or an IP address without brackets; with "mx" it
@@ -223,6 +232,18 @@ def _socket_address(text: str) -> SocketAddress:
     return SocketAddress(str(_ip_address(host, text)), port)
 
 
+def _listener_address(text: str) -> SocketAddress | SystemdAddress:
+    scheme, colon, place = text.partition(":")
+    if scheme != "systemd" or not colon:
+        return _socket_address(text)
+    if not _NAME.fullmatch(place):
+        raise ValueError(
+            f"{text!r} names no socket; write e.g. 'systemd:0' or 'systemd:NAME' (its"
+            " FileDescriptorName)"
+        )
+    return SystemdAddress(place)
+
+
 def _host_address(text: str) -> HostAddress:
     if text.startswith("mx:"):
         return _mx(text)
@@ -339,6 +360,7 @@ UserName = Annotated[str, _read(_user)]
 SenderPattern = Annotated[str, _read(sender_pattern)]
 CertificatePattern = Annotated[str, _read(_certificate_pattern)]
 ListenAddress = Annotated[SocketAddress, _read(_socket_address)]
+ListenerAddress = Annotated[SocketAddress | SystemdAddress, _read(_listener_address)]
 DnsServer = Annotated[SocketAddress, _read(_dns_server)]
 UpstreamHost = Annotated[HostAddress, _read(_host_address)]
 BindAddress = Annotated[str, _read(_bind_address)]

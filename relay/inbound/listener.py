@@ -14,6 +14,7 @@ from relay.config.schema import Listener
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
+from relay.inbound.pace import Beat
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
 from relay.inbound.policy import Policy, is_within
@@ -70,7 +71,8 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
-        self._when_empty: Deferred[None] | None = None
+        self._beat = Beat(intake.clock, config.min_rate, self._begun)
+        self._when_empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         host: str = cast(Any, addr).host
@@ -120,13 +122,20 @@ class InboundFactory(ServerFactory):
             self._tls,
         )
         self._sessions.add(session)
+        self._beat.begin()
         return session
+
+    def _begun(self) -> list[InboundProtocol]:
+        return [each for each in self._sessions if isinstance(each, InboundProtocol)]
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
-        if self._when_empty is not None and not self._sessions:
-            done, self._when_empty = self._when_empty, None
-            done.callback(None)
+        if self._sessions:
+            return
+        self._beat.end()
+        waiting, self._when_empty = self._when_empty, []
+        for each in waiting:
+            each.callback(None)
 
     @property
     def session_count(self) -> int:
@@ -136,10 +145,15 @@ class InboundFactory(ServerFactory):
         """Ask every session to end; fires when all have."""
         for session in list(self._sessions):
             session.leave()
+        return self.when_empty()
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires once no session is left."""
         if not self._sessions:
             return succeed(None)
-        self._when_empty = Deferred()
-        return self._when_empty
+        empty: Deferred[None] = Deferred()
+        self._when_empty.append(empty)
+        return empty
 
     def abort(self) -> None:
         for session in list(self._sessions):
@@ -154,26 +168,31 @@ class InboundListener:
         config: Listener,
         factory: InboundFactory,
         reactor: IReactorTCP,
-        inherited: int | None = None,
     ) -> None:
         self.config = config
-        self._inherited = inherited  # the descriptor of a socket that was bound elsewhere
         self.factory = factory
         self._reactor = reactor
         self._port: IListeningPort | None = None
 
-    def bind(self) -> None:
-        """Take the port, but leave connections to the kernel for now.
+    def bind(self, inherited: int | None = None) -> None:
+        """Take the port, but leave connections to the kernel for now. `inherited`: the descriptor
+        of a socket that was bound elsewhere; it stays the caller's.
 
         Raises twisted.internet.error.CannotListenError.
         """
         config = self.config
-        if self._inherited is not None:
-            self._port = adopt_listening(self._reactor, self._inherited, self.factory)
+        if inherited is not None:
+            self._port = adopt_listening(self._reactor, inherited, self.factory)
             cast(Any, self._port).stopReading()
             return
         self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
         cast(Any, self._port).stopReading()
+
+    def change(self, config: Listener, factory: InboundFactory) -> None:
+        """New sessions are that factory's; the address is the same."""
+        self.config, self.factory = config, factory
+        if self._port is not None:
+            cast(Any, self._port).factory = factory
 
     def serve(self) -> None:
         """Take connections, those that waited first."""

@@ -108,9 +108,10 @@ class Passage:
         if self._shared.is_held(lane):
             then(HELD)
             return
-        if self._line is None or self._lane != lane:
+        line = self._line
+        if line is None or self._lane != lane or line.is_outdated:
             self._drop_line()
-            self._line = self._shared.lines.line(lane)
+            line = self._line = self._shared.lines.line(lane)
             self._upstream, self._lane = route.upstream, lane
         envelope = transaction.envelope()
 
@@ -118,7 +119,7 @@ class Passage:
             self._envelope = envelope if answer.code < 300 else None
             then(answer)
 
-        self._line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
+        line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
 
     def rcpt(
         self, transaction: Transaction, recipient: Recipient, route: Route, then: Then

@@ -25,6 +25,7 @@ from relay.inbound.admission import Admission
 from relay.inbound.auth import Authentication, Doorkeeper
 from relay.inbound.intake import Intake, Transaction
 from relay.inbound.missing_headers import Content
+from relay.inbound.pace import Pace
 from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
@@ -67,11 +68,13 @@ LAST_WORD_TIMEOUT = 30.0
 
 OK: Final = reply(250, "2.0.0", "OK")
 SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
+IN_A_NEW_SESSION: Final = reply(451, "4.3.2", "Send this recipient in a new session")
 SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")
 RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
 GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 READY_FOR_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 BYE: Final = reply(221, "2.0.0", "Bye")
+TOO_SLOW: Final = reply(421, "4.4.2", "Too slow, closing")
 IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
 TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing")
@@ -133,6 +136,7 @@ class InboundProtocol:
         self._reason = ""
         self._out: list[bytes] = []
         self._is_running = False
+        self._pace = Pace()
         self._deadline = Deadline(intake.clock, self._rang)
 
     # --- the connection -----------------------------------------------------------------------
@@ -208,6 +212,7 @@ class InboundProtocol:
 
     def dataReceived(self, data: bytes) -> None:
         self._deadline.set(self._idle_timeout)
+        self._pace.octets += len(data)
         self._engine.receive(data)
         self._run()
 
@@ -276,6 +281,13 @@ class InboundProtocol:
         else:
             self._close(IDLE, "idle for too long")
 
+    def judge_pace(self, least: int) -> None:
+        """Ends a client who sent fewer octets than that, while it was its turn."""
+        is_its_turn = not (self._is_waiting or self._is_closing or self._is_shaking_hands)
+        owes = is_its_turn and self._reading.is_on and self._engine.is_midway
+        if self._pace.is_too_slow(least, owes=owes):
+            self._close(TOO_SLOW, "too slow")
+
     def leave(self) -> None:
         """Close as soon as nothing is under way: the relay is being stopped."""
         self._is_leaving = True
@@ -319,6 +331,7 @@ class InboundProtocol:
         out = self._out
         self.transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
+        self._pace.has_answer = True
 
     def _balance(self) -> None:
         """Stop reading while too much waits for an answer that is not there yet."""
@@ -443,6 +456,8 @@ class InboundProtocol:
         if not transaction.fits(route):
             return self._rejected("RCPT", SEPARATELY, event.forward_path)
         if route.is_proxied:
+            if self._passages is None:  # a reload brought that route, the session is older
+                return self._rejected("RCPT", IN_A_NEW_SESSION, event.forward_path)
             self._is_waiting = True
             self._way_through().rcpt(
                 transaction,

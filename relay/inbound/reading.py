@@ -24,6 +24,10 @@ class Reading:
             self._transport.pauseProducing()
         self._reasons.add(reason)
 
+    @property
+    def is_on(self) -> bool:
+        return not self._reasons
+
     def go_on(self, reason: object) -> None:
         if reason in self._reasons:
             self._reasons.remove(reason)

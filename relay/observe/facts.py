@@ -20,6 +20,7 @@ from relay.notices import (
     Held,
     Rejected,
     Released,
+    Reloaded,
     Removed,
     Reported,
     ShutOut,
@@ -191,6 +192,7 @@ def _why(event: str) -> Callable[[Held | Released | Removed], tuple[str, Fields]
 FACTS: Final[dict[type, Callable[[Any], tuple[str, Fields]]]] = {
     Started: _what("started"),
     Stopped: _what("stopped"),
+    Reloaded: lambda notice: ("reloaded", {"changes": notice.changes}),
     Alarm: _what("alarm"),
     AlarmOver: _what("alarm_over"),
     Connected: _connected,

@@ -3,10 +3,11 @@
 Keeps one queued client factory per host of each upstream, and what is known of the hosts' trouble.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,7 +25,7 @@ from relay.outbound.domains import STOPPING, DomainsHop
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.identity.account import Account
-from relay.outbound.identity.choice import lane_name
+from relay.outbound.identity.choice import lane_name, lanes_of
 from relay.outbound.identity.making import account_of
 from relay.outbound.line import Line
 from relay.outbound.next_hops import split_lane
@@ -37,6 +38,7 @@ from relay.places import SharedPlaces
 from relay.smtp.conveying import Conveyed
 
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
+CHANGED = reply(451, "4.3.2", "the upstream's configuration has changed")
 
 _log = Logger()
 
@@ -54,12 +56,15 @@ class UpstreamHop:
         self,
         upstream: Upstream,
         hostname: str,
-        delivery: "Delivery",
+        securities: Securities,
+        emptied: Callable[[], None],
         ticker: Ticker,
         reactor: Any,
         places: SharedPlaces | None,
         workers: int,
-        identity: Identity | None = None,
+        identity: Identity | None,
+        observe: Observer,
+        login_changed: Callable[[str], None],
     ) -> None:
         self.name = upstream.name
         self.identity = "" if identity is None else identity.name
@@ -67,12 +72,14 @@ class UpstreamHop:
         self.account: Account | None = account_of(
             upstream,
             identity,
-            delivery.observe,
-            lambda: delivery.login_changed(self.lane),
+            observe,
+            lambda: login_changed(self.lane),
             reactor,
         )
         self.max_recipients = upstream.max_recipients
         self.throttle_replies = upstream.throttle_replies
+        self.upstream = upstream
+        self.is_retired = False  # another one has its place
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.xclient = upstream.xclient
@@ -80,7 +87,7 @@ class UpstreamHop:
         self._is_warned = False
         self.memory = HostMemory()
         self.pacer = pacer_of(upstream, workers, reactor)
-        hello_name = upstream.helo or hostname
+        self.hello_name = hello_name = upstream.helo or hostname
         self.factories: Sequence[QueuedClientFactory] = tuple(
             QueuedClientFactory(
                 upstream,
@@ -90,14 +97,14 @@ class UpstreamHop:
                 ticker,
                 reactor,
                 places,
-                security=delivery.securities.of(upstream, host),
+                security=securities.of(upstream, host),
                 pacer=self.pacer,
                 account=self.account,
                 lane=self.lane,
             )
             for host in upstream.hosts
         )
-        self._delivery = delivery
+        self._emptied = emptied
         self._reactor = reactor
 
     @property
@@ -140,15 +147,23 @@ class UpstreamHop:
             )
 
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
-        self._delivery.check_stopped()
+        self._emptied()
 
-    def leave(self) -> None:
-        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is open, under way or waiting."""
+        return all(factory.is_empty for factory in self.factories)
+
+    def leave(self, why: Reply = STOPPING) -> None:
+        """Keep no session idle. What waits for its turn could wait for long: it goes back to the
+        queue, untried."""
         if self.account is not None:
-            self.account.rest()
+            self.account.rest(is_replaced=why is not STOPPING)
         if self.pacer is not None:
-            self.stop_reply = STOPPING
-            self.pacer.stop(STOPPING)
+            self.stop_reply = why
+            self.pacer.stop(why)
+        for factory in self.factories:
+            factory.leave()
 
     def status(self) -> list[dict[str, object]]:
         now = self._reactor.seconds()
@@ -181,6 +196,21 @@ def _unobserved(notice: Notice) -> None:
     """Nobody wants to hear of it."""
 
 
+Hop = UpstreamHop | DomainsHop
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What another config asks for, made and not in use yet. `changed`: the upstreams that are
+    not as they were."""
+
+    fixed: Mapping[str, UpstreamHop]
+    by_domain: Mapping[str, DomainsHop]
+    directory: Directory | None
+    securities: Securities
+    changed: frozenset[str]
+
+
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are named by `next_hops`.
 
@@ -200,36 +230,128 @@ class Delivery:
         login_changed: Callable[[str], None] = lambda lane: None,
     ) -> None:
         self._reactor = reactor
-        self.observe = observe
-        self.login_changed = login_changed  # told the lane whose credentials have changed
+        self._observe = observe
+        self._login_changed = login_changed  # told the lane whose credentials have changed
+        self._places = places
+        self._workers = workers
+        self._ticker = Ticker(reactor)
+        self._hops: Mapping[str, UpstreamHop] = {}
+        self._by_domain: Mapping[str, DomainsHop] = {}
+        self._retired: list[Hop] = []
+        self._directory: Directory | None = None
+        self._former_directories: list[Directory] = []
         self.securities = Securities(reactor)
-        ticker = Ticker(reactor)
-        hops = [
-            UpstreamHop(upstream, hostname, self, ticker, reactor, places, workers, identity)
-            for upstream in upstreams.values()
-            if not upstream.is_by_domain
-            for identity in (None, *upstream.identities)
-        ]
-        self._hops = {hop.lane: hop for hop in hops}
-        self._directory = directory
-        self._by_domain = {
-            name: DomainsHop(
-                upstream,
-                hostname,
-                directory,
-                self.securities,
-                self.check_stopped,
-                ticker,
-                reactor,
-                TotalPlaces(max(1, upstream.max_connections_in_all // workers), places),
-                pacer_of(upstream, workers, reactor),
-            )
-            for name, upstream in upstreams.items()
-            if upstream.is_by_domain and directory is not None
-        }
+        self.take(self._make(upstreams, hostname, directory, self.securities))
         self._running = 0
         self._stopped: Deferred[None] | None = None
         self._abort_call: IDelayedCall | None = None
+
+    # --- another config -----------------------------------------------------------------------
+
+    @property
+    def directory(self) -> Directory | None:
+        return self._directory
+
+    def prepare(
+        self, upstreams: Mapping[str, Upstream], hostname: str, directory: Directory | None
+    ) -> Renewal:
+        """Nothing is changed yet. Raises TlsUnusable."""
+        return self._make(upstreams, hostname, directory, self.securities.renewed())
+
+    def _make(
+        self,
+        upstreams: Mapping[str, Upstream],
+        hostname: str,
+        directory: Directory | None,
+        securities: Securities,
+    ) -> Renewal:
+        """Upstreams that are as before keep their sessions, and what is known of their hosts."""
+        fixed: dict[str, UpstreamHop] = {}
+        by_domain: dict[str, DomainsHop] = {}
+        changed: set[str] = set()
+        for name, upstream in upstreams.items():
+            known = self._every_hop.get(name)
+            is_same = known is not None and _is_same(known, upstream, hostname)
+            lanes = lanes_of(upstream)
+            if upstream.is_by_domain and directory is not None:
+                if isinstance(known, DomainsHop) and is_same and directory is self._directory:
+                    by_domain[name] = known
+                    continue
+                by_domain[name] = self._domains_hop(upstream, hostname, directory, securities)
+            elif not upstream.is_by_domain:
+                if isinstance(known, UpstreamHop) and is_same:
+                    fixed.update((lane, self._hops[lane]) for lane in lanes)
+                    continue
+                for lane, identity in zip(lanes, (None, *upstream.identities), strict=True):
+                    fixed[lane] = self._upstream_hop(upstream, hostname, securities, identity)
+            changed.add(name)
+        return Renewal(fixed, by_domain, directory, securities, frozenset(changed))
+
+    def _upstream_hop(
+        self,
+        upstream: Upstream,
+        hostname: str,
+        securities: Securities,
+        identity: Identity | None,
+    ) -> UpstreamHop:
+        return UpstreamHop(
+            upstream,
+            hostname,
+            securities,
+            self._emptied,
+            self._ticker,
+            self._reactor,
+            self._places,
+            self._workers,
+            identity,
+            self._observe,
+            self._login_changed,
+        )
+
+    def _domains_hop(
+        self, upstream: Upstream, hostname: str, directory: Directory, securities: Securities
+    ) -> DomainsHop:
+        in_all = max(1, upstream.max_connections_in_all // self._workers)
+        return DomainsHop(
+            upstream,
+            hostname,
+            directory,
+            securities,
+            self._emptied,
+            self._ticker,
+            self._reactor,
+            TotalPlaces(in_all, self._places),
+            pacer_of(upstream, self._workers, self._reactor),
+        )
+
+    def take(self, renewal: Renewal) -> None:
+        """From now on. Attempts that run end where they are."""
+        current = {**renewal.fixed, **renewal.by_domain}
+        for name, hop in self._every_hop.items():
+            if current.get(name) is not hop:
+                self._retired.append(hop)
+                hop.is_retired = True
+                hop.leave(CHANGED)
+        if self._directory is not None and self._directory is not renewal.directory:
+            self._former_directories.append(self._directory)
+        self._hops, self._by_domain = renewal.fixed, renewal.by_domain
+        self._directory, self.securities = renewal.directory, renewal.securities
+        self._forget_retired()
+
+    def _forget_retired(self) -> None:
+        if self._retired:
+            self._retired = [hop for hop in self._retired if not hop.is_empty]
+        if self._former_directories and not any(isinstance(h, DomainsHop) for h in self._retired):
+            former, self._former_directories = self._former_directories, []
+            for directory in former:
+                directory.stop()
+
+    def _emptied(self) -> None:
+        if self._retired or self._former_directories:
+            self._reactor.callLater(0, self._forget_retired)  # once the attempt is told
+        self.check_stopped()
+
+    # --- attempts -----------------------------------------------------------------------------
 
     def deliver(
         self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
@@ -266,6 +388,8 @@ class Delivery:
 
     def _delivered(self, result: Attempt | Failure) -> Attempt | Failure:
         self._running -= 1
+        if self._retired or self._former_directories:
+            self._reactor.callLater(0, self._forget_retired)
         if self._stopped is not None:
             self._reactor.callLater(0, self.check_stopped)  # once the attempt is told
         return result
@@ -275,8 +399,10 @@ class Delivery:
         return Line(self._hops[lane], self._reactor)
 
     def extensions(self, upstream: str) -> Mapping[str, str]:
-        """Upper-case keyword -> parameters, as far as they are known."""
-        return self._hops[upstream].extensions()
+        """Upper-case keyword -> parameters, as far as they are known. Nothing of one that the
+        config has no more: a session may go on by the one before."""
+        hop = self._hops.get(upstream)
+        return {} if hop is None else hop.extensions()
 
     def learn(self, upstream: str) -> None:
         """Open a session, to know what it offers before the first client asks."""
@@ -296,7 +422,7 @@ class Delivery:
             self._directory.forget()
 
     @property
-    def _every_hop(self) -> Mapping[str, UpstreamHop | DomainsHop]:
+    def _every_hop(self) -> Mapping[str, Hop]:
         return {**self._hops, **self._by_domain}
 
     def status(self) -> list[dict[str, object]]:
@@ -311,19 +437,17 @@ class Delivery:
         self._stopped = Deferred()
         self._abort_call = self._reactor.callLater(within, self._abort)
         stopped = self._stopped
-        for hop in self._every_hop.values():
+        for hop in self._living_hops():
             hop.leave()
-            for factory in list(hop.factories):
-                factory.leave()
         self.check_stopped()
         return stopped
 
     def _abort(self) -> None:
-        hops = self._every_hop.values()
+        hops = list(self._living_hops())
         for hop in hops:
             hop.stop_reply = STOPPING
-        if self._directory is not None:
-            self._directory.give_up()
+        for directory in self._directories():
+            directory.give_up()
         for hop in hops:
             for factory in list(hop.factories):
                 factory.abort(STOPPING)
@@ -332,16 +456,29 @@ class Delivery:
         """A factory has nothing left, or an attempt ended."""
         if self._stopped is None or self._running:
             return
-        factories = [f for hop in self._every_hop.values() for f in hop.factories]
-        if not all(factory.is_empty for factory in factories):
+        if not all(f.is_empty for hop in self._living_hops() for f in hop.factories):
             return
         stopped, self._stopped = self._stopped, None
         if self._abort_call is not None and self._abort_call.active():
             self._abort_call.cancel()
-        if self._directory is None:
-            stopped.callback(None)
-        else:
-            self._directory.stop().chainDeferred(stopped)
+        ended = [directory.stop() for directory in self._directories()]
+        DeferredList(ended).addCallback(lambda _: stopped.callback(None))
+
+    def _living_hops(self) -> Iterator[Hop]:
+        """Those of the config, and those that have not ended yet."""
+        yield from self._every_hop.values()
+        yield from self._retired
+
+    def _directories(self) -> list[Directory]:
+        former = self._former_directories
+        return former if self._directory is None else [self._directory, *former]
 
     def __repr__(self) -> str:
         return f"<Delivery {len(self._every_hop)} upstreams, {self._running} attempts>"
+
+
+def _is_same(hop: Hop, upstream: Upstream, hostname: str) -> bool:
+    """Whether the hop serves for that config, too. Files may hold something else by now."""
+    has_files = bool(upstream.ca_file or upstream.client_certificate)
+    hello_name = upstream.helo or hostname
+    return hop.upstream == upstream and hop.hello_name == hello_name and not has_files

@@ -51,11 +51,13 @@ class DomainsHop:
     ) -> None:
         self.name = upstream.name
         self.stop_reply: Reply | None = None
+        self._running = 0
         self.max_recipients = upstream.max_recipients
         self.throttle_replies = upstream.throttle_replies
         self.memory = HostMemory()
-        self._upstream = upstream
-        self._hello_name = upstream.helo or hostname
+        self.upstream = upstream
+        self.hello_name = upstream.helo or hostname
+        self.is_retired = False  # another one has its place
         self._securities = securities
         self._pacer = pacer
         self._port = upstream.hosts[0].port
@@ -71,8 +73,20 @@ class DomainsHop:
     def factories(self) -> Iterable[QueuedClientFactory]:
         return self._factories.values()
 
+    @property
+    def is_empty(self) -> bool:
+        """No attempt runs, no session is open."""
+        return not (self._running or self._factories)
+
     async def deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
         """One attempt at the hosts of a domain."""
+        self._running += 1
+        try:
+            return await self._deliver(domain, envelope, content)
+        finally:
+            self._running -= 1
+
+    async def _deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
         found = await self._hosts.find(domain)
         if self.stop_reply is not None:
             return Attempt(is_withdrawn=True)
@@ -95,15 +109,15 @@ class DomainsHop:
         if factory is None:
             host = HostAddress("smtp", found.exchange.name, self._port)
             factory = self._factories[key] = QueuedClientFactory(
-                self._upstream,
+                self.upstream,
                 host,
-                self._hello_name,
+                self.hello_name,
                 self,
                 self._ticker,
                 self._reactor,
                 self._places,
                 _AddressesByDns(found.exchange, self._hosts.exchanges),
-                security=self._securities.of(self._upstream, host, found.policy),
+                security=self._securities.of(self.upstream, host, found.policy),
                 pacer=self._pacer,
             )
         self._users[factory] += 1
@@ -133,11 +147,14 @@ class DomainsHop:
         now = self._reactor.seconds()
         return [f for f in factories if self.memory.is_due(_key(f), now)] or factories
 
-    def leave(self) -> None:
-        """What waits for its turn could wait for long: it goes back to the queue, untried."""
+    def leave(self, why: Reply = STOPPING) -> None:
+        """Keep no session idle. What waits for its turn could wait for long: it goes back to the
+        queue, untried."""
         if self._pacer is not None:
-            self.stop_reply = STOPPING
-            self._pacer.stop(STOPPING)
+            self.stop_reply = why
+            self._pacer.stop(why)
+        for factory in list(self.factories):
+            factory.leave()
 
     def status(self) -> list[dict[str, object]]:
         now = self._reactor.seconds()

@@ -47,6 +47,7 @@ Then = Callable[[Reply], None]
 class LineHop(Protocol):
     """The hosts of an upstream, and what is known of them."""
 
+    is_retired: bool
     stop_reply: Reply | None
     idle_timeout: float
     xclient: bool
@@ -304,8 +305,18 @@ class Line:
         if timer is not None:
             timer.cancel()
 
+    @property
+    def is_outdated(self) -> bool:
+        """The upstream is another one by now."""
+        return self._hop.is_retired
+
     def _is_spent(self, session: UpstreamSession) -> bool:
-        return not self._hop.idle_timeout or session.is_worn or not session.engine.is_idle
+        return (
+            self._hop.is_retired
+            or not self._hop.idle_timeout
+            or session.is_worn
+            or not session.engine.is_idle
+        )
 
     def _give_back(self) -> None:
         session, self._session = self._session, None

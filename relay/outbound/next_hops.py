@@ -19,6 +19,10 @@ class NextHops:
     """Of the upstreams of a configuration."""
 
     def __init__(self, upstreams: Iterable[Upstream]) -> None:
+        self.change(upstreams)
+
+    def change(self, upstreams: Iterable[Upstream]) -> None:
+        """Those of another configuration from now on."""
         upstreams = tuple(upstreams)
         self.fixed = tuple(
             lane for each in upstreams if not each.is_by_domain for lane in lanes_of(each)

@@ -22,6 +22,10 @@ class Routes:
     """The routes of a configuration, in its order."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
+        self.change(routes)
+
+    def change(self, routes: Sequence[Route]) -> None:
+        """Those of another configuration from now on."""
         self._tests: list[_Tests] = [
             (_globs(route.recipients), _globs(route.senders), route.listeners, route)
             for route in routes
@@ -64,14 +68,6 @@ class Routes:
                 return None
             sole = sole or route
         return sole
-
-    def proxied(self, listener: str) -> frozenset[str]:
-        """The upstreams that mail of the listener may be passed to."""
-        return frozenset(
-            route.upstream
-            for _, _, listeners, route in self._tests
-            if route.is_proxied and (not listeners or listener in listeners)
-        )
 
     def _first(self, forward_path: str, reverse_path: str, listener: str | None) -> Route | None:
         for _, (recipients, senders, listeners, route) in self._candidates(forward_path):

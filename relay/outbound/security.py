@@ -36,6 +36,12 @@ class Securities:
         self._broken = BrokenTls()
         self._reactor = reactor
 
+    def renewed(self) -> "Securities":
+        """Files are read anew; what is known of broken TLS is kept."""
+        renewed = Securities(self._reactor)
+        renewed._broken = self._broken
+        return renewed
+
     def of(
         self, upstream: Upstream, host: HostAddress, policy: TlsPolicy | None = None
     ) -> "HostSecurity":

@@ -267,7 +267,7 @@ class Trial:
         for in_hand in self._ended:
             manager.let_go(in_hand)
         for name, at in due:
-            manager.note_due(name, at)
+            manager.note_due(name, at, self._message.queue_id)
         for in_hand in since:
             manager.settle(in_hand)
         self.answer.callback(None)

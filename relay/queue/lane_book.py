@@ -4,7 +4,7 @@ A lane of a domain is named "UPSTREAM:DOMAIN". It is made when mail for it comes
 nothing is known to wait there, so that memory follows the queue, not all domains ever written to.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from relay.queue.lanes import Lane
 from relay.queue.store import LaneState
@@ -57,6 +57,35 @@ class LaneBook:
             self._lanes[state.name] = Lane(state, self._max_in_hand)
         elif self._may_be_made(state.name):
             self._lanes[state.name] = Lane(state, self._max_in_hand, is_lasting=False)
+
+    def change(
+        self,
+        names: Iterable[str],
+        by_domain: Collection[str],
+        max_in_hand: int,
+        stored: Mapping[str, LaneState],
+    ) -> list[Lane]:
+        """To those of another config; lanes of both stay as they are. Yields those that are gone.
+
+        `stored`: as the store has them, for lanes that are new.
+        """
+        self._max_in_hand = max_in_hand
+        self._by_domain = frozenset(by_domain)
+        names = dict.fromkeys(names)
+        kept = {name for name in self._lanes if name in names or self._may_be_made(name)}
+        gone = [lane for lane in self._lanes.values() if lane.name not in kept]
+        for lane in gone:
+            lane.is_closed = True
+            del self._lanes[lane.name]
+        for lane in self._lanes.values():
+            lane.resize(max_in_hand)
+        for name in names:
+            if name not in self._lanes:
+                self._lanes[name] = Lane(LaneState(name), max_in_hand)
+        for state in stored.values():
+            if state.name not in kept:
+                self.resume(state)
+        return gone
 
     def forget(self, lane: Lane) -> bool:
         """Whether it was there, and is no longer."""

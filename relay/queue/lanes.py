@@ -22,6 +22,7 @@ class Lane:
         "generation",
         "in_hand",
         "is_claiming",
+        "is_closed",
         "is_held",
         "is_lasting",
         "is_paused",
@@ -47,11 +48,12 @@ class Lane:
         self.in_hand = 0
         self.generation = 0
         self.is_claiming = False
+        self.is_closed = False  # its next hop is gone: nothing more is taken in hand
         self.wake_call: IDelayedCall | None = None
 
     def room(self, now: float) -> int:
         """How many more works may be taken in hand at this moment."""
-        if self.is_held:
+        if self.is_held or self.is_closed:
             return 0
         if self.attempt:
             return 1 if self.in_hand == 0 and now >= self.next_attempt_at else 0
@@ -77,7 +79,7 @@ class Lane:
 
     def wake_at(self) -> float | None:
         """When to look again, if nothing else happens before."""
-        if self.next_due_at is None or self.is_held:
+        if self.next_due_at is None or self.is_held or self.is_closed:
             return None
         return max(self.next_due_at, self.next_attempt_at) if self.attempt else self.next_due_at
 
@@ -125,6 +127,17 @@ class Lane:
         """
         self.attempt = min(self.attempt, 1)
         self.next_attempt_at = 0.0
+
+    def next_hop_changed(self) -> None:
+        """What attempts find out that began before says nothing of the lane any more."""
+        self.generation += 1
+        self.forget_trouble()
+
+    def resize(self, max_in_hand: int) -> None:
+        """Another most is allowed from now on."""
+        is_grown = self.window >= self._max_in_hand
+        self.window = max_in_hand if is_grown else min(self.window, max_in_hand)
+        self._max_in_hand = max_in_hand
 
     def state(self) -> LaneState:
         """What is stored of it."""

@@ -4,7 +4,7 @@ Keeps the order "record -> commit -> say so" on both ends, and the lanes' memory
 itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs, `recorder` records.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Final, Protocol
@@ -20,12 +20,13 @@ from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.notices import Observer
 from relay.queue.backoff import delay_after
-from relay.queue.lane_book import LaneBook
+from relay.queue.lane_book import LaneBook, upstream_of
 from relay.queue.lanes import Lane
 from relay.queue.recorder import InHand, Recorder
 from relay.queue.reports import Owed, ReportMaker
 from relay.queue.schedule import Plan, Terms, expire, plan
 from relay.queue.store import (
+    UNROUTED,
     Claim,
     IStore,
     LaneState,
@@ -81,6 +82,7 @@ class QueueManager:
         max_in_hand: int,
         by_domain: Collection[str] = (),
     ) -> None:
+        self.when_stray: Callable[[str], None] = _leave_there
         self._store = store
         self._deliverer = deliverer
         self._clock = clock
@@ -92,6 +94,7 @@ class QueueManager:
         self._octets_in_hand = 0
         self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
         self._is_stopping = False
+        self._routing = 0
         self._works_in_hand = 0
         self._when_idle: Deferred[None] | None = None
 
@@ -103,6 +106,30 @@ class QueueManager:
             self.lanes.resume(state)
         for lane in self.lanes:
             self._pump(lane)
+
+    def change(
+        self,
+        terms: Terms,
+        lane_names: Iterable[str],
+        by_domain: Collection[str],
+        max_in_hand: int,
+        stored: Mapping[str, LaneState],
+    ) -> None:
+        """Go on by another config. Mail that is in hand is told to `when_stray`, by its queue id,
+        should it wait again: it may belong elsewhere by now."""
+        self._terms = terms
+        self._routing += 1
+        for gone in self.lanes.change(lane_names, by_domain, max_in_hand, stored):
+            self._cancel_wake(gone)
+        for lane in self.lanes:
+            self._pump(lane)
+
+    def next_hop_changed(self, upstream: str) -> None:
+        """It is another one under the same name: its lanes are tried at once."""
+        for lane in self.lanes:
+            if upstream_of(lane.name) == upstream:
+                lane.next_hop_changed()
+                self._pump(lane)
 
     def stop(self) -> Deferred[None]:
         """Take nothing more in hand; fires when every attempt under way is settled."""
@@ -202,7 +229,7 @@ class QueueManager:
                     recipients = tuple(r for r in recipients if r.id in ids)
                 self._attempt(in_hand[name], Work(message, name, recipients))
             else:
-                self.note_due(name)
+                self.note_due(name, queue_id=message.queue_id)
 
     def _not_accepted(self, reason: Failure, message: Message, in_hand: dict[str, Lane]) -> Failure:
         for lane in in_hand.values():
@@ -231,7 +258,7 @@ class QueueManager:
         for name, ids in lanes.items():
             lane = reserved[name]
             work = Work(message, name, tuple(r for r in recipients if r.id in ids))
-            taken.append(InHand(work, lane, octets, True, lane.generation))
+            taken.append(InHand(work, lane, octets, True, lane.generation, self._routing))
         return taken
 
     @staticmethod
@@ -247,7 +274,8 @@ class QueueManager:
     # --- attempts -----------------------------------------------------------------------------
 
     def _attempt(self, lane: Lane, work: Work) -> None:
-        in_hand = InHand(work, lane, _held_octets(work.message.content), True, lane.generation)
+        octets = _held_octets(work.message.content)
+        in_hand = InHand(work, lane, octets, True, lane.generation, self._routing)
         self._deliver(in_hand).addCallback(self.attempted, in_hand).addErrback(
             self._attempt_broke, in_hand
         )
@@ -285,10 +313,14 @@ class QueueManager:
     def settle(self, in_hand: InHand) -> None:
         """Record the plan and what it owes; without a plan the attempt was withdrawn."""
         made = in_hand.plan
-        if made is None:
-            self.let_go(in_hand)
-            return
         now = self._clock.seconds()
+        if made is None:
+            if self._is_stopping:
+                self.let_go(in_hand)
+            else:
+                in_hand.plan = Plan({}, in_hand.work.attempt, now, "done")
+                self._recorder.record(in_hand)
+            return
         in_hand.owed = self._reports.of_settlement(in_hand.work, made.outcomes, now)
         self._recorder.record(in_hand)
 
@@ -339,12 +371,15 @@ class QueueManager:
     def _recorded(self, settled: Settled, in_hand: InHand, planned: Plan) -> None:
         if settled.is_known:
             work, lane = in_hand.work, in_hand.lane
-            tell_attempted(self._observe, work, planned, lane, self._clock.seconds())
+            if planned.outcomes:
+                tell_attempted(self._observe, work, planned, lane, self._clock.seconds())
             if in_hand.owed is not None:
                 self.say_reported(work.message.queue_id, in_hand.owed)
             if settled.is_removed:
                 tell_removed(self._observe, work.message, planned, settled.had_failed)
             else:
+                if in_hand.routing != self._routing:
+                    self.when_stray(work.message.queue_id)
                 lane.note_due(planned.next_attempt_at)
         else:
             tell_relayed(self._observe, in_hand.work, planned, self._clock.seconds())
@@ -364,7 +399,7 @@ class QueueManager:
         """A DSN was committed: tell of it, and let its lane know."""
         tell_reported(self._observe, queue_id, owed)
         for name in owed.new.lanes:
-            self.note_due(name)
+            self.note_due(name, queue_id=owed.new.message.queue_id)
 
     def _store_changed(self) -> None:
         """The store recovered, or is still ill."""
@@ -375,12 +410,14 @@ class QueueManager:
 
     # --- claims -------------------------------------------------------------------------------
 
-    def note_due(self, name: str, at: float = 0.0) -> None:
-        """Stored work of a lane is due at that time."""
+    def note_due(self, name: str, at: float = 0.0, queue_id: str = "") -> None:
+        """Stored work of a lane is due at that time. `queue_id`: whose, where it is new there."""
         lane = self.lanes.get(name)
         if lane is not None:
             lane.note_due(at)
             self._pump(lane)
+        elif name != UNROUTED and queue_id:  # its lane went while it was being stored
+            self.when_stray(queue_id)
 
     def _pump(self, lane: Lane) -> None:
         """Take the lane's due work in hand while it has room; else see to be woken."""
@@ -421,8 +458,12 @@ class QueueManager:
         lane.in_hand += len(claim.works)
         self._works_in_hand += len(claim.works)
         for work in claim.works:
-            self._octets_in_hand += _held_octets(work.message.content)
-            self._attempt(lane, work)
+            octets = _held_octets(work.message.content)
+            self._octets_in_hand += octets
+            if lane.is_closed:
+                self.settle(InHand(work, lane, octets, routing=-1))
+            else:
+                self._attempt(lane, work)
         self._pump(lane)
 
     def _not_claimed(self, reason: Failure, lane: Lane) -> None:
@@ -457,6 +498,10 @@ class QueueManager:
         if self._works_in_hand == self._recorder.waiting:
             done, self._when_idle = self._when_idle, None
             done.callback(None)
+
+
+def _leave_there(queue_id: str) -> None:
+    """Nobody routes mail anew."""
 
 
 def _broken(reason: Failure, in_hand: InHand) -> Attempt:

@@ -45,6 +45,11 @@ class ReportMaker:
         self._lane_for = lane_for
         self._next_id = next_id
 
+    def change(self, hostname: str, postmaster: str | None) -> None:
+        """Those of another config from now on."""
+        self._hostname = hostname
+        self._postmaster = postmaster
+
     def of_settlement(self, work: Work, outcomes: Mapping[int, Outcome], now: float) -> Owed | None:
         """The one DSN that this settlement owes, or None."""
         reported = [

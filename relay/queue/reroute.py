@@ -1,22 +1,29 @@
-"""Finds new lanes for mail whose lane no config knows any more; keeps what no route leads to.
+"""Finds new lanes for waiting mail by the routes of now; keeps what no route leads to.
 
-Runs once at start, page by page, beside the traffic.
+Runs page by page beside the traffic: at start for lanes that no config knows any more, after a
+change of the config for all of them.
 """
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from relay.notices import Alarm, Observer
 from relay.queue.manager import QueueManager
-from relay.queue.store import IStore, LaneState, Selection, Work
+from relay.queue.store import UNROUTED, IStore, LaneState, Selection, StoreFailed, Work
 
 PAGE = 100
 
 LaneFor = Callable[[str, str, str, str], str | None]
 """(forward_path, reverse_path, listener, user) -> lane, or None."""
 
+_log = Logger()
+
 
 class Reroute:
-    """Lanes that the manager has are left alone."""
+    """What no route leads to stays where it is: in a lane that the manager has it goes on."""
 
     def __init__(
         self,
@@ -29,20 +36,69 @@ class Reroute:
         self._manager = manager
         self._lane_for = lane_for
         self._observe = observe
+        self._strays: list[str] = []
+        self._is_moving_strays = False
 
-    async def run(self, lanes: Collection[LaneState]) -> None:
-        """Raises StoreFailed: what was moved stays moved, the rest waits for the next start."""
+    async def run(self, lanes: Collection[LaneState], *, is_for_all: bool = False) -> None:
+        """Without `is_for_all` lanes that the manager has are left alone.
+
+        Raises StoreFailed: what was moved stays moved, the rest waits for the next start.
+        """
         for state in lanes:
-            if state.name not in self._manager.lanes and state.waiting:
+            is_known = state.name in self._manager.lanes
+            kept = 0
+            if state.waiting and (is_for_all or not is_known):
                 kept = await self._empty(state.name)
-                if kept:
-                    self._keep(state.name, kept)
+            if is_known:
+                continue
+            if kept:
+                self._keep(state.name, kept)
+            elif state.attempt and not state.is_held:  # that nobody reads about it for ever
+                await self._store.save_lane(LaneState(state.name))
+
+    async def hasten(self, lanes: Iterable[str], now: float) -> None:
+        """Make due what waits there for a time of its own: the next hop is another by now."""
+        for name in lanes:
+            after = ""
+            while page := await self._store.find(Selection(lane=name), after, PAGE):
+                after = page[-1].queue_id
+                late = [
+                    m.queue_id for m in page if any(r.next_attempt_at > now for r in m.recipients)
+                ]
+                if late:
+                    await self._store.retry(late, now)
+                    self._manager.note_due(name)
+
+    def stray(self, queue_id: str) -> None:
+        """A message that waits where it may not belong."""
+        self._strays.append(queue_id)
+        if not self._is_moving_strays:
+            self._is_moving_strays = True
+            Deferred.fromCoroutine(self._move_strays()).addErrback(
+                lambda why: _log.failure("strayed mail was not routed again", why)
+            )
+
+    async def _move_strays(self) -> None:
+        kept: Counter[str] = Counter()
+        try:
+            while self._strays:
+                page, self._strays = self._strays[:PAGE], self._strays[PAGE:]
+                for work in await self._store.works(page):
+                    is_kept = not await self._move(work)
+                    kept[work.lane] += is_kept and work.lane not in self._manager.lanes
+        except StoreFailed as failure:
+            _log.warn("strayed mail waits for the next start: {why}", why=failure)
+        finally:
+            self._is_moving_strays = False
+        for lane, count in kept.items():
+            if count and lane != UNROUTED:
+                self._keep(lane, count)
 
     def _keep(self, name: str, kept: int) -> None:
         what = f"lane {name!r}" if name else "mail without a route"
         why = (
             f"{kept} messages are kept: no route of the config leads anywhere for them; add one"
-            " and restart, or remove them with relayctl queue remove"
+            " and reload, or remove them with relayctl queue remove"
         )
         self._observe(Alarm(what, why))
 
@@ -57,6 +113,7 @@ class Reroute:
         return kept
 
     async def _move(self, work: Work) -> bool:
+        """Whether none of it stays there."""
         message = work.message
         to: dict[int, str] = {}
         for recipient in work.recipients:

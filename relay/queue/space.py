@@ -35,6 +35,10 @@ class SpaceWatch:
     def start(self) -> None:
         self._loop.start(INTERVAL, now=True)
 
+    def change(self, min_free: int) -> None:
+        """From the next look on."""
+        self._min_free = min_free
+
     def stop(self) -> None:
         if self._loop.running:
             self._loop.stop()

@@ -35,7 +35,12 @@ class Spool:
     def open(self) -> None:
         """Make and lock it. Raises StoreUnusable."""
         try:
-            self._contents.mkdir(_MODE, parents=True, exist_ok=True)
+            if not self._root.exists():
+                self._root.mkdir(_MODE, parents=True, exist_ok=True)
+            self._directory.mkdir(_MODE, exist_ok=True)
+            self._contents.mkdir(_MODE, exist_ok=True)
+            if self._root.stat().st_uid == os.geteuid():  # else its owner decides
+                self._root.chmod(_MODE)
             self._directory.chmod(_MODE)
             self._take_lock()
             self._contents_descriptor = os.open(self._contents, os.O_RDONLY | os.O_DIRECTORY)

@@ -118,7 +118,8 @@ def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
         raise StoreUnusable(f"{path} is in use by another program: end it first") from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreUnusable(
-            f"{path} is damaged ({error}): move the spool away and restore it from a backup"
+            f"{path} is damaged ({error}): save what can be read of it with"
+            " relayctl salvage DIRECTORY, or move the spool away and restore it from a backup"
         ) from None
     except apsw.Error as error:
         raise StoreUnusable(f"{path} cannot be opened: {error}") from None

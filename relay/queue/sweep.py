@@ -48,8 +48,16 @@ class Sweep:
     def start(self) -> None:
         """The first look comes after an interval: what grew too old while the relay was down is
         due, and gets its attempt."""
+        self._loop.start(self._interval(), now=False)
+
+    def change(self, terms: Terms) -> None:
+        """Those of another config, from the next look on."""
+        self._terms = terms
+        self._loop.interval = self._interval()
+
+    def _interval(self) -> float:
         shortest = min(self._terms.expire_after, self._terms.warn_after or MAX_INTERVAL)
-        self._loop.start(min(MAX_INTERVAL, max(MIN_INTERVAL, shortest / 20)), now=False)
+        return min(MAX_INTERVAL, max(MIN_INTERVAL, shortest / 20))
 
     def stop(self) -> None:
         if self._loop.running:

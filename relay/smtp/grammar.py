@@ -113,16 +113,13 @@ def _octets(text: str) -> int:
 def _path(route: str, text: str, bad: Reply) -> str:
     """A path that is not plain, checked and made canonical."""
     local, domain = split_path(text)
-    canonical = _canonical_local(local)
-    is_right = (
-        canonical
-        and _is_domain(domain)
-        and (not route or _ROUTE.fullmatch(route))
-        and _octets(local) <= MAX_LOCAL_PART
+    is_short = (  # judged first: no pattern has to do with more than that
+        _octets(local) <= MAX_LOCAL_PART
         and _octets(domain) <= MAX_DOMAIN
         and _octets(route) + _octets(text) + 2 <= MAX_PATH
     )
-    if not is_right:
+    canonical = _canonical_local(local) if is_short else ""
+    if not (canonical and _is_domain(domain) and (not route or _ROUTE.fullmatch(route))):
         raise Malformed(bad)
     return f"{canonical}@{domain}"
 

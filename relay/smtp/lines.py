@@ -49,6 +49,11 @@ class InputBuffer:
     def __len__(self) -> int:
         return len(self._octets) - self._at + self._size
 
+    @property
+    def is_midway(self) -> bool:
+        """Something has come that is not used yet, or the beginning of an over-long line."""
+        return bool(self._swallowed or len(self))
+
     def add(self, data: bytes) -> None:
         """Take what the client sent."""
         if self._at == len(self._octets) and not self._aside:

@@ -157,6 +157,11 @@ class ServerEngine:
         return len(self._input)
 
     @property
+    def is_midway(self) -> bool:
+        """Content, or a command, has begun and not ended."""
+        return self.has_content_pending or self._input.is_midway
+
+    @property
     def may_authenticate(self) -> bool:
         """AUTH may come, with a password in it (RFC 4954 4, 9)."""
         settings = self._settings
@@ -262,9 +267,10 @@ class ServerEngine:
             return self._answer("?", answers.TOO_MANY_COMMANDS, must_close=True)
         text = command_text(line)
         if text is None:
-            # a session that begins like this is no SMTP: TLS on a plain port, a scanner
-            is_alien = self._state is State.GREETED
-            return self._refuse("?", answers.UNREADABLE, must_close=is_alien)
+            # a session that begins like this is no SMTP: TLS on a plain port, a scanner;
+            # behind an unreadable BDAT nobody knows where the next command begins
+            is_lost = self._state is State.GREETED or line[:4].upper() == b"BDAT"
+            return self._refuse("?", answers.UNREADABLE, must_close=is_lost)
         word, _, argument = text.partition(" ")
         verb = word.upper()
         try:

@@ -94,14 +94,14 @@ class Quickstart:
         folder = Path(place).parent
         self.inbox = folder / "inbox"
         upstream = config.upstreams[0].hosts[0]
-        taken_at = config.listeners[0].address
+        listener = config.listeners[0]
         sink = (upstream.host, upstream.port)
         self._sink = Part(
             "sink", sink, folder / "sink.out", "relay-sink",
             "--listen", _text(sink), "--dir", str(self.inbox),
         )  # fmt: skip
         self._relay = Part(
-            "relay", (taken_at.host, taken_at.port), folder / "relay.out",
+            "relay", (listener.host, listener.port), folder / "relay.out",
             "relay", "--config", str(path),
         )  # fmt: skip
         self._parts = (self._sink, self._relay)

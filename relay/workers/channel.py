@@ -4,17 +4,18 @@
 ["answer", NUMBER, RESULT] or ["trouble", NUMBER, TEXT]. Both ends are ours.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 MAX_LINE = 256 << 20
 """Octets: a page of messages with very many recipients each."""
@@ -28,6 +29,7 @@ class Gone(Exception):
     """There is no other end any more."""
 
 
+@implementer(IFileDescriptorReceiver)
 class Channel(LineOnlyReceiver):
     """One end. `told`, `asked`: what to do, by name; `lost`: the other end is gone."""
 
@@ -47,6 +49,7 @@ class Channel(LineOnlyReceiver):
         self._numbers = count(1)
         self._waiting: dict[int, Deferred[Any]] = {}
         self._is_open = True
+        self._descriptors: list[int] = []  # that came, and belong to a line that comes after them
 
     def tell(self, name: str, *arguments: object) -> None:
         self._send("tell", name, arguments)
@@ -60,6 +63,22 @@ class Channel(LineOnlyReceiver):
         self._waiting[number] = answer
         self._send("ask", number, name, arguments)
         return answer
+
+    def ask_with(self, descriptors: Sequence[int], name: str, *arguments: object) -> Deferred[Any]:
+        """As `ask`; whoever is asked gets copies of the descriptors by `take_descriptors`. They
+        stay open here until there is an answer."""
+        if self._is_open and self.transport is not None:
+            for each in descriptors:
+                cast(Any, self.transport).sendFileDescriptor(each)
+        return self.ask(name, *arguments)
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        self._descriptors.append(descriptor)
+
+    def take_descriptors(self) -> list[int]:
+        """Those that came with what is being asked. The caller closes them."""
+        taken, self._descriptors = self._descriptors, []
+        return taken
 
     def _send(self, *words: object) -> None:
         if self._is_open and self.transport is not None:

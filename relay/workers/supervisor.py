@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -18,15 +19,18 @@ from twisted.logger import Logger
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.operations import Json, Operations
 from relay.admin.several import QueueAway, Several
-from relay.config.reading import Config
+from relay.config.reading import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
-from relay.service import exit_with, on_signal
+from relay.service.process import exit_with, on_signal
+from relay.service.reload import Reload
+from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
+from relay.workers.handover import Handover
 from relay.workers.ledger import Ledger, Order
 from relay.workers.process import RemoteQueue, WorkerProcess, away_text
 from relay.workers.snapshot import Snapshot
-from relay.workers.sockets import CannotBind, bind_all
+from relay.workers.sockets import bind_all
 from relay.workers.worker import Orders
 
 FIRST_WAIT = 1.0
@@ -44,7 +48,15 @@ _log = Logger()
 class Supervisor(Service):
     """twistd's service where there are several processes. `left`: numbers of queues left behind."""
 
-    def __init__(self, config: Config, left: Sequence[int], reactor: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        left: Sequence[int],
+        reactor: Any,
+        source: Path | None = None,
+        systemd: Systemd = NO_SYSTEMD,
+    ) -> None:
+        self._systemd = systemd
         self._config = config
         self._snapshot = Snapshot(config)
         self._left = left
@@ -57,7 +69,8 @@ class Supervisor(Service):
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
         self._ledger = Ledger(config.workers)
-        several = Several(self._queues, self._queues_there, self._status)
+        self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
+        several = Several(self._queues, self._queues_there, self._status, self._reload.now)
         self._control = Control(cast(Operations, several), reactor)
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
@@ -67,9 +80,10 @@ class Supervisor(Service):
     def privilegedStartService(self) -> None:
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
-            self._sockets = bind_all(self._config.listeners, self._config.workers)
-        except CannotBind as error:
-            sys.stderr.write(f"relay: {error}\n")
+            self._sockets = bind_all(self._config.listeners, self._config.workers, self._systemd)
+        except ConfigError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"relay: {problem}\n")
             raise SystemExit(1) from None
 
     def startService(self) -> None:
@@ -82,7 +96,7 @@ class Supervisor(Service):
             raise SystemExit(1)
         if self._log is not None:
             self._log.start()
-        on_signal(signal.SIGHUP, self._reactor, self._reopen_logs)
+        on_signal(signal.SIGHUP, self._reactor, self._hung_up)
         for number in range(self._config.workers):
             self._start(number)
         for number in self._left:
@@ -113,6 +127,7 @@ class Supervisor(Service):
         if is_first and not self._control.addresses:
             self._open_control()
             self._observe(Started("relay", f"{self._config.workers} workers"))
+            self._systemd.tell(READY)
 
     def _open_control(self) -> None:
         admin = self._config.admin
@@ -174,6 +189,7 @@ class Supervisor(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._systemd.tell(STOPPING)
         self._is_stopping = True
         for call in self._restarts.values():
             call.cancel()
@@ -235,11 +251,30 @@ class Supervisor(Service):
             return "ended, will be started again"
         return "working" if worker.is_ready else "starting"
 
-    def _reopen_logs(self) -> None:
+    def _hung_up(self) -> None:
         if self._log is not None:
             self._log.reopen()
         for worker in self._workers.values():
             worker.channel.tell("reopen")
+        self._reload.begin()
+
+    async def _change(self, config: Config) -> None:
+        """All workers go on by another config, or none. Raises ConfigError."""
+        workers = list(self._workers.values())
+        if self._is_stopping or self._restarts or not all(each.is_ready for each in workers):
+            raise ConfigError(["not all workers are running at the moment; reload again later"])
+        handover = Handover(self._config, config, self._sockets, self._systemd)
+        try:
+            await handover.prepare(workers, self._reactor)
+            if self._is_stopping:
+                raise ConfigError(["the relay is being stopped"])
+        except ConfigError:
+            handover.forget(workers)
+            raise
+        self._snapshot.close()
+        self._config, self._snapshot = config, handover.snapshot
+        self._sockets = handover.sockets
+        handover.take(workers)
 
     def _observe(self, notice: Notice) -> None:
         if self._log is not None:

@@ -4,6 +4,7 @@ Takes the channel, the configuration and the listening sockets as open descripto
 rest by its argument. Ends when told to, and when its supervisor is gone.
 """
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,7 +17,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
-from relay.service import RelayService, Share
+from relay.config import ConfigError
+from relay.service.relay import RelayService
+from relay.service.share import Share
 from relay.tls.client import TlsUnusable
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
@@ -62,9 +65,12 @@ class Worker:
             "none": self._purse.none,
             "recall": self._purse.recall,
             "reopen": self._service.reopen_log,
+            "take": self._service.take,
+            "forget": self._service.forget,
             "stop": self._stop,
         }
-        self._channel = Channel(told, _asked(self._service.operations), self._stop)
+        asked = {**_asked(self._service.operations), "prepare": self._prepare}
+        self._channel = Channel(told, asked, self._stop)
 
     def run(self) -> None:
         """Until the end."""
@@ -74,6 +80,23 @@ class Worker:
         self._service.startService()
         reactor.addSystemEventTrigger("before", "shutdown", self._service.stopService)
         reactor.run()
+
+    def _prepare(self, listeners: list[str]) -> "Deferred[list[str]]":
+        """Another config, and the sockets of its new listeners. Yields what is in the way."""
+        snapshot, *sockets = self._channel.take_descriptors()
+
+        async def prepare() -> list[str]:
+            try:
+                config = read_snapshot(snapshot)
+                await self._service.prepare(config, dict(zip(listeners, sockets, strict=True)))
+            except ConfigError as error:
+                return error.problems
+            finally:  # the ports have copies of their own
+                for descriptor in (snapshot, *sockets):
+                    os.close(descriptor)
+            return []
+
+        return Deferred.fromCoroutine(prepare())
 
     def _tell(self, name: str, *arguments: object) -> None:
         self._channel.tell(name, *arguments)

@@ -35,6 +35,7 @@ discard unix - - n - - discard
 lmtp unix - - n - - lmtp
 anvil unix - - n - 1 anvil
 tlsmgr unix - - n 1000? 1 tlsmgr
+tlsproxy unix - - n - 0 tlsproxy
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """

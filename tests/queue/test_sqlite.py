@@ -209,7 +209,8 @@ class SpoolTests(StoreTestCase):
 
     async def test_nobody_else_reads_the_mail(self) -> None:
         store = await self.opened()
-        self.assertEqual((self.directory / "0").stat().st_mode & 0o777, 0o700)
+        for folder in (self.directory, self.directory / "0", self.contents):
+            self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
         await store.close()
 
     async def test_leftovers_are_cleared(self) -> None:

@@ -6,7 +6,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.reading import load
-from relay.service import RelayService
+from relay.service.relay import RelayService
 
 CONFIG = """
 hostname = "relay.example.net"
@@ -29,7 +29,7 @@ class WiringTests(SynchronousTestCase):
         file = Path(self.mktemp())
         file.write_text(CONFIG)
         service = RelayService(load(file), reactor)
-        buffers = service._store.buffers
+        buffers = service._stage.store.buffers
         self.addCleanup(buffers.close)
         writers = [buffers.writer(str(n)) for n in range(50)]
         full = [buffers.is_full for writer in writers if writer.write(b"x" * 64 * 2**10) is None]

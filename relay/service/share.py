@@ -1,0 +1,24 @@
+"""What one worker of several is told of itself by its supervisor."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from relay.places import SharedPlaces
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Its number of how many; the descriptors of its listening sockets, by listener; where it takes
+    places; whom to tell that it takes mail, and that it has none left. Without sockets it only
+    delivers what is in its queue."""
+
+    number: int
+    of: int
+    sockets: Mapping[str, int]
+    places: SharedPlaces
+    ready: Callable[[], None]
+    drained: Callable[[], None]
+
+    @property
+    def takes_mail(self) -> bool:
+        return bool(self.sockets)

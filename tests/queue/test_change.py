@@ -1,0 +1,178 @@
+"""Another config while mail waits and attempts run: lanes come and go, mail finds its way."""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.mail.outcome import Attempt
+from relay.notices import Alarm
+from relay.queue.reroute import Reroute
+from relay.queue.schedule import Terms
+from relay.queue.store import LaneState
+from tests.queue.scripted import Bench, delayed
+
+TERMS = Terms((60.0,), None, 7200.0)
+
+
+class ChangeCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.ways = {"a.example": "a", "b.example": "b"}
+        self.reroute = Reroute(
+            self.bench.store, self.bench.manager, self.lane_for, self.bench.notices.append
+        )
+        self.bench.manager.when_stray = self.reroute.stray
+
+    def lane_for(
+        self, forward_path: str, reverse_path: str, listener: str, user: str
+    ) -> str | None:
+        return self.ways.get(forward_path.partition("@")[2])
+
+    def change(self, *lanes: str, stored: tuple[LaneState, ...] = ()) -> None:
+        """As a reload does it."""
+        self.bench.manager.change(TERMS, lanes, (), 8, {state.name: state for state in stored})
+        states = self.successResultOf(self.bench.store.lanes())
+        run = self.reroute.run(states, is_for_all=True)
+        with self.assertRaises(StopIteration):  # nothing here waits for anything
+            run.send(None)
+
+    def lanes(self) -> list[str]:
+        """Of the running attempts."""
+        return [lane for lane, *_ in self.bench.deliverer.running]
+
+    def alarms(self) -> list[str]:
+        return [notice.why for notice in self.bench.notices if type(notice) is Alarm]
+
+    def waiting(self, lane: str) -> int:
+        states = self.successResultOf(self.bench.store.lanes())
+        return sum(state.waiting for state in states if state.name == lane)
+
+
+class WaitingMailTests(ChangeCase):
+    def test_goes_by_the_routes_of_now(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.ways["a.example"] = "b"
+        self.change("a", "b")
+        self.assertEqual(["b"], self.lanes())
+
+    def test_of_a_next_hop_that_is_gone(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.ways["a.example"] = "c"
+        self.change("b", "c")
+        self.assertEqual(["c"], self.lanes())
+
+    def test_is_kept_where_no_route_is_left(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        del self.ways["a.example"]
+        self.change("b")
+        self.assertEqual(([], 1), (self.lanes(), self.waiting("a")))
+        (why,) = self.alarms()
+        self.assertIn("1 messages are kept", why)
+
+    def test_goes_on_where_it_is_while_that_next_hop_is_there(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        del self.ways["a.example"]
+        self.change("a", "b")
+        self.assertEqual([], self.alarms())
+        self.bench.clock.advance(120.0)
+        self.assertEqual(["a"], self.lanes())
+
+
+class MailInHandTests(ChangeCase):
+    def test_ends_where_it_is_and_waits_where_it_belongs(self) -> None:
+        self.bench.accept("x@a.example")
+        self.ways["a.example"] = "b"
+        self.change("a", "b")
+        self.assertEqual(["a"], self.lanes())
+        self.bench.deliverer.end(x=delayed())
+        self.assertEqual(["b"], self.lanes())
+
+    def test_of_a_next_hop_that_is_gone(self) -> None:
+        self.bench.accept("x@a.example")
+        self.ways["a.example"] = "b"
+        self.change("b")
+        self.bench.deliverer.fail_site()
+        self.assertEqual(["b"], self.lanes())
+        self.assertEqual(0, self.bench.manager.status()["in_hand"] - 1)
+
+    def test_that_was_withdrawn_is_tried_again(self) -> None:
+        """Its turn had not come: nothing is charged, nothing told."""
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(Attempt(is_withdrawn=True))
+        self.assertEqual((["a"], ["Accepted"]), (self.lanes(), self.bench.told()))
+        self.bench.deliverer.end()
+        self.assertEqual({}, self.bench.listed())
+
+    def test_in_hybrid_delivery(self) -> None:
+        self.bench.attempt("x@a.example")
+        self.ways["a.example"] = "b"
+        self.change("b")
+        self.bench.clock.advance(30.0)
+        self.bench.deliverer.end(x=delayed())
+        self.assertEqual(["b"], self.lanes())
+
+
+class LaneTests(ChangeCase):
+    def test_mail_for_one_that_went_while_it_was_stored(self) -> None:
+        message, lanes = self.bench.message("x@a.example", reverse_path="y@b.example", notify="")
+        self.ways["a.example"] = "b"
+        self.change("b")
+        self.bench.manager.accept(message, lanes, "<1@x>")
+        self.assertEqual(["b"], self.lanes())
+
+    def test_a_new_one_is_as_the_store_has_it(self) -> None:
+        self.change("a", "b", "c", stored=(LaneState("c", 2, 9e9, True, 0, "451 later"),))
+        lane = self.bench.manager.lane("c")
+        assert lane is not None
+        self.assertEqual((2, True), (lane.attempt, lane.is_held))
+
+    def test_one_that_was_failing_is_tried_when_its_upstream_changed(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.accept("y@a.example")
+        self.bench.deliverer.fail_site()
+        self.bench.manager.next_hop_changed("a")
+        self.assertEqual(["a"], self.lanes())  # the old attempt
+        self.bench.deliverer.fail_site()
+        lane = self.bench.manager.lane("a")
+        assert lane is not None
+        self.assertEqual((1, 0.0), (lane.attempt, lane.next_attempt_at), "not charged to the new")
+        self.assertEqual(["a"], self.lanes())
+        self.bench.deliverer.end()
+        self.assertEqual(0, lane.attempt)
+
+    def test_mail_of_one_whose_upstream_changed_need_not_wait_for_its_time(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.bench.manager.next_hop_changed("a")
+        self.assertEqual([], self.lanes())
+        run = self.reroute.hasten(["a"], self.bench.clock.seconds())
+        with self.assertRaises(StopIteration):
+            run.send(None)
+        self.assertEqual(["a"], self.lanes())
+
+    def test_the_room_is_another(self) -> None:
+        lane = self.bench.manager.lane("a")
+        assert lane is not None
+        self.bench.manager.change(TERMS, ("a",), (), 3, {})
+        self.assertEqual(3, lane.room(0.0))
+        self.bench.manager.change(TERMS, ("a",), (), 12, {})
+        self.assertEqual(12, lane.room(0.0))
+
+    def test_what_an_old_attempt_finds_says_nothing_of_the_new_upstream(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.manager.next_hop_changed("a")
+        self.bench.deliverer.fail_site()
+        lane = self.bench.manager.lane("a")
+        assert lane is not None
+        self.assertEqual((0, ["a"]), (lane.attempt, self.lanes()))
+
+    def test_nothing_more_is_taken_in_hand_of_one_that_is_gone(self) -> None:
+        self.bench.manager.change(TERMS, ("a", "b"), (), 1, {})
+        self.bench.accept("x@a.example")
+        self.bench.accept("y@a.example")
+        del self.ways["a.example"]
+        self.change("b")
+        self.bench.deliverer.end()
+        self.assertEqual(([], 1), (self.lanes(), self.waiting("a")))
