@@ -77,9 +77,9 @@ class UpstreamHop:
             reactor,
         )
         self.max_recipients = upstream.max_recipients
+        self.throttle_replies = upstream.throttle_replies
         self.upstream = upstream
         self.is_retired = False  # another one has its place
-        self.throttle_replies = upstream.throttle_replies
         self.stop_reply: Reply | None = None
         self.idle_timeout = upstream.idle_timeout
         self.xclient = upstream.xclient
@@ -158,7 +158,7 @@ class UpstreamHop:
         """Keep no session idle. What waits for its turn could wait for long: it goes back to the
         queue, untried."""
         if self.account is not None:
-            self.account.rest()
+            self.account.rest(is_replaced=why is not STOPPING)
         if self.pacer is not None:
             self.stop_reply = why
             self.pacer.stop(why)
@@ -192,6 +192,10 @@ class _Question:
         """It will be known once mail gets there."""
 
 
+def _unobserved(notice: Notice) -> None:
+    """Nobody wants to hear of it."""
+
+
 Hop = UpstreamHop | DomainsHop
 
 
@@ -205,10 +209,6 @@ class Renewal:
     directory: Directory | None
     securities: Securities
     changed: frozenset[str]
-
-
-def _unobserved(notice: Notice) -> None:
-    """Nobody wants to hear of it."""
 
 
 class Delivery:
@@ -230,6 +230,8 @@ class Delivery:
         login_changed: Callable[[str], None] = lambda lane: None,
     ) -> None:
         self._reactor = reactor
+        self._observe = observe
+        self._login_changed = login_changed  # told the lane whose credentials have changed
         self._places = places
         self._workers = workers
         self._observe = observe
@@ -268,10 +270,11 @@ class Delivery:
         """Upstreams that are as before keep their sessions, and what is known of their hosts."""
         fixed: dict[str, UpstreamHop] = {}
         by_domain: dict[str, DomainsHop] = {}
-        changed = set()
+        changed: set[str] = set()
         for name, upstream in upstreams.items():
             known = self._every_hop.get(name)
             is_same = known is not None and _is_same(known, upstream, hostname)
+            lanes = lanes_of(upstream)
             if upstream.is_by_domain and directory is not None:
                 if isinstance(known, DomainsHop) and is_same and directory is self._directory:
                     by_domain[name] = known
@@ -279,20 +282,19 @@ class Delivery:
                 by_domain[name] = self._domains_hop(upstream, hostname, directory, securities)
             elif not upstream.is_by_domain:
                 if isinstance(known, UpstreamHop) and is_same:
-                    fixed |= {lane: self._hops[lane] for lane in lanes_of(upstream)}
+                    fixed.update((lane, self._hops[lane]) for lane in lanes)
                     continue
-                for identity in (None, *upstream.identities):
-                    hop = self._upstream_hop(upstream, identity, hostname, securities)
-                    fixed[hop.lane] = hop
+                for lane, identity in zip(lanes, (None, *upstream.identities), strict=True):
+                    fixed[lane] = self._upstream_hop(upstream, hostname, securities, identity)
             changed.add(name)
         return Renewal(fixed, by_domain, directory, securities, frozenset(changed))
 
     def _upstream_hop(
         self,
         upstream: Upstream,
-        identity: Identity | None,
         hostname: str,
         securities: Securities,
+        identity: Identity | None,
     ) -> UpstreamHop:
         return UpstreamHop(
             upstream,

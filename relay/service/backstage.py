@@ -75,7 +75,7 @@ class Backstage:
             None if share is None else share.places,
             self._workers,
             self._directory(config),
-            observe,
+            self._observe,
             lambda lane: self.manager.poke(lane),
         )
         self._build_queue(config)
@@ -128,7 +128,7 @@ class Backstage:
     # --- what the parts ask -------------------------------------------------------------------
 
     def _lane_for(
-        self, forward_path: str, reverse_path: str, listener: str, user: str
+        self, forward_path: str, reverse_path: str, listener: str, user: str = ""
     ) -> str | None:
         route = self.routes.find(forward_path, reverse_path, listener)
         if route is None:

@@ -93,5 +93,8 @@ def kept_sockets(old: Sequence[Listener], new: Sequence[Listener]) -> Mapping[st
 
 def changes_ways(old: Config, new: Config) -> bool:
     """Whether waiting mail may belong to another next hop."""
-    by_domain = [{each.name: each.is_by_domain for each in c.upstreams} for c in (old, new)]
-    return old.routes != new.routes or by_domain[0] != by_domain[1]
+    ways = [
+        {each.name: (each.is_by_domain, each.identities) for each in c.upstreams}
+        for c in (old, new)
+    ]
+    return old.routes != new.routes or ways[0] != ways[1]

@@ -21,7 +21,9 @@ class ChangeCase(SynchronousTestCase):
         )
         self.bench.manager.when_stray = self.reroute.stray
 
-    def lane_for(self, forward_path: str, reverse_path: str, listener: str) -> str | None:
+    def lane_for(
+        self, forward_path: str, reverse_path: str, listener: str, user: str
+    ) -> str | None:
         return self.ways.get(forward_path.partition("@")[2])
 
     def change(self, *lanes: str, stored: tuple[LaneState, ...] = ()) -> None:

@@ -154,9 +154,11 @@ class Account:
         """Something has changed: it may be tried at once."""
         self._refused_at = 0.0
 
-    def rest(self) -> None:
-        """Look at no file any more: the relay stops."""
+    def rest(self, *, is_replaced: bool = False) -> None:
+        """Look at no file any more: the relay stops, or another one has its place."""
         self._is_resting = True
+        if is_replaced and self.refusal is not None:
+            self._observe(AlarmOver(self._what, "the configuration has changed"))
         self._stop_looking()
 
     def _stop_looking(self) -> None:
