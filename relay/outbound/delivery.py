@@ -234,8 +234,6 @@ class Delivery:
         self._login_changed = login_changed  # told the lane whose credentials have changed
         self._places = places
         self._workers = workers
-        self._observe = observe
-        self._login_changed = login_changed  # told the lane whose credentials have changed
         self._ticker = Ticker(reactor)
         self._hops: Mapping[str, UpstreamHop] = {}
         self._by_domain: Mapping[str, DomainsHop] = {}

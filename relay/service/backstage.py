@@ -137,7 +137,7 @@ class Backstage:
 
     def _dsn_lane(self, forward_path: str) -> str | None:
         """Mail made here goes by its recipient alone, whatever the listener."""
-        return self._lane_for(forward_path, "", "", "")
+        return self._lane_for(forward_path, "", "")
 
     def next_id(self) -> str:
         assert self._ids is not None
@@ -146,8 +146,8 @@ class Backstage:
     def next_session(self) -> str:
         return f"{self._session_prefix}{next(self._sessions):X}"
 
-    def is_held(self, name: str) -> bool:
-        lane = self.manager.lane(name)
+    def is_held(self, upstream: str) -> bool:
+        lane = self.manager.lane(upstream)
         return lane is not None and lane.is_held
 
     def has_space(self) -> bool:
