@@ -1,0 +1,124 @@
+"""The machine that the relay runs on: starts it, and takes the power, the disk or the process away.
+
+What runs is the real RelayService. It dies between two events, or in the midst of one: before any
+change of the disk. From that instant on nothing it does leaves a trace anywhere.
+"""
+
+import traceback
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.config.reading import Config
+from relay.notices import Notice
+from relay.service import RelayService
+from tests.sim import seams
+from tests.sim.disk import Disk
+from tests.sim.filesystem import SimulatedSystem
+from tests.sim.network import Network
+from tests.sim.reactor import SimulatedReactor
+from tests.sim.threads import Latency, SteppedThreads
+from tests.sim.world import World
+
+ADDRESS = "10.0.0.1"
+PLENTY = 1 << 40
+
+
+class Machine:
+    """`heard` is told each notice; `died` each death, once the disk is as it will be found."""
+
+    def __init__(self, world: World, network: Network, config: Config) -> None:
+        self.world = world
+        self.network = network
+        self.config = config
+        self.random = world.chance("machine")
+        self.relay_chance: Random = world.chance("relay")
+        self.latency = Latency(world.chance("disk latency"))
+        self.disk = Disk(world.chance("disk"), self._stopped_within)
+        self.free_octets = PLENTY
+        self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
+        self.service: RelayService | None = None
+        self.starts = 0
+        self.deaths = 0
+        self.observers: list[Callable[[Notice], None]] = []
+        self.when_dead: list[Callable[[], None]] = []
+        self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
+        self._is_power_cut = False
+        world.after_event = self._bury
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the relay on what is on the disk."""
+        self.starts += 1
+        self.system = SimulatedSystem(self.disk)
+        self.reactor = SimulatedReactor(self.world, self.network, ADDRESS, self._broke)
+        self.threads = SteppedThreads(self.reactor, self.latency)
+        seams.put_machine(self)
+        self.world.tell(f"start {self.starts}")
+        self.service = RelayService(self.config, self.reactor)
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def stop(self) -> "Deferred[None]":
+        """As by SIGTERM."""
+        assert self.service is not None
+        return self.service.stopService()
+
+    @property
+    def is_up(self) -> bool:
+        return self.service is not None
+
+    def crash(self) -> None:
+        """kill -9, now."""
+        if self.service is not None:
+            self.world.tell("crash")
+            self._die(is_power_cut=False)
+
+    def cut_power(self) -> None:
+        if self.service is not None:
+            self.world.tell("power cut")
+            self._die(is_power_cut=True)
+
+    def die_within(self, changes: int, *, is_power_cut: bool) -> None:
+        """Before so many changes of the disk were made."""
+        self._is_power_cut = is_power_cut
+        self.disk.die_after = changes
+
+    def _stopped_within(self) -> None:
+        self.reactor.is_alive = False
+
+    def _bury(self) -> None:
+        if self.disk.is_frozen:
+            self.world.tell("power cut at a change" if self._is_power_cut else "crash at a change")
+            self._die(is_power_cut=self._is_power_cut)
+
+    def _die(self, *, is_power_cut: bool) -> None:
+        self.deaths += 1
+        self.reactor.die()
+        self.service = None
+        dead = self.disk
+        self.disk = dead.after_power_cut(self.random) if is_power_cut else dead.after_crash()
+        dead.is_frozen = True
+        for tell in self.when_dead:
+            tell()
+        self.world.after(self.restarts_after(), self.start)
+
+    # --- what the relay asks of it --------------------------------------------------------------
+
+    def heard(self, notice: Notice) -> None:
+        """Nobody hears a dead one."""
+        if self.reactor.is_alive:
+            self.world.tell(repr(notice))
+            for observe in self.observers:
+                observe(notice)
+
+    def refused_to_start(self, status: int) -> None:
+        self.world.blame(f"the relay would not start (status {status})")
+
+    def _broke(self, error: Exception) -> None:
+        """An exception that nobody caught is a fault, whatever else works."""
+        if self.reactor.is_alive:
+            self.world.blame("".join(traceback.format_exception(error)))
