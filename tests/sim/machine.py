@@ -46,6 +46,7 @@ class Machine:
         self.when_dead: list[Callable[[], None]] = []
         self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
         self._is_power_cut = False
+        self._clock_error = 0.0
         world.after_event = self._bury
 
     # --- life ---------------------------------------------------------------------------------
@@ -53,8 +54,9 @@ class Machine:
     def start(self) -> None:
         """Start the relay on what is on the disk."""
         self.starts += 1
+        self._may_have_lied = bool(self.disk.lies)
         self.system = SimulatedSystem(self.disk)
-        self.reactor = SimulatedReactor(self.world, self.network, ADDRESS, self._broke)
+        self.reactor = SimulatedReactor(self.world, self.network, ADDRESS, self._broke, self._clock_error)
         self.threads = SteppedThreads(self.reactor, self.latency)
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
@@ -87,6 +89,11 @@ class Machine:
         self._is_power_cut = is_power_cut
         self.disk.die_after = changes
 
+    def set_clock(self, error: float) -> None:
+        """The wall clock jumps, and is wrong by so many seconds then."""
+        self._clock_error = error
+        self.reactor.set_clock(error)
+
     def _stopped_within(self) -> None:
         self.reactor.is_alive = False
 
@@ -116,7 +123,11 @@ class Machine:
                 observe(notice)
 
     def refused_to_start(self, status: int) -> None:
-        self.world.blame(f"the relay would not start (status {status})")
+        """It may not, on a disk that is ill; somebody starts it again."""
+        if not (self.disk.is_full or self.disk.is_sick or self._may_have_lied):
+            self.world.blame(f"the relay would not start (status {status})")
+        self.world.tell("refused to start")
+        self._die(is_power_cut=False)
 
     def _broke(self, error: Exception) -> None:
         """An exception that nobody caught is a fault, whatever else works."""

@@ -377,8 +377,13 @@ class Connector:
         return port.process
 
     def _begin_client(self, end: End) -> None:
-        if end.disconnected or not self.process.is_alive:
+        if end.disconnected:
+            refused = Failure(ConnectionRefusedError(ECONNREFUSED))
+            self.process.run(self._factory.clientConnectionFailed, self, refused)
             return
+        self.process.run(self._build_client, end)
+
+    def _build_client(self, end: End) -> None:
         protocol = self._factory.buildProtocol(end.getPeer())
         end.begin(protocol)
 

@@ -16,7 +16,7 @@ CONTENT = "spool/0/content/"
 @dataclass
 class Queued:
     """`owed`: forward-path to queue number. `dsns`: queue id to the recipients it says failed.
-    `rows`: how many each table has, and the content files that lie there."""
+    `rows`: how many each table has."""
 
     owed: dict[str, int] = field(default_factory=dict)
     contents: dict[int, bytes | None] = field(default_factory=dict)
@@ -27,8 +27,6 @@ class Queued:
 def read_queue(disk: Disk, root: str) -> Queued:
     """Of a disk that nobody else uses; `root` is the folder by which the VFS knows it."""
     queued = Queued()
-    files = sum(path.startswith(f"/disk/{CONTENT}") for path in disk.names)
-    queued.rows["content files"] = files
     if f"/disk/{DATABASE}" not in disk.names:
         return queued
     database = apsw.Connection(f"{root}/{DATABASE}", vfs=VFS)
@@ -63,6 +61,11 @@ def _read(queued: Queued, database: apsw.Connection, disk: Disk) -> None:
             )
             if failed:
                 queued.dsns[queue_id] = tuple(path.decode() for path in failed)
+
+
+def content_files(disk: Disk) -> int:
+    """How many lie there."""
+    return sum(path.startswith(f"/disk/{CONTENT}") for path in disk.names)
 
 
 def queue_id_from(number: int) -> str:

@@ -37,6 +37,7 @@ def put_machine(machine: Any) -> None:
     relay.queue.spool.open = system.fdopen
     relay.queue.open_store.Path = SimulatedPath
     relay.queue.open_store.SqliteStore = _on_vfs
+    relay.queue.space.INTERVAL = 5.0  # for speed
     relay.queue.space.free_octets_of = lambda _: machine.free_octets
     relay.queue.group_commit.in_thread = machine.threads.in_thread
     relay.queue.group_commit.SimpleQueue = machine.threads.queue

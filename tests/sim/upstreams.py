@@ -104,8 +104,9 @@ class Service(Protocol):
         self._reverse_path: str | None = None
         self._paths: list[str] = []
         self._content: bytearray | None = None
+        self._chunked = bytearray()  # of the chunks before
         self._chunk_left = 0
-        self._is_last_chunk = False
+        self._is_chunk = self._is_last_chunk = False
         self._is_busy = False
         fate = host.fate("connect")
         self._meet(fate, "220 upstream.example ESMTP")
@@ -122,7 +123,7 @@ class Service(Protocol):
 
     def _work(self) -> None:
         while not (self._is_busy or self._is_stalled or self._is_gone):
-            if self._chunk_left or self._is_last_chunk:
+            if self._is_chunk:
                 if not self._take_chunk():
                     return
             elif self._content is not None:
@@ -167,6 +168,7 @@ class Service(Protocol):
         self._work()
 
     def _reset(self) -> None:
+        self._chunked = bytearray()
         self._reverse_path = None
         self._paths = []
 
@@ -222,8 +224,9 @@ class Service(Protocol):
     def _do_bdat(self, line: str) -> None:
         words = line.split()
         self._chunk_left = int(words[1])
+        self._is_chunk = True
         self._is_last_chunk = len(words) > 2
-        self._content = self._content or bytearray()
+        self._content, self._chunked = self._chunked, bytearray()
 
     def _do_rset(self, line: str) -> None:
         self._reset()
@@ -261,15 +264,15 @@ class Service(Protocol):
         assert self._content is not None
         self._content += self._buffer[: self._chunk_left]
         del self._buffer[: self._chunk_left]
-        self._chunk_left = 0
+        self._is_chunk = False
         if self._is_last_chunk:
-            self._is_last_chunk = False
             content, self._content = bytes(self._content), None
             if not self._paths:
                 self._say("503 5.5.1 RCPT first")
             else:
                 self._end(content)
         else:
+            self._chunked, self._content = self._content, None
             self._say("250 2.0.0 go on")
         return True
 
