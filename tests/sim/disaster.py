@@ -11,6 +11,9 @@ from tests.sim.upstreams import Mood, Upstream
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "CHUNKING", "DSN", "SIZE 50000000", "ENHANCEDSTATUSCODES")
 
+MAX_CLOCK_ERROR = 300.0
+"""Seconds."""
+
 
 class Disasters:
     """`begin` them, then `end` them all."""
@@ -19,6 +22,7 @@ class Disasters:
         self._world = simulation.world
         self._network = simulation.network
         self._machine = simulation.machine
+        self._oracle = simulation.oracle
         self._upstreams: list[Upstream] = simulation.upstreams
         self._random = simulation.world.chance("disasters")
         self._until = 0.0
@@ -136,4 +140,5 @@ class Disasters:
 
     def _set_the_clock(self) -> None:
         """To and fro, and never far from the truth for long."""
-        self._machine.set_clock(self._random.uniform(-300, 300))
+        self._oracle.clock_error = MAX_CLOCK_ERROR
+        self._machine.set_clock(self._random.uniform(-MAX_CLOCK_ERROR, MAX_CLOCK_ERROR))

@@ -15,6 +15,9 @@ from tests.sim.mail import UPSTREAM_OF, Addressee, Submission
 from tests.sim.queued import Queued, read_queue
 from tests.sim.world import World
 
+ANSWERED_WITHIN = 60.0
+"""Seconds that the answer to a client may lie behind the time its message counts from."""
+
 
 @dataclass
 class Copy:
@@ -36,14 +39,14 @@ class Oracle:
         self.expire_after = expire_after
         self.submissions: dict[str, Submission] = {}
         self.deaths = 0
-        self.has_disk_failed = False
+        self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
         self.image: Callable[[], Queued] = Queued
         self._copies: dict[str, list[Copy]] = {}  # by forward-path
         self._said_relayed: set[str] = set()
         self._refused: dict[str, str] = {}  # by forward-path, or reverse-path
-        self._reported: dict[str, str] = {}  # forward-path of a failed one: how it is known
+        self.reported: dict[str, str] = {}  # forward-path of a failed one: how it is known
         self._dsns: dict[str, tuple[str, ...]] = {}  # queue id of a DSN: whom it speaks of
-        self.relayed = self.failed = self.duplicates = 0
+        self.relayed = self.duplicates = 0
 
     # --- what clients tell ----------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class Oracle:
             if owner is None or copy.paths != (owner.reverse_path,):
                 self.world.blame(f"a DSN about {path} went to {copy.paths}")
             by = queue_id_of(copy.content)
-            if self._reported.setdefault(path, by) not in (by, "undeliverable DSN"):
+            if self.reported.setdefault(path, by) not in (by, "undeliverable DSN"):
                 self.world.blame(f"two DSNs say that {path} failed")
         self._count(f"{copy.paths} {queue_id_of(copy.content)}", copy)
 
@@ -132,7 +135,7 @@ class Oracle:
             self._dsns[notice.dsn_queue_id] = notice.recipients
         elif isinstance(notice, Removed) and notice.why == "undeliverable":
             for path in self._dsns.get(notice.queue_id, ()):
-                self._reported[path] = "undeliverable DSN"
+                self.reported[path] = "undeliverable DSN"
 
     # --- the account ----------------------------------------------------------------------------
 
@@ -159,7 +162,7 @@ class Oracle:
         self, submission: Submission, addressee: Addressee, queued: Queued, reported: set[str]
     ) -> None:
         path = addressee.path
-        if path in self._copies or path in reported or path in self._reported:
+        if path in self._copies or path in reported or path in self.reported:
             return
         if path in queued.owed:
             content = queued.contents[queued.owed[path]]
@@ -175,10 +178,14 @@ class Oracle:
         has_failed = (
             addressee.path in self._refused
             or f"from {submission.reverse_path}" in self._refused
-            or self.world.now - submission.answered_at >= self.expire_after * 0.99
+            or self._may_have_expired(submission)
         )
         wants_none = not submission.reverse_path or addressee.notify == "NEVER"
         return has_failed and wants_none
+
+    def _may_have_expired(self, submission: Submission) -> bool:
+        age = self.world.now - submission.answered_at
+        return age >= self.expire_after - 2 * self.clock_error - ANSWERED_WITHIN
 
 
 # --- reading mail -----------------------------------------------------------------------------

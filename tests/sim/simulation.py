@@ -6,6 +6,7 @@ gone, and with it every trace of it in memory and on disk.
 
 import gc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.logger import globalLogPublisher
@@ -33,6 +34,9 @@ EXPIRE_AFTER = 12 * MINUTE
 SETTLES_WITHIN = 60 * MINUTE
 """Seconds after the end of all faults in which every lane must be empty: the longest backoff (five
 minutes and a tenth), a host's skipped time (15 minutes), and a slow last attempt."""
+
+STOPS_WITHIN = 60.0
+"""Seconds, with nothing under way."""
 
 HOSTS = {
     "east": ("10.1.0.1",),
@@ -92,8 +96,6 @@ def config_of(world: World) -> Config:
         "route": routes,
         "traffic_log": {"file": "-"},
     }
-    from pathlib import Path
-
     return check(tables, Path("/"))
 
 
@@ -139,9 +141,11 @@ class Simulation:
 
     def run(self) -> None:
         globalLogPublisher.addObserver(self._logged)
+        gc.disable()  # when it runs is no part of the world
         try:
             self._run()
         finally:
+            gc.enable()
             globalLogPublisher.removeObserver(self._logged)
 
     def _run(self) -> None:
@@ -162,8 +166,25 @@ class Simulation:
         if left := self._what_is_left():
             world.blame(f"not all is over: {left}")
         self.oracle.audit()
-        if world.fault is not None:
-            raise world.fault
+        self._raise_fault()
+        self._stop()
+
+    def _stop(self) -> None:
+        """As an operator stops it; what is on the disk then is all that it remembers."""
+        world, stopped = self.world, []
+        self.machine.stop().addCallback(stopped.append)
+        world.run(world.now + STOPS_WITHIN)
+        if not stopped:
+            world.blame("the relay does not stop")
+        rows = self.image().rows
+        rows["content files"] = content_files(self.machine.disk)
+        if left := {name: count for name, count in rows.items() if count}:
+            world.blame(f"not all mail is gone: {left}")
+        self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        if self.world.fault is not None:
+            raise self.world.fault
 
     def _run_until(self, end: float) -> None:
         """Audits come at any instant."""
@@ -173,9 +194,21 @@ class Simulation:
             world.run(min(end, world.now + random.expovariate(1 / 120)))
             self.oracle.audit()
             self._check_limits()
-            if world.fault is not None:
-                raise world.fault
+            self._raise_fault()
         world.tell(f"{world.events} events")
+
+    def counts(self) -> dict[str, int]:
+        """How much happened."""
+        oracle = self.oracle
+        return {
+            "events": self.world.events,
+            "messages sent": len(oracle.submissions),
+            "acknowledged": sum(each.answer == 250 for each in oracle.submissions.values()),
+            "recipients relayed": oracle.relayed,
+            "reported": len(oracle.reported),
+            "duplicates in the named windows": oracle.duplicates,
+            "deaths of the relay": self.machine.deaths,
+        }
 
     # --- what must hold -------------------------------------------------------------------------
 
@@ -194,12 +227,7 @@ class Simulation:
         counts = counts_of(service)
         counts["clients"] = sum(not client.is_done for client in self.clients)
         counts["connections"] = len(self.network.ends) + len(self.network.connecting)
-        left = {name: count for name, count in counts.items() if count}
-        if not left:
-            rows = self.image().rows
-            rows["content files"] = content_files(self.machine.disk)
-            left = {name: count for name, count in rows.items() if count}
-        return left
+        return {name: count for name, count in counts.items() if count}
 
     def _logged(self, event: dict[str, Any]) -> None:
         """The relay met a defect of its own."""
@@ -230,14 +258,3 @@ def counts_of(service: Any) -> dict[str, int]:
             len(works) for works in store._calls._ledger._writes._in_hand._lanes.values()
         ),
     }
-
-
-def simulate(seed: int, show: Callable[[str], object] | None = None) -> Simulation:
-    """Raises Violation."""
-    simulation = Simulation(seed, show)
-    gc.disable()
-    try:
-        simulation.run()
-    finally:
-        gc.enable()
-    return simulation
