@@ -87,7 +87,7 @@ class Oracle:
         for path in copy.paths:
             if path not in addressed:
                 self.world.blame(f"{token} reached {path}, to whom it was not sent")
-            if UPSTREAM_OF[addressed[path].domain] != copy.upstream:
+            elif UPSTREAM_OF[addressed[path].domain] != copy.upstream:
                 self.world.blame(f"{path} was relayed to {copy.upstream}")
         content = without_trace(copy.content)
         if content != submission.content:

@@ -11,6 +11,7 @@ import gc
 import io
 import os
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import Pool
@@ -37,6 +38,8 @@ def try_seed(seed: int, fault: str = "") -> Result:
             simulation.run()
         except Violation as violation:
             found = str(violation)
+        except Exception as error:  # noqa: BLE001 - a defect of the simulation has a seed, too
+            found = "".join(traceback.format_exception(error))
     counts = simulation.counts()
     del simulation
     gc.collect()
