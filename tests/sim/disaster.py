@@ -58,14 +58,19 @@ class Disasters:
 
         self._world.after(self._random.expovariate(1 / seconds), happen)
 
-    def end(self) -> None:
-        """All is well from now on."""
+    def end(self, but_for: str = "") -> None:
+        """All is well from now on, but for that upstream: it is dead."""
         self._network.weather = Weather()
         for address in list(self._network.cut_off):
             self._network.mend(address)
         for upstream in self._upstreams:
             upstream.mood = Mood(extensions=upstream.mood.extensions)
-            upstream.open()
+            if upstream.name == but_for:
+                upstream.is_dead_for_good = True
+                upstream.close()
+            else:
+                upstream.is_dead_for_good = False
+                upstream.open()
         machine = self._machine
         machine.free_octets = 1 << 40
         disk = machine.disk

@@ -32,6 +32,9 @@ HIGH_WATER = 1 << 16
 LEFT_FOR_THE_KERNEL = 1 << 16
 """Octets that a closed connection may still have to send without its process."""
 
+SHOWN = 100
+"""Octets of each piece that stand in the trace."""
+
 
 @dataclass
 class Weather:
@@ -156,6 +159,7 @@ class End:
 
     def _hand_over(self, octets: bytes) -> None:
         other = self.other
+        self.wire.tell(self, octets)
         self.heard += len(octets) if other.process.is_alive else 0
         other.process.run(other.protocol.dataReceived, octets)
 
@@ -273,6 +277,12 @@ class Wire:
         weather, random = self.weather, self.random
         most = weather.slow_delay if random.random() < weather.slow else weather.delay
         self.world.after(random.uniform(most / 10, most), act, *arguments)
+
+    def tell(self, end: End, octets: bytes) -> None:
+        arrow = ">" if end is self.ends[0] else "<"
+        shown = f"{octets[:SHOWN]!r}{' ...' if len(octets) > SHOWN else ''}"
+        here, there = self.hosts
+        self.world.tell(f"{here} {arrow}{self.number}{arrow} {there} {len(octets)} {shown}")
 
     def wrote(self, end: End, octets: int) -> None:
         """It may be the octets at which this connection breaks."""

@@ -20,6 +20,7 @@ class Operator:
         self._random = world.chance("operator")
         self._meddles = self._random.random() < 0.5
         self._until = 0.0
+        self._held_lanes: dict[str, None] = {}
 
     def begin(self, until: float) -> None:
         self._until = until
@@ -65,14 +66,16 @@ class Operator:
             lane = self._random.choice(("east", "west", "quick", "through", "back"))
             await self._set_lane(operations, lane, self._random.choice(("hold", "release")))
         elif what == "release all":
-            for lane in ("east", "west", "quick", "through", "back"):
+            for lane in list(self._held_lanes):
                 await self._set_lane(operations, lane, "release")
+                self._held_lanes.pop(lane, None)
             await operations.act("release", Selection(), "")
         else:
             await self._act_on_some(operations, what)
 
-    @staticmethod
-    async def _set_lane(operations: Any, lane: str, verb: str) -> None:
+    async def _set_lane(self, operations: Any, lane: str, verb: str) -> None:
+        if verb == "hold":
+            self._held_lanes[lane] = None
         await (operations.hold_lane if verb == "hold" else operations.release_lane)(lane)
 
     async def _act_on_some(self, operations: Any, verb: str) -> None:

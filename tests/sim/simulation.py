@@ -125,6 +125,7 @@ class Simulation:
             Client(number, world, self.network, self.oracle, (ADDRESS, 25))
             for number in range(1, random.randint(3, 10))
         ]
+        self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
         self.operator = Operator(world, self.machine, self.oracle)
         self.disasters = Disasters(self)
 
@@ -159,15 +160,36 @@ class Simulation:
         self.disasters.begin(IN_MOTION)
         self.operator.begin(IN_MOTION)
         self._run_until(IN_MOTION)
-        self.disasters.end()
         self.operator.end()
-        while world.now < IN_MOTION + SETTLES_WITHIN and self._what_is_left():
+        if self._dead:
+            self._see_others_settle()
+        self.disasters.end()
+        end = world.now + SETTLES_WITHIN
+        while world.now < end and self._what_is_left():
             self._run_until(world.now + MINUTE)
         if left := self._what_is_left():
             world.blame(f"not all is over: {left}")
         self.oracle.audit()
         self._raise_fault()
         self._stop()
+
+    def _see_others_settle(self) -> None:
+        """One lane is dead: the others must not starve, whatever waits there."""
+        world, dead = self.world, self._dead
+        self.disasters.end(but_for=dead)
+        end = world.now + SETTLES_WITHIN
+        while (waiting := self._waiting_beside(dead)) and world.now < end:
+            self._run_until(world.now + MINUTE)
+        if waiting:
+            world.blame(f"{dead} is dead, and others starve: {waiting}")
+        self._raise_fault()
+
+    def _waiting_beside(self, dead: str) -> dict[str, int]:
+        service: Any = self.machine.service
+        if service is None or not service._is_open:
+            return {"relay": 1}
+        works = service._store._calls._ledger._writes._in_hand.waiting
+        return {lane: count for lane, count in works.items() if count and lane != dead}
 
     def _stop(self) -> None:
         """As an operator stops it; what is on the disk then is all that it remembers."""

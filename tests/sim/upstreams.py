@@ -33,12 +33,9 @@ class Mood:
     slow: float = 0.0
     extensions: tuple[str, ...] = field(default=("PIPELINING", "8BITMIME", "SIZE 50000000", "DSN"))
 
-    def calm(self) -> "Mood":
-        return Mood(extensions=self.extensions)
-
 
 class Upstream(Bystander):
-    """One host of an upstream. `is_dead`: connections are refused."""
+    """One host of an upstream."""
 
     def __init__(
         self, name: str, address: str, world: World, network: Network, oracle: Oracle, mood: Mood
@@ -52,14 +49,11 @@ class Upstream(Bystander):
         self.random = world.chance(f"upstream {address}")
         self.is_sloppy = self.random.random() < 0.3
         self.sessions: dict[Service, None] = {}
+        self.is_dead_for_good = False
         self._port: Any = None
 
-    @property
-    def is_dead(self) -> bool:
-        return self._port is None
-
     def open(self) -> None:
-        if self._port is None:
+        if self._port is None and not self.is_dead_for_good:
             factory = Factory.forProtocol(Service)
             factory.noisy = False
             factory.host = self
