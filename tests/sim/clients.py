@@ -4,6 +4,7 @@ Written from RFC 5321 alone, with none of the relay's own protocol code. What a 
 to the oracle at the instant it is told.
 """
 
+import contextlib
 from collections import deque
 from random import Random
 from typing import Any
@@ -117,10 +118,8 @@ class Client(Bystander):
         while self._left > 0:
             talk = await self._dial()
             if talk is not None:
-                try:
+                with contextlib.suppress(Gone):
                     await Session(self, talk).run()
-                except Gone:
-                    pass
             self._left -= 1
             await self.sleep(self.random.expovariate(1 / 60))
         self.is_done = True
@@ -216,7 +215,9 @@ class Session:
             await self._send_data(submission)
 
     async def _distract(self) -> None:
-        await self._say(self._random.choice((b"NOOP", b"RSET", b"VRFY x", b"NONSENSE", b"RCPT TO:<>")))
+        await self._say(
+            self._random.choice((b"NOOP", b"RSET", b"VRFY x", b"NONSENSE", b"RCPT TO:<>"))
+        )
         await self._talk.reply()
 
     def _parameters(self) -> bytes:

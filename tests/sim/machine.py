@@ -7,7 +7,6 @@ change of the disk. From that instant on nothing it does leaves a trace anywhere
 import traceback
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -56,7 +55,9 @@ class Machine:
         self.starts += 1
         self._may_have_lied = bool(self.disk.lies)
         self.system = SimulatedSystem(self.disk)
-        self.reactor = SimulatedReactor(self.world, self.network, ADDRESS, self._broke, self._clock_error)
+        self.reactor = SimulatedReactor(
+            self.world, self.network, ADDRESS, self._broke, self._clock_error
+        )
         self.threads = SteppedThreads(self.reactor, self.latency)
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")

@@ -82,8 +82,7 @@ def make_content(token: str, random: Random) -> tuple[bytes, bytes]:
     count = random.choice((1, 3, 10, 40))
     if random.random() < 0.08:
         count = random.choice((1500, 6000))  # more than is kept in the database
-    for _ in range(count):
-        lines.append(random.choice(_LINES) * random.choice((1, 1, 1, 3)))
+    lines += [random.choice(_LINES) * random.choice((1, 1, 1, 3)) for _ in range(count)]
     wire = bytearray()
     after_bare = False
     has_bare = random.random() < 0.2

@@ -54,7 +54,7 @@ def planted(name: str) -> Iterator[None]:
             setattr(where, attribute, was)
 
 
-# --- what is said before it is so ---------------------------------------------------------------
+# --- what is said before it is so -------------------------------------------------------------
 
 
 @fault
@@ -134,7 +134,7 @@ def dsn_in_a_second_commit() -> Iterator[Replacement]:
     yield Recorder, "record", record
 
 
-# --- who is owed what -----------------------------------------------------------------------------
+# --- who is owed what -------------------------------------------------------------------------
 
 
 @fault
@@ -220,7 +220,7 @@ def refused_recipient_taken_for_accepted() -> Iterator[Replacement]:
     )
 
 
-# --- content and dialogue ---------------------------------------------------------------------------
+# --- content and dialogue ---------------------------------------------------------------------
 
 
 @fault
@@ -263,7 +263,7 @@ def dot_not_stuffed() -> Iterator[Replacement]:
     yield ContentEncoder, "encode", encode
 
 
-# --- limits and memory --------------------------------------------------------------------------------
+# --- limits and memory ------------------------------------------------------------------------
 
 
 @fault

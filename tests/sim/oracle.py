@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from relay.mail.outcome import Relayed
 from relay.notices import Attempted, Notice, Removed, Reported
 from tests.sim.mail import UPSTREAM_OF, Addressee, Submission
-from tests.sim.queued import Queued, read_queue
+from tests.sim.queued import Queued
 from tests.sim.world import World
 
 ANSWERED_WITHIN = 60.0

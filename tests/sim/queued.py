@@ -41,7 +41,7 @@ def read_queue(disk: Disk, root: str) -> Queued:
 
 def _read(queued: Queued, database: apsw.Connection, disk: Disk) -> None:
     for table in ("message", "content", "work", "done"):
-        queued.rows[table] = database.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608
+        queued.rows[table] = database.execute(f"SELECT count(*) FROM {table}").get
     for number, reverse_path, recipients, in_file, octets, owed in database.execute(
         "SELECT id, reverse_path, recipients, in_file, octets, owed FROM message"
         " JOIN work ON work.message = id LEFT JOIN content ON content.message = id"

@@ -100,7 +100,7 @@ class SimulatedReactor:
         if self.is_alive:
             try:
                 act(*arguments, **keywords)
-            except Exception as error:  # noqa: BLE001 - nothing of it may be overlooked
+            except Exception as error:
                 self._broke(error)
 
     def die(self) -> None:

@@ -38,7 +38,7 @@ def try_seed(seed: int, fault: str = "") -> Result:
             simulation.run()
         except Violation as violation:
             found = str(violation)
-        except Exception as error:  # noqa: BLE001 - a defect of the simulation has a seed, too
+        except Exception as error:
             found = "".join(traceback.format_exception(error))
     counts = simulation.counts()
     del simulation

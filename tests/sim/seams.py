@@ -63,7 +63,7 @@ def number_objects() -> None:
 
 
 def _serial_from_zero() -> None:
-    global _serial  # noqa: PLW0603 - it is each world's
+    global _serial
     _serial = count()
 
 

@@ -103,7 +103,7 @@ class Simulation:
     """Make one, then `run` it: it returns, or raises world.Violation."""
 
     def __init__(self, seed: int, show: Callable[[str], object] | None = None) -> None:
-        global _vfs  # noqa: PLW0603 - SQLite knows it by name, once
+        global _vfs
         _vfs = _vfs or DiskVfs()
         seams.number_objects()
         self.world = world = World(seed, show)
@@ -198,8 +198,11 @@ class Simulation:
         world.run(world.now + STOPS_WITHIN)
         if not stopped:
             world.blame("the relay does not stop")
-        rows = self.image().rows
-        rows["content files"] = content_files(self.machine.disk)
+        assert _vfs is not None
+        disk = self.machine.disk.after_crash()
+        _vfs.disks["image"] = lambda: disk
+        rows = read_queue(disk, "/image").rows
+        rows["content files"] = content_files(disk)
         if left := {name: count for name, count in rows.items() if count}:
             world.blame(f"not all mail is gone: {left}")
         self._raise_fault()

@@ -68,7 +68,7 @@ class Upstream(Bystander):
                 session.transport.abortConnection()
 
     def fate(self, step: str) -> str:
-        """"", a reply, "drop", "stall" or "lose"."""
+        """ "", a reply, "drop", "stall" or "lose"."""
         mood, random = self.mood, self.random
         draw = random.random()
         for what, share in (
@@ -156,7 +156,7 @@ class Service(Protocol):
         if self._is_gone:
             return
         self.transport.write(reply.encode() + b"\r\n")
-        if reply.startswith("421") or reply.startswith("221"):
+        if reply.startswith(("421", "221")):
             self._is_gone = True
             self.transport.loseConnection()
         self._work()
