@@ -143,7 +143,9 @@ class GroupCommit:
             while not self._is_closing or self._reads:
                 yield bool(self._reads)
                 self._turn(self._waiting())
-            self._attempt(self._ledger.close)
+            trouble = self._attempt(self._ledger.close)
+            if isinstance(trouble, StoreFailed):  # nothing that was committed is harmed
+                _log.warn("{why}; the next start sees to it", why=str(trouble))
         self._reactor.callFromThread(self._ended)
 
     def _waiting(self) -> list[Call]:
