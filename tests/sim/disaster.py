@@ -38,6 +38,7 @@ class Disasters:
             (0.25, 400, machine.crash),
             (0.25, 400, machine.cut_power),
             (0.35, 300, self._die_within),
+            (0.20, 400, machine.restart),
             (0.25, 300, self._close_an_upstream),
             (0.25, 300, self._cut_off_a_host),
             (0.15, 500, self._fill_the_disk),

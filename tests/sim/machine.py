@@ -46,6 +46,7 @@ class Machine:
         self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
         self._is_power_cut = False
         self._clock_error = 0.0
+        self._is_stopping = False
         world.after_event = self._bury
 
     # --- life ---------------------------------------------------------------------------------
@@ -53,6 +54,7 @@ class Machine:
     def start(self) -> None:
         """Start the relay on what is on the disk."""
         self.starts += 1
+        self._is_stopping = False
         self._may_have_lied = bool(self.disk.lies)
         self.system = SimulatedSystem(self.disk)
         self.reactor = SimulatedReactor(
@@ -70,9 +72,27 @@ class Machine:
         assert self.service is not None
         return self.service.stopService()
 
+    def restart(self) -> None:
+        """Stop it, and start it once it has stopped; it may die on the way."""
+        service = self.service
+        if service is None or self._is_stopping:
+            return
+
+        def stopped(_: object) -> None:
+            if self.service is service:
+                self.reactor.die()
+                self.service = None
+                self.disk = self.disk.after_crash()
+                self.world.after(1, self.start)
+
+        self.world.tell("stop")
+        self._is_stopping = True
+        self.stop().addCallback(stopped)
+
     @property
     def is_up(self) -> bool:
-        return self.service is not None
+        """It runs, and nobody told it to stop."""
+        return self.service is not None and not self._is_stopping
 
     def crash(self) -> None:
         """kill -9, now."""
