@@ -111,6 +111,8 @@ class Oracle:
             owner = self.submissions.get(token_in(path))
             if owner is None or copy.paths != (owner.reverse_path,):
                 self.world.blame(f"a DSN about {path} went to {copy.paths}")
+            elif not self._has_failed(owner, path):
+                self.world.blame(f"a DSN says that {path} failed, and nobody refused it")
             by = queue_id_of(copy.content)
             if self.reported.setdefault(path, by) not in (by, "undeliverable DSN"):
                 self.world.blame(f"two DSNs say that {path} failed")
@@ -175,13 +177,16 @@ class Oracle:
 
     def _is_unreported(self, submission: Submission, addressee: Addressee) -> bool:
         """It failed, and nobody need be told."""
-        has_failed = (
-            addressee.path in self._refused
+        wants_none = not submission.reverse_path or addressee.notify == "NEVER"
+        return wants_none and self._has_failed(submission, addressee.path)
+
+    def _has_failed(self, submission: Submission, path: str) -> bool:
+        """An upstream refused it for good, or time ran out."""
+        return (
+            path in self._refused
             or f"from {submission.reverse_path}" in self._refused
             or self._may_have_expired(submission)
         )
-        wants_none = not submission.reverse_path or addressee.notify == "NEVER"
-        return has_failed and wants_none
 
     def _may_have_expired(self, submission: Submission) -> bool:
         age = self.world.now - submission.answered_at
