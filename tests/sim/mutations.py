@@ -18,6 +18,7 @@ from relay.mail.outcome import Delayed, Relayed
 from relay.outbound.answers import Answers
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.throttle import Window
+from relay.places import OwnPlaces
 from relay.queue.content_files import ContentFile
 from relay.queue.group_commit import GroupCommit
 from relay.queue.hybrid import Trial
@@ -274,6 +275,12 @@ def one_session_too_many() -> Iterator[Replacement]:
         real(self, most + 1)
 
     yield Window, "__init__", begin
+
+
+@fault
+def place_never_given_back() -> Iterator[Replacement]:
+    """Of a client's session that ended."""
+    yield OwnPlaces, "give", lambda self, key: None
 
 
 @fault
