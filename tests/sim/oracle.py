@@ -40,6 +40,7 @@ class Oracle:
         self.submissions: dict[str, Submission] = {}
         self.deaths = 0
         self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
+        self.has_disk_lied = False
         self.image: Callable[[], Queued] = Queued
         self._copies: dict[str, list[Copy]] = {}  # by forward-path
         self._said_relayed: set[str] = set()
@@ -95,8 +96,12 @@ class Oracle:
 
     def _count(self, path: str, copy: Copy) -> None:
         before = self._copies.setdefault(path, [])
+        owner = self.submissions.get(token_in(path))
+        # Two windows at once: hybrid mail could not be stored and was relayed all the same, and the
+        # commit that was said to have failed is there after a crash. No 250 was given.
+        may_be_back = self.has_disk_lied and owner is not None and owner.answer != 250
         for earlier in before:
-            if path in self._said_relayed:
+            if path in self._said_relayed and not (may_be_back and earlier.deaths < self.deaths):
                 self.world.blame(f"{path} got a second copy after the first was recorded")
             if earlier.was_answered() and earlier.deaths == self.deaths:
                 self.world.blame(f"{path} got a second copy, and the first was answered")
