@@ -5,8 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test check bench bench-peers bench-backlog bench-scale \
-	fuzz crash attacks-time attacks-beside reference clean
+.PHONY: help venv compiled pure run test check sim bench bench-peers bench-backlog \
+	bench-scale fuzz crash attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
@@ -15,6 +15,7 @@ help:
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
 	@echo "make check          format, lint, types, imports"
+	@echo "make sim            the whole relay in simulated worlds (SEEDS=1000; SEED=n: one, traced)"
 	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
 	@echo "make bench-peers    fetch peers other than Postfix into var/peers, nothing is installed"
 	@echo "make bench-backlog  with 200,000 messages waiting"
@@ -57,6 +58,10 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+SEEDS ?= 1000
+sim: venv
+	$(BIN)/python -m tests.sim.run $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS)) $(ARGS)
 
 bench: venv
 	$(BIN)/python -m benchmarks.bench $(ARGS)

@@ -1,7 +1,8 @@
 """TCP transports that send at once instead of in the reactor's next turn, with no Nagle delay.
 
 What the kernel does not take goes Twisted's own way, with its buffering, flow control and closing.
-Errors surface there too: as `connectionLost`, never out of `write`.
+Errors surface there too: as `connectionLost`, never out of `write`. A reactor that does not work
+on file descriptors has transports of its own, which are used as they are.
 """
 
 import os
@@ -11,7 +12,7 @@ from typing import Any, cast
 from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IConnector, IListeningPort
+from twisted.internet.interfaces import IConnector, IListeningPort, IReactorFDSet
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import ClientFactory, ServerFactory
 from twisted.logger import Logger
@@ -193,6 +194,8 @@ def listen_tcp(
 
     Raises CannotListenError. The backlog is room for a burst of clients in one turn.
     """
+    if not IReactorFDSet.providedBy(reactor):
+        return cast(IListeningPort, reactor.listenTCP(port, factory, backlog, interface))
     listening = EagerPort(port, factory, backlog, interface, readiness_of(reactor))
     listening.startListening()
     return listening
@@ -219,6 +222,8 @@ def connect_tcp(
     bindAddress: tuple[str, int] | None = None,
 ) -> IConnector:
     """As `IReactorTCP.connectTCP`; `host` is an IP address, v4 or v6."""
+    if not IReactorFDSet.providedBy(reactor):
+        return cast(IConnector, reactor.connectTCP(host, port, factory, timeout, bindAddress))
     connector = EagerConnector(host, port, factory, timeout, bindAddress, readiness_of(reactor))
     connector.connect()
     return connector

@@ -83,6 +83,7 @@ class Passage:
         "_lane",
         "_line",
         "_shared",
+        "_transaction",
         "_upstream",
         "origin",
     )
@@ -94,6 +95,7 @@ class Passage:
         self._upstream = ""
         self._lane = ""
         self._envelope: Envelope | None = None  # whose MAIL the upstream accepted
+        self._transaction: Transaction | None = None  # the client's that this was
         self._is_content_awaited = False  # its answer to the final dot
         self._is_left = False  # by the client
 
@@ -113,6 +115,7 @@ class Passage:
             self._drop_line()
             line = self._line = self._shared.lines.line(lane)
             self._upstream, self._lane = route.upstream, lane
+        self._transaction = transaction
         envelope = transaction.envelope()
 
         def answered(answer: Reply) -> None:
@@ -125,7 +128,8 @@ class Passage:
         self, transaction: Transaction, recipient: Recipient, route: Route, then: Then
     ) -> None:
         """Pass RCPT on, and MAIL before it where that has not been; its refusal answers RCPT."""
-        if self._envelope is not None and self._upstream == route.upstream:
+        is_open = self._envelope is not None and self._transaction is transaction
+        if is_open and self._upstream == route.upstream:
             self._line_in_use.rcpt(recipient, then)
             return
 
@@ -169,7 +173,7 @@ class Passage:
 
     def end_transaction(self) -> None:
         """Over, or reset by the client."""
-        self._envelope = None
+        self._envelope = self._transaction = None
         if self._line is not None:
             self._line.rest()
 
@@ -181,7 +185,7 @@ class Passage:
 
     def _drop_line(self) -> None:
         line, self._line = self._line, None
-        self._envelope = None
+        self._envelope = self._transaction = None
         if line is not None:
             line.close()
 

@@ -503,8 +503,7 @@ class InboundProtocol:
     def _content_end(self, event: ContentEnd) -> Reply | None:
         receiving = self._receiving
         if event.refusal is not None or receiving is None:
-            self._drop_content()
-            self._transaction = None
+            self._end_transaction()
             refusal = event.refusal or SHUTTING_DOWN
             if event.must_close:
                 self._is_closing, self._reason = True, str(refusal)
@@ -518,7 +517,10 @@ class InboundProtocol:
         """The message is committed, or refused; the client may be gone by now."""
         queue_id = cast(Content, self._receiving).queue_id
         self._receiving = None
+        route = cast(Transaction, self._transaction).route
         self._transaction = None
+        if self._passage is not None and route is not None and not route.is_proxied:
+            self._passage.end_transaction()  # its upstream had refused every recipient of it
         if answer.code < 300:
             self._transactions += 1
             self._errors_left = self._max_errors

@@ -6,7 +6,7 @@ gathers by itself. Reads come after the group's commit, long ones a slice at a t
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
@@ -34,6 +34,11 @@ class Reactor(Protocol):
     def callFromThread(
         self, function: Callable[..., object], /, *arguments: Any, **keywords: Any
     ) -> object: ...
+
+
+def in_thread(steps: Iterable[object]) -> None:
+    """Take all of the steps in a thread of their own."""
+    Thread(target=deque, args=(steps, 0), name="queue store", daemon=True).start()
 
 
 class Call:
@@ -88,7 +93,7 @@ class GroupCommit:
     def open(self) -> Deferred[Any]:
         call = Call("open", (), is_write=False)
         self._is_running = True
-        Thread(target=self._run, args=(call,), name="queue store", daemon=True).start()
+        in_thread(self._run(call))
         return call.deferred
 
     def write(self, name: str, *arguments: Any) -> Deferred[Any]:
@@ -129,13 +134,18 @@ class GroupCommit:
 
     # --- in the thread --------------------------------------------------------------------------
 
-    def _run(self, opening: Call) -> None:
+    def _run(self, opening: Call) -> Iterator[bool]:
+        """All that the thread does, in steps: one turn each. False: the next one may have to wait
+        for a group."""
         result = self._attempt(self._ledger.open)
         self._reactor.callFromThread(self._deliver, [(opening, result)])
         if not isinstance(result, Exception):
             while not self._is_closing or self._reads:
+                yield bool(self._reads)
                 self._turn(self._waiting())
-            self._attempt(self._ledger.close)
+            trouble = self._attempt(self._ledger.close)
+            if isinstance(trouble, StoreFailed):  # nothing that was committed is harmed
+                _log.warn("{why}; the next start sees to it", why=str(trouble))
         self._reactor.callFromThread(self._ended)
 
     def _waiting(self) -> list[Call]:

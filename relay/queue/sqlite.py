@@ -100,6 +100,8 @@ class SqliteLedger:
         self._buffers.close()
         try:
             self._database.close()
+        except apsw.Error as error:
+            raise StoreFailed(f"the queue's log was not put away: {error}") from error
         finally:
             self._spool.close()
 

@@ -295,6 +295,17 @@ class TroubleTests(StoreTestCase):
     async def test_a_sick_disk_refuses_all_and_heals(self) -> None:
         await self.fails_and_heals("is_sick")
 
+    async def test_a_disk_that_is_sick_at_the_end_is_no_defect(self) -> None:
+        store = await self.opened(vfs=self.id())
+        await store.insert(new(0))
+        self.disk.is_sick = True
+        await store.close()
+        self.assertEqual([], self.flushLoggedErrors())
+        self.disk.is_sick = False
+        store = await self.opened()
+        self.assertEqual(await self.found(store), ids([new(0)]))
+        await store.close()
+
     async def fails_and_heals(self, trouble: str) -> None:
         store = await self.opened(vfs=self.id())
         old = new(0, in_hand=("east",))

@@ -1,0 +1,156 @@
+"""The machine that the relay runs on: starts it, and takes the power, the disk or the process away.
+
+What runs is the real RelayService. It dies between two events, or in the midst of one: before any
+change of the disk. From that instant on nothing it does leaves a trace anywhere.
+"""
+
+import traceback
+from collections.abc import Callable
+from random import Random
+
+from twisted.internet.defer import Deferred
+
+from relay.config.reading import Config
+from relay.notices import Notice
+from relay.service import RelayService
+from tests.sim import seams
+from tests.sim.disk import Disk
+from tests.sim.filesystem import SimulatedSystem
+from tests.sim.network import Network
+from tests.sim.reactor import SimulatedReactor
+from tests.sim.threads import Latency, SteppedThreads
+from tests.sim.world import World
+
+ADDRESS = "10.0.0.1"
+PLENTY = 1 << 40
+
+
+class Machine:
+    """`heard` is told each notice; `died` each death, once the disk is as it will be found."""
+
+    def __init__(self, world: World, network: Network, config: Config) -> None:
+        self.world = world
+        self.network = network
+        self.config = config
+        self.random = world.chance("machine")
+        self.relay_chance: Random = world.chance("relay")
+        self.latency = Latency(world.chance("disk latency"))
+        self.disk = Disk(world.chance("disk"), self._stopped_within)
+        self.free_octets = PLENTY
+        self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
+        self.service: RelayService | None = None
+        self.starts = 0
+        self.deaths = 0
+        self.observers: list[Callable[[Notice], None]] = []
+        self.when_dead: list[Callable[[], None]] = []
+        self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
+        self._is_power_cut = False
+        self._clock_error = 0.0
+        self._is_stopping = False
+        world.after_event = self._bury
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the relay on what is on the disk."""
+        self.starts += 1
+        self._is_stopping = False
+        self._may_have_lied = bool(self.disk.lies)
+        self.system = SimulatedSystem(self.disk)
+        self.reactor = SimulatedReactor(
+            self.world, self.network, ADDRESS, self._broke, self._clock_error
+        )
+        self.threads = SteppedThreads(self.reactor, self.latency)
+        seams.put_machine(self)
+        self.world.tell(f"start {self.starts}")
+        self.service = RelayService(self.config, self.reactor)
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def stop(self) -> "Deferred[None]":
+        """As by SIGTERM."""
+        assert self.service is not None
+        return self.service.stopService()
+
+    def restart(self) -> None:
+        """Stop it, and start it once it has stopped; it may die on the way."""
+        service = self.service
+        if service is None or self._is_stopping:
+            return
+
+        def stopped(_: object) -> None:
+            if self.service is service:
+                self.reactor.die()
+                self.service = None
+                self.disk = self.disk.after_crash()
+                self.world.after(1, self.start)
+
+        self.world.tell("stop")
+        self._is_stopping = True
+        self.stop().addCallback(stopped)
+
+    @property
+    def is_up(self) -> bool:
+        """It runs, and nobody told it to stop."""
+        return self.service is not None and not self._is_stopping
+
+    def crash(self) -> None:
+        """kill -9, now."""
+        if self.service is not None:
+            self.world.tell("crash")
+            self._die(is_power_cut=False)
+
+    def cut_power(self) -> None:
+        if self.service is not None:
+            self.world.tell("power cut")
+            self._die(is_power_cut=True)
+
+    def die_within(self, changes: int, *, is_power_cut: bool) -> None:
+        """Before so many changes of the disk were made."""
+        self._is_power_cut = is_power_cut
+        self.disk.die_after = changes
+
+    def set_clock(self, error: float) -> None:
+        """The wall clock jumps, and is wrong by so many seconds then."""
+        self._clock_error = error
+        self.reactor.set_clock(error)
+
+    def _stopped_within(self) -> None:
+        self.reactor.is_alive = False
+
+    def _bury(self) -> None:
+        if self.disk.is_frozen:
+            self.world.tell("power cut at a change" if self._is_power_cut else "crash at a change")
+            self._die(is_power_cut=self._is_power_cut)
+
+    def _die(self, *, is_power_cut: bool) -> None:
+        self.deaths += 1
+        self.reactor.die()
+        self.service = None
+        dead = self.disk
+        self.disk = dead.after_power_cut(self.random) if is_power_cut else dead.after_crash()
+        dead.is_frozen = True
+        for tell in self.when_dead:
+            tell()
+        self.world.after(self.restarts_after(), self.start)
+
+    # --- what the relay asks of it --------------------------------------------------------------
+
+    def heard(self, notice: Notice) -> None:
+        """Nobody hears a dead one."""
+        if self.reactor.is_alive:
+            self.world.tell(repr(notice))
+            for observe in self.observers:
+                observe(notice)
+
+    def refused_to_start(self, status: int) -> None:
+        """It may not, on a disk that is ill; somebody starts it again."""
+        if not (self.disk.is_full or self.disk.is_sick or self._may_have_lied):
+            self.world.blame(f"the relay would not start (status {status})")
+        self.world.tell("refused to start")
+        self._die(is_power_cut=False)
+
+    def _broke(self, error: Exception) -> None:
+        """An exception that nobody caught is a fault, whatever else works."""
+        if self.reactor.is_alive:
+            self.world.blame("".join(traceback.format_exception(error)))

@@ -1,0 +1,313 @@
+"""Planted faults: each breaks the relay in one way, to prove that the simulator would see it.
+
+A fault is a function that yields what to put in the place of what; `planted` puts it there, and
+takes it away again.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+import relay.queue.sqlite
+import relay.queue.sqlite_writes
+from relay.inbound.passage import Passing
+from relay.mail.outcome import Delayed, Relayed
+from relay.outbound.answers import Answers
+from relay.outbound.attempt import RunningAttempt
+from relay.outbound.throttle import Window
+from relay.places import OwnPlaces
+from relay.queue.content_files import ContentFile
+from relay.queue.group_commit import GroupCommit
+from relay.queue.hybrid import Trial
+from relay.queue.in_hand import InHand
+from relay.queue.manager import QueueManager
+from relay.queue.recorder import Recorder
+from relay.queue.spool import Spool
+from relay.queue.sqlite_writes import SqliteWrites
+from relay.queue.store import StoreFailed
+from relay.smtp.client import ClientEngine
+from relay.smtp.content import ContentDecoder, ContentEncoder
+
+Replacement = tuple[Any, str, Any]
+
+FAULTS: dict[str, Callable[[], Iterator[Replacement]]] = {}
+
+
+def fault(function: Callable[[], Iterator[Replacement]]) -> Callable[[], Iterator[Replacement]]:
+    FAULTS[function.__name__.replace("_", " ")] = function
+    return function
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The relay with that fault; "": without any."""
+    replaced = []
+    for where, attribute, by in FAULTS[name]() if name else ():
+        replaced.append((where, attribute, getattr(where, attribute)))
+        setattr(where, attribute, by)
+    try:
+        yield
+    finally:
+        for where, attribute, was in reversed(replaced):
+            setattr(where, attribute, was)
+
+
+# --- what is said before it is so -------------------------------------------------------------
+
+
+@fault
+def reply_before_commit() -> Iterator[Replacement]:
+    """The client hears 250 while its message is still on the way to the disk."""
+    real = QueueManager.accept
+
+    def accept(self: Any, *arguments: Any) -> Deferred[None]:
+        real(self, *arguments).addErrback(lambda _: None)
+        return succeed(None)
+
+    yield QueueManager, "accept", accept
+
+
+@fault
+def success_after_a_failed_commit() -> Iterator[Replacement]:
+    """A commit that failed is taken for one that did its work."""
+    real = GroupCommit._commit
+
+    def commit(self: Any, calls: Any) -> Any:
+        results = real(self, calls)
+        return [
+            (call, None if call.name == "insert" and isinstance(result, StoreFailed) else result)
+            for call, result in results
+        ]
+
+    yield GroupCommit, "_commit", commit
+
+
+@fault
+def commit_without_a_sync() -> Iterator[Replacement]:
+    """The database is told not to wait for the disk."""
+    real = relay.queue.sqlite.connect
+
+    def connect(*arguments: Any) -> Any:
+        database = real(*arguments)
+        database.execute("PRAGMA synchronous=NORMAL")
+        return database
+
+    yield relay.queue.sqlite, "connect", connect
+
+
+@fault
+def forgotten_sync_of_a_content_file() -> Iterator[Replacement]:
+    def sync(self: Any) -> None:
+        self.write()
+        with self._lock:
+            self._close()
+
+    yield ContentFile, "sync", sync
+
+
+@fault
+def forgotten_sync_of_the_directory() -> Iterator[Replacement]:
+    yield Spool, "sync", lambda self: None
+
+
+@fault
+def dsn_in_a_second_commit() -> Iterator[Replacement]:
+    """The failure is recorded, and then its report."""
+
+    def record(self: Any, in_hand: Any) -> None:
+        planned, store = in_hand.plan, self._store
+
+        def then(settled: Any) -> None:
+            if in_hand.owed is None:
+                self._recorded(settled, in_hand, planned)
+            else:
+                store.insert(in_hand.owed.new).addCallback(
+                    lambda _: self._recorded(settled, in_hand, planned)
+                )
+
+        store.settle(in_hand.settlement(())).addCallbacks(
+            then, self._not_recorded, errbackArgs=(in_hand,)
+        )
+
+    yield Recorder, "record", record
+
+
+# --- who is owed what -------------------------------------------------------------------------
+
+
+@fault
+def settle_by_position() -> Iterator[Replacement]:
+    """Outcomes are recorded for the first, the second ... recipient, whoever they are of."""
+    real = relay.queue.sqlite_writes._divide
+
+    def divide(owed: Any, settlement: Any) -> Any:
+        outcomes = dict(enumerate(settlement.outcomes.values(), 1))
+        return real(owed, replace(settlement, outcomes=outcomes))
+
+    yield relay.queue.sqlite_writes, "_divide", divide
+
+
+@fault
+def outcome_recorded_twice() -> Iterator[Replacement]:
+    real = Recorder.record
+
+    def record(self: Any, in_hand: Any) -> None:
+        real(self, in_hand)
+        real(self, in_hand)
+
+    yield Recorder, "record", record
+
+
+@fault
+def claim_of_a_row_in_hand() -> Iterator[Replacement]:
+    """A claim does not ask whether an attempt is under way."""
+    yield InHand, "of", lambda self, lane: ()
+
+
+@fault
+def second_attempt_after_hybrid_wait() -> Iterator[Replacement]:
+    """What is stored while its attempt runs on is tried again at once."""
+    real = Trial._stored
+
+    def stored(self: Any, *arguments: Any) -> None:
+        running = list(self._running)
+        real(self, *arguments)
+        manager = self._hybrid.manager
+        for in_hand in running:
+            if in_hand in self._running:
+                manager._attempt(in_hand.lane, in_hand.work)
+                in_hand.lane.in_hand += 1
+
+    yield Trial, "_stored", stored
+
+
+@fault
+def hybrid_250_on_a_transient_reply() -> Iterator[Replacement]:
+    """Nothing was refused for good, so all is taken to be well."""
+    real = Trial._decide
+
+    def decide(self: Any) -> None:
+        if any(type(outcome) is Delayed for outcome in self._outcomes().values()):
+            self._done(None)
+        else:
+            real(self)
+
+    yield Trial, "_decide", decide
+
+
+@fault
+def nothing_owed_after_an_unknown_outcome() -> Iterator[Replacement]:
+    """A connection that breaks after the final dot counts as acceptance."""
+    real = RunningAttempt._settle
+
+    def settle(self: Any, recipients: Any, outcome: Any) -> None:
+        if type(outcome) is Delayed and outcome.is_unknown:
+            outcome = Relayed(outcome.reply, outcome.host)
+        real(self, recipients, outcome)
+
+    yield RunningAttempt, "_settle", settle
+
+
+@fault
+def refused_recipient_taken_for_accepted() -> Iterator[Replacement]:
+    """Only the reply to the content counts."""
+    yield (
+        Answers,
+        "is_clean",
+        property(lambda self: self.content is not None and self.content.code < 300),
+    )
+
+
+# --- content and dialogue ---------------------------------------------------------------------
+
+
+@fault
+def rset_missing_after_a_failure() -> Iterator[Replacement]:
+    """A session is used again with a transaction left open on it."""
+    real = ClientEngine._mail_commands
+
+    def mail_commands(self: Any, *arguments: Any) -> Any:
+        return [command for command in real(self, *arguments) if command[0] != "RSET"]
+
+    yield ClientEngine, "_mail_commands", mail_commands
+
+
+@fault
+def proxy_ends_content_when_the_client_left() -> Iterator[Replacement]:
+    def discard(self: Any) -> None:
+        self._line.end(lambda answer: None)
+
+    yield Passing, "discard", discard
+
+
+@fault
+def bare_lf_dot_ends_content() -> Iterator[Replacement]:
+    real = ContentDecoder.feed
+
+    def feed(self: Any, data: bytes) -> Any:
+        return real(self, data.replace(b"\n.\n", b"\r\n.\r\n"))
+
+    yield ContentDecoder, "feed", feed
+
+
+@fault
+def dot_not_stuffed() -> Iterator[Replacement]:
+    """At the begin of a chunk it is, within one it is not."""
+
+    def encode(self: Any, chunk: bytes) -> bytes:
+        self._tail = (self._tail + chunk)[-2:]
+        return chunk
+
+    yield ContentEncoder, "encode", encode
+
+
+# --- limits and memory ------------------------------------------------------------------------
+
+
+@fault
+def one_session_too_many() -> Iterator[Replacement]:
+    real = Window.__init__
+
+    def begin(self: Any, most: int) -> None:
+        real(self, most + 1)
+
+    yield Window, "__init__", begin
+
+
+@fault
+def place_never_given_back() -> Iterator[Replacement]:
+    """Of a client's session that ended."""
+    yield OwnPlaces, "give", lambda self, key: None
+
+
+@fault
+def in_hand_for_ever() -> Iterator[Replacement]:
+    """Room is not given back where a message was removed under its attempt."""
+    real = QueueManager._recorded
+
+    def recorded(self: Any, settled: Any, in_hand: Any, planned: Any) -> None:
+        if settled.is_known:
+            real(self, settled, in_hand, planned)
+
+    yield QueueManager, "_recorded", recorded
+
+
+@fault
+def content_file_left_behind() -> Iterator[Replacement]:
+    """Of messages that were relayed."""
+    yield SqliteWrites, "files_gone", lambda self: []
+
+
+@fault
+def retry_forgotten() -> Iterator[Replacement]:
+    """A lane that failed is not looked at again before the next start."""
+    real = QueueManager._arm_wake
+
+    def arm_wake(self: Any, lane: Any, now: float) -> None:
+        if not lane.attempt:
+            real(self, lane, now)
+
+    yield QueueManager, "_arm_wake", arm_wake

@@ -1,0 +1,246 @@
+"""Keeps the account of all mail outside of the relay, and says where the relay broke its word.
+
+It believes clients (what they were told), upstreams (what they accepted) and the disk as a power
+cut would leave it; of the relay's own notices it uses one: that something was relayed is only said
+once it is committed.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from relay.mail.outcome import Relayed
+from relay.notices import Attempted, Notice, Removed, Reported
+from tests.sim.mail import UPSTREAM_OF, Addressee, Submission
+from tests.sim.queued import Queued
+from tests.sim.world import World
+
+ANSWERED_WITHIN = 60.0
+"""Seconds that the answer to a client may lie behind the time its message counts from."""
+
+
+@dataclass
+class Copy:
+    """What an upstream accepted. `was_answered`: the relay's process was given the 250."""
+
+    upstream: str
+    reverse_path: str
+    paths: tuple[str, ...]
+    content: bytes
+    was_answered: Callable[[], bool] = field(default=lambda: False)
+    deaths: int = 0  # of the relay, before
+
+
+class Oracle:
+    """`look_at_disk` gives the queue as it would be found after a power cut now."""
+
+    def __init__(self, world: World, expire_after: float) -> None:
+        self.world = world
+        self.expire_after = expire_after
+        self.submissions: dict[str, Submission] = {}
+        self.deaths = 0
+        self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
+        self.has_disk_lied = False
+        self.image: Callable[[], Queued] = Queued
+        self._copies: dict[str, list[Copy]] = {}  # by forward-path
+        self._said_relayed: set[str] = set()
+        self._refused: dict[str, str] = {}  # by forward-path, or reverse-path
+        self.reported: dict[str, str] = {}  # forward-path of a failed one: how it is known
+        self._dsns: dict[str, tuple[str, ...]] = {}  # queue id of a DSN: whom it speaks of
+        self.relayed = self.duplicates = 0
+
+    # --- what clients tell ----------------------------------------------------------------------
+
+    def began(self, submission: Submission) -> None:
+        self.submissions[submission.token] = submission
+
+    def answered(self, submission: Submission, text: str) -> None:
+        """To the content. What got 250 must be safe at this very instant."""
+        submission.answered_at = self.world.now
+        self.world.tell(f"client hears {submission.answer} for {submission.token}: {text}")
+        if submission.answer == 250:
+            self.check([submission], self.image())
+
+    # --- what upstreams tell --------------------------------------------------------------------
+
+    def accepted(self, copy: Copy) -> None:
+        copy.deaths = self.deaths
+        self.world.tell(f"{copy.upstream} accepts {copy.reverse_path} -> {' '.join(copy.paths)}")
+        if is_report(copy.content):
+            self._take_report(copy)
+            return
+        token = token_of(copy.content)
+        submission = self.submissions.get(token)
+        if submission is None:
+            self.world.blame(f"{copy.upstream} got mail that nobody sent: {copy.content[:200]!r}")
+            return
+        self._check_copy(copy, submission)
+        for path in copy.paths:
+            self._count(path, copy)
+
+    def _check_copy(self, copy: Copy, submission: Submission) -> None:
+        token = submission.token
+        if not submission.is_whole:
+            self.world.blame(f"{token} was relayed, but its client never ended it")
+        if copy.reverse_path != submission.reverse_path:
+            self.world.blame(f"{token} came from {copy.reverse_path!r}")
+        addressed = {a.path: a for a in submission.addressees if a.is_accepted is not False}
+        for path in copy.paths:
+            if path not in addressed:
+                self.world.blame(f"{token} reached {path}, to whom it was not sent")
+            elif UPSTREAM_OF[addressed[path].domain] != copy.upstream:
+                self.world.blame(f"{path} was relayed to {copy.upstream}")
+        content = without_trace(copy.content)
+        if content != submission.content:
+            self.world.blame(f"{token} arrived changed: {first_difference(content, submission)}")
+
+    def _count(self, path: str, copy: Copy) -> None:
+        before = self._copies.setdefault(path, [])
+        owner = self.submissions.get(token_in(path))
+        # Two windows at once: hybrid mail could not be stored and was relayed all the same, and the
+        # commit that was said to have failed is there after a crash. No 250 was given.
+        may_be_back = self.has_disk_lied and owner is not None and owner.answer != 250
+        for earlier in before:
+            if path in self._said_relayed and not (may_be_back and earlier.deaths < self.deaths):
+                self.world.blame(f"{path} got a second copy after the first was recorded")
+            if earlier.was_answered() and earlier.deaths == self.deaths:
+                self.world.blame(f"{path} got a second copy, and the first was answered")
+        self.duplicates += bool(before)
+        self.relayed += not before
+        before.append(copy)
+
+    def _take_report(self, copy: Copy) -> None:
+        if copy.reverse_path:
+            self.world.blame(f"a DSN came from {copy.reverse_path}")
+        for path in failed_in(copy.content):
+            owner = self.submissions.get(token_in(path))
+            if owner is None or copy.paths != (owner.reverse_path,):
+                self.world.blame(f"a DSN about {path} went to {copy.paths}")
+            elif not self._has_failed(owner, path):
+                self.world.blame(f"a DSN says that {path} failed, and nobody refused it")
+            by = queue_id_of(copy.content)
+            if self.reported.setdefault(path, by) not in (by, "undeliverable DSN"):
+                self.world.blame(f"two DSNs say that {path} failed")
+        self._count(f"{copy.paths} {queue_id_of(copy.content)}", copy)
+
+    def refused(self, path: str, reply: str) -> None:
+        """For good."""
+        self._refused[path] = reply
+
+    def refused_from(self, reverse_path: str, reply: str) -> None:
+        self._refused[f"from {reverse_path}"] = reply
+
+    # --- what the relay tells -------------------------------------------------------------------
+
+    def heard(self, notice: Notice) -> None:
+        if isinstance(notice, Attempted) and isinstance(notice.outcome, Relayed):
+            if notice.recipient not in self._copies and not notice.recipient.startswith("s."):
+                self.world.blame(f"{notice.recipient} is said to be relayed and was not")
+            if not notice.recipient.startswith("s."):
+                self._said_relayed.add(notice.recipient)
+        elif isinstance(notice, Reported) and notice.kind == "failed":
+            self._dsns[notice.dsn_queue_id] = notice.recipients
+        elif isinstance(notice, Removed) and notice.why == "undeliverable":
+            for path in self._dsns.get(notice.queue_id, ()):
+                self.reported[path] = "undeliverable DSN"
+
+    # --- the account ----------------------------------------------------------------------------
+
+    def died(self) -> None:
+        self.deaths += 1
+        self.audit()
+
+    def audit(self) -> Queued:
+        """Everything that was acknowledged, as if the power failed now."""
+        queued = self.image()
+        self.check(self.submissions.values(), queued)
+        return queued
+
+    def check(self, submissions: Iterable[Submission], queued: Queued) -> None:
+        self._dsns.update(queued.dsns)
+        reported = {path for paths in queued.dsns.values() for path in paths}
+        for submission in submissions:
+            if submission.answer == 250 and not submission.removed:
+                for addressee in submission.addressees:
+                    if addressee.is_accepted:
+                        self._check_owed(submission, addressee, queued, reported)
+
+    def _check_owed(
+        self, submission: Submission, addressee: Addressee, queued: Queued, reported: set[str]
+    ) -> None:
+        path = addressee.path
+        if path in self._copies or path in reported or path in self.reported:
+            return
+        if path in queued.owed:
+            content = queued.contents[queued.owed[path]]
+            if content is None or without_trace(content) != submission.content:
+                self.world.blame(f"{path} is in the queue, but its content is not whole")
+            return
+        if self._is_unreported(submission, addressee):
+            return
+        self.world.blame(f"{submission.token} got 250, and {path} is lost")
+
+    def _is_unreported(self, submission: Submission, addressee: Addressee) -> bool:
+        """It failed, and nobody need be told."""
+        wants_none = not submission.reverse_path or addressee.notify == "NEVER"
+        return wants_none and self._has_failed(submission, addressee.path)
+
+    def _has_failed(self, submission: Submission, path: str) -> bool:
+        """An upstream refused it for good, or time ran out."""
+        return (
+            path in self._refused
+            or f"from {submission.reverse_path}" in self._refused
+            or self._may_have_expired(submission)
+        )
+
+    def _may_have_expired(self, submission: Submission) -> bool:
+        age = self.world.now - submission.answered_at
+        return age >= self.expire_after - 2 * self.clock_error - ANSWERED_WITHIN
+
+
+# --- reading mail -----------------------------------------------------------------------------
+
+
+def is_report(content: bytes) -> bool:
+    return b"report-type=delivery-status" in content[:2000]
+
+
+def token_of(content: bytes) -> str:
+    found = re.search(rb"^X-Token: (\S+)\r$", content, re.M)
+    return found[1].decode() if found else ""
+
+
+def token_in(path: str) -> str:
+    """r0.m1x2@east.example -> m1x2"""
+    return path.partition("@")[0].partition(".")[2]
+
+
+def queue_id_of(report: bytes) -> str:
+    found = re.search(rb"^Message-ID: (\S+)\r$", report, re.M)
+    return found[1].decode() if found else ""
+
+
+def failed_in(report: bytes) -> list[str]:
+    """The recipients that a DSN says have failed (RFC 3464 2.3)."""
+    found = re.findall(rb"^Final-Recipient: [^;]+; *(\S+)\r\nAction: failed\r$", report, re.M)
+    return [path.decode() for path in found]
+
+
+def without_trace(content: bytes) -> bytes:
+    """Less the one Received field at the top."""
+    if not content.startswith(b"Received: "):
+        return content
+    end = re.search(rb"\r\n(?![ \t])", content)
+    return content[end.end() :] if end else b""
+
+
+def first_difference(content: bytes, submission: Submission) -> str:
+    expected = submission.content
+    at = next(
+        (n for n, (a, b) in enumerate(zip(content, expected, strict=False)) if a != b),
+        min(len(content), len(expected)),
+    )
+    return (
+        f"octet {at} of {len(expected)}, {len(content)} came:"
+        f" {content[max(0, at - 20) : at + 20]!r}, not {expected[max(0, at - 20) : at + 20]!r}"
+    )

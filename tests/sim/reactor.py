@@ -1,0 +1,156 @@
+"""A reactor of the simulated world: its time, its connections, its one thread.
+
+As much of Twisted's as the relay uses. One belongs to one process: when that dies, nothing that was
+asked of its reactor happens any more. The wall clock may jump; as in Twisted, timers go by it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from tests.sim.network import Connector, Network, Port
+from tests.sim.world import Event, World
+
+EPOCH = 1_700_000_000.0
+"""Unix seconds at which every simulated world begins."""
+
+TURN = 1e-5
+"""Seconds of a turn of the reactor: what a call from a thread takes to get there."""
+
+
+@implementer(IDelayedCall)
+class DelayedCall:
+    """One call of the reactor's; `at` in its own seconds."""
+
+    def __init__(self, reactor: "SimulatedReactor", at: float, act: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._at = at
+        self._act = act
+        self._is_cancelled = self._is_called = False
+        self._event = self._arm()
+
+    def _arm(self) -> Event:
+        reactor = self._reactor
+        return reactor.world.after(max(0.0, self._at - reactor.seconds()), self._ring)
+
+    def _ring(self) -> None:
+        self._is_called = True
+        self._reactor.calls.pop(self, None)
+        self._reactor.run(self._act)
+
+    def rearm(self) -> None:
+        """The clock was set."""
+        self._event.cancel()
+        self._event = self._arm()
+
+    def getTime(self) -> float:
+        return self._at
+
+    def cancel(self) -> None:
+        self._check()
+        self._is_cancelled = True
+        self._reactor.calls.pop(self, None)
+        self._event.cancel()
+
+    def reset(self, secondsFromNow: float) -> None:
+        self._check()
+        self._at = self._reactor.seconds() + secondsFromNow
+        self.rearm()
+
+    def delay(self, secondsLater: float) -> None:
+        self._check()
+        self._at += secondsLater
+        self.rearm()
+
+    def active(self) -> bool:
+        return not (self._is_cancelled or self._is_called)
+
+    def _check(self) -> None:
+        if self._is_cancelled:
+            raise AlreadyCancelled
+        if self._is_called:
+            raise AlreadyCalled
+
+
+@implementer(IReactorTime)
+class SimulatedReactor:
+    """`broke` hears of each exception that nobody caught: a real reactor would only log it."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        address: str,
+        broke: Callable[[Exception], object],
+        clock_error: float = 0.0,
+    ) -> None:
+        self.world = world
+        self.network = network
+        self.address = address
+        self.is_alive = True
+        self.calls: dict[DelayedCall, None] = {}
+        self.clock_error = clock_error
+        self._broke = broke
+
+    def run(self, act: Callable[..., object], *arguments: Any, **keywords: Any) -> None:
+        """In this process, if that still lives."""
+        if self.is_alive:
+            try:
+                act(*arguments, **keywords)
+            except Exception as error:
+                self._broke(error)
+
+    def die(self) -> None:
+        """Nothing that was asked of it happens any more."""
+        self.is_alive = False
+        self.calls.clear()
+        self.network.forget(self)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def seconds(self) -> float:
+        return EPOCH + self.world.now + self.clock_error
+
+    def set_clock(self, error: float) -> None:
+        """The wall clock jumps."""
+        self.clock_error = error
+        for call in list(self.calls):
+            call.rearm()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any
+    ) -> DelayedCall:
+        call = DelayedCall(self, self.seconds() + delay, lambda: callable(*args, **kw))
+        self.calls[call] = None
+        return call
+
+    def getDelayedCalls(self) -> list[DelayedCall]:
+        return list(self.calls)
+
+    def callWhenRunning(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
+        self.callLater(0, callable, *args, **kw)
+
+    def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
+        self.world.after(TURN, lambda: self.run(callable, *args, **kw))
+
+    def stop(self) -> None:
+        """The process ends by itself; whoever watches it sees that."""
+        self.die()
+
+    # --- connections --------------------------------------------------------------------------
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Port:
+        return self.network.listen(self, interface or self.address, port, factory)
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> Connector:
+        return self.network.connect(self, host, port, factory, timeout)

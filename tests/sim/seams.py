@@ -1,0 +1,107 @@
+"""Where the relay meets its machine, and what stands there in the simulation.
+
+All that is real but for the names in this file: threads, files, chance, the operators' socket and
+the log's file. Used in a process of its own: what is replaced stays so.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import relay.inbound.listener
+import relay.inbound.protocol
+import relay.outbound.opening
+import relay.outbound.protocol
+import relay.queue.content_files
+import relay.queue.group_commit
+import relay.queue.open_store
+import relay.queue.space
+import relay.queue.spool
+import relay.queue.sqlite_schema
+import relay.service
+from relay.inbound.proxied import AwaitingHeader
+from relay.notices import Notice
+from relay.queue.sqlite import SqliteStore
+from tests.sim.filesystem import VFS, SimulatedPath, SimulatedSystem
+
+_serial = count()
+
+
+def put_machine(machine: Any) -> None:
+    """Relays that are made from now on run on this machine (see machine.py)."""
+    system: SimulatedSystem = machine.system
+    SimulatedPath.system = system
+    for module in (relay.queue.content_files, relay.queue.spool):
+        module.os = system
+    relay.queue.spool.fcntl = system
+    relay.queue.spool.open = system.fdopen
+    relay.queue.open_store.Path = SimulatedPath
+    relay.queue.open_store.SqliteStore = _on_vfs
+    relay.queue.space.INTERVAL = 5.0  # for speed
+    relay.queue.space.free_octets_of = lambda _: machine.free_octets
+    relay.queue.group_commit.in_thread = machine.threads.in_thread
+    relay.queue.group_commit.SimpleQueue = machine.threads.queue
+    relay.queue.content_files.ThreadPoolExecutor = machine.threads.pool
+    relay.queue.sqlite_schema.CHECKPOINT_PAGES = machine.checkpoint_pages
+    relay.service.SystemRandom = lambda: machine.relay_chance
+    relay.service.TrafficLog = lambda file, clock: HandedOn(machine.heard)
+    relay.service.Control = NoDoor
+    relay.service.on_signal = lambda *_: None
+    relay.service.exit_with = machine.refused_to_start
+
+
+def number_objects() -> None:
+    """Sets of sessions are walked in an order that no address in memory decides."""
+    _serial_from_zero()
+    for kind in (
+        relay.inbound.protocol.InboundProtocol,
+        relay.outbound.protocol.UpstreamSession,
+        relay.outbound.opening.Opening,
+        AwaitingHeader,
+    ):
+        kind.__hash__ = _numbered
+
+
+def _serial_from_zero() -> None:
+    global _serial
+    _serial = count()
+
+
+def _numbered(one: Any) -> int:
+    try:
+        number: int = one.number_in_world
+    except AttributeError:
+        number = one.number_in_world = next(_serial)
+    return number
+
+
+def _on_vfs(directory: Any, reactor: Any, **options: Any) -> SqliteStore:
+    return SqliteStore(directory, reactor, VFS, **options)
+
+
+class HandedOn:
+    """In the place of the traffic log."""
+
+    def __init__(self, heard: Callable[[Notice], None]) -> None:
+        self.heard = heard
+
+    def start(self) -> None:
+        """Nothing is opened."""
+
+    stop = reopen = start
+
+    def __call__(self, notice: Notice) -> None:
+        self.heard(notice)
+
+
+class NoDoor:
+    """In the place of the operators' socket: the simulated operator asks the operations itself."""
+
+    def __init__(self, operations: Any, reactor: Any) -> None:
+        pass
+
+    def listen_unix(self, spool: Any) -> None:
+        """Nobody knocks."""
+
+    async def close(self) -> None:
+        """Nothing is open."""

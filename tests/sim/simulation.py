@@ -1,0 +1,285 @@
+"""One simulated world from its seed to its end: who is in it, what befalls them, what must hold.
+
+First all is in motion and everything fails at times; then the faults end, and all mail must be
+gone, and with it every trace of it in memory and on disk.
+"""
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import globalLogPublisher
+
+from relay.config.reading import Config, check
+from tests.sim import seams
+from tests.sim.clients import Client
+from tests.sim.disaster import Disasters
+from tests.sim.filesystem import DiskVfs
+from tests.sim.machine import ADDRESS, Machine
+from tests.sim.network import Network
+from tests.sim.operator import Operator
+from tests.sim.oracle import Oracle
+from tests.sim.queued import Queued, content_files, read_queue
+from tests.sim.upstreams import Mood, Upstream
+from tests.sim.world import World
+
+MINUTE = 60.0
+
+IN_MOTION = 20 * MINUTE
+"""Seconds in which everything happens."""
+
+EXPIRE_AFTER = 12 * MINUTE
+
+SETTLES_WITHIN = 60 * MINUTE
+"""Seconds after the end of all faults in which every lane must be empty: the longest backoff (five
+minutes and a tenth), a host's skipped time (15 minutes), and a slow last attempt."""
+
+STOPS_WITHIN = 60.0
+"""Seconds, with nothing under way."""
+
+HOSTS = {
+    "east": ("10.1.0.1",),
+    "west": ("10.2.0.1", "10.2.0.2"),
+    "quick": ("10.3.0.1",),
+    "through": ("10.4.0.1",),
+    "back": ("10.5.0.1",),
+}
+
+_vfs: DiskVfs | None = None
+
+
+def config_of(world: World) -> Config:
+    random = world.chance("config")
+    upstreams = [
+        {
+            "name": name,
+            "hosts": [f"smtp://{host}:25" for host in hosts],
+            "tls": "none",
+            "max_connections": random.choice((1, 2, 3, 20)),
+            "max_messages_per_connection": random.choice((0, 0, 1, 3)),
+            "max_recipients": random.choice((2, 100)),
+            "idle_timeout": random.choice(("5s", "1m")),
+        }
+        for name, hosts in HOSTS.items()
+    ]
+    routes: list[dict[str, Any]] = [
+        {"recipients": ["*@east.example"], "upstream": "east"},
+        {"recipients": ["*@west.example"], "upstream": "west"},
+        {
+            "recipients": ["*@quick.example"],
+            "upstream": "quick",
+            "delivery": "hybrid",
+            "hybrid_wait": random.choice(("2s", "30s")),
+        },
+        {"recipients": ["*@through.example"], "upstream": "through", "delivery": "proxy"},
+        {"recipients": ["*@back.example"], "upstream": "back"},
+    ]
+    tables = {
+        "hostname": "relay.example",
+        "queue": {
+            "store": "sqlite:/disk/spool",
+            "retry": ["20s", "1m", "5m"],
+            "warn_after": random.choice(("never", "5m")),
+            "expire_after": f"{int(EXPIRE_AFTER)}s",
+            "max_in_hand": random.choice((1, 3, 200)),
+        },
+        "listener": [
+            {
+                "name": "lan",
+                "address": f"{ADDRESS}:25",
+                "relay_networks": ["10.0.0.0/8"],
+                "max_connections": 100,
+            }
+        ],
+        "upstream": upstreams,
+        "route": routes,
+        "traffic_log": {"file": "-"},
+    }
+    return check(tables, Path("/"))
+
+
+class Simulation:
+    """Make one, then `run` it: it returns, or raises world.Violation."""
+
+    def __init__(self, seed: int, show: Callable[[str], object] | None = None) -> None:
+        global _vfs
+        _vfs = _vfs or DiskVfs()
+        seams.number_objects()
+        self.world = world = World(seed, show)
+        self.network = Network(world)
+        self.machine = Machine(world, self.network, config_of(world))
+        self.oracle = Oracle(world, EXPIRE_AFTER)
+        self.oracle.image = self.image
+        self._image_random = world.chance("image")
+        _vfs.disks["disk"] = lambda: self.machine.disk
+        self.machine.observers.append(self.oracle.heard)
+        self.machine.when_dead.append(self.oracle.died)
+        random = world.chance("world")
+        self.upstreams = [
+            Upstream(name, host, world, self.network, self.oracle, Mood())
+            for name, hosts in HOSTS.items()
+            for host in hosts
+        ]
+        self.clients = [
+            Client(number, world, self.network, self.oracle, (ADDRESS, 25))
+            for number in range(1, random.randint(3, 10))
+        ]
+        self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
+        self.operator = Operator(world, self.machine, self.oracle)
+        self.disasters = Disasters(self)
+
+    def image(self) -> Queued:
+        """The queue, if the power failed now."""
+        assert _vfs is not None
+        disk = self.machine.disk.after_power_cut(self._image_random)
+        disk.is_full = disk.is_sick = False
+        disk.lies = 0
+        _vfs.disks["image"] = lambda: disk
+        return read_queue(disk, "/image")
+
+    # --- the run --------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        globalLogPublisher.addObserver(self._logged)
+        gc.disable()  # when it runs is no part of the world
+        try:
+            self._run()
+        finally:
+            gc.enable()
+            globalLogPublisher.removeObserver(self._logged)
+
+    def _run(self) -> None:
+        world = self.world
+        random = world.chance("clients")
+        for upstream in self.upstreams:
+            upstream.open()
+        self.machine.start()
+        for client in self.clients:
+            client.begin(random.uniform(0.5, IN_MOTION / 2), random.randint(1, 6))
+        self.disasters.begin(IN_MOTION)
+        self.operator.begin(IN_MOTION)
+        self._run_until(IN_MOTION)
+        self.operator.end()
+        if self._dead:
+            self._see_others_settle()
+        self.disasters.end()
+        end = world.now + SETTLES_WITHIN
+        while world.now < end and self._what_is_left():
+            self._run_until(world.now + MINUTE)
+        if left := self._what_is_left():
+            world.blame(f"not all is over: {left}")
+        self.oracle.audit()
+        self._raise_fault()
+        self._stop()
+
+    def _see_others_settle(self) -> None:
+        """One lane is dead: the others must not starve, whatever waits there."""
+        world, dead = self.world, self._dead
+        self.disasters.end(but_for=dead)
+        end = world.now + SETTLES_WITHIN
+        while (waiting := self._waiting_beside(dead)) and world.now < end:
+            self._run_until(world.now + MINUTE)
+        if waiting:
+            world.blame(f"{dead} is dead, and others starve: {waiting}")
+        self._raise_fault()
+
+    def _waiting_beside(self, dead: str) -> dict[str, int]:
+        service: Any = self.machine.service
+        if service is None or not service._is_open:
+            return {"relay": 1}
+        works = service._store._calls._ledger._writes._in_hand.waiting
+        return {lane: count for lane, count in works.items() if count and lane != dead}
+
+    def _stop(self) -> None:
+        """As an operator stops it; what is on the disk then is all that it remembers."""
+        world, stopped = self.world, []
+        self.machine.stop().addCallback(stopped.append)
+        world.run(world.now + STOPS_WITHIN)
+        if not stopped:
+            world.blame("the relay does not stop")
+        assert _vfs is not None
+        disk = self.machine.disk.after_crash()
+        _vfs.disks["image"] = lambda: disk
+        rows = read_queue(disk, "/image").rows
+        rows["content files"] = content_files(disk)
+        if left := {name: count for name, count in rows.items() if count}:
+            world.blame(f"not all mail is gone: {left}")
+        self._raise_fault()
+
+    def _raise_fault(self) -> None:
+        if self.world.fault is not None:
+            raise self.world.fault
+
+    def _run_until(self, end: float) -> None:
+        """Audits come at any instant."""
+        world = self.world
+        random = world.chance(f"audits until {end}")
+        while world.now < end:
+            world.run(min(end, world.now + random.expovariate(1 / 120)))
+            self.oracle.audit()
+            self._check_limits()
+            self._raise_fault()
+        world.tell(f"{world.events} events")
+
+    def counts(self) -> dict[str, int]:
+        """How much happened."""
+        oracle = self.oracle
+        return {
+            "events": self.world.events,
+            "messages sent": len(oracle.submissions),
+            "acknowledged": sum(each.answer == 250 for each in oracle.submissions.values()),
+            "recipients relayed": oracle.relayed,
+            "reported": len(oracle.reported),
+            "duplicates in the named windows": oracle.duplicates,
+            "deaths of the relay": self.machine.deaths,
+        }
+
+    # --- what must hold -------------------------------------------------------------------------
+
+    def _check_limits(self) -> None:
+        for upstream in self.machine.config.upstreams:
+            for host in HOSTS[upstream.name]:
+                sessions = self.network.sessions(self.machine.reactor, host)
+                if sessions > upstream.max_connections:
+                    self.world.blame(f"{sessions} sessions with {host} of {upstream.name}")
+
+    def _what_is_left(self) -> dict[str, int]:
+        """At the end nothing waits, and nothing remembers anything."""
+        service = self.machine.service
+        if service is None:
+            return {"relay": 1}
+        counts = counts_of(service)
+        counts["clients"] = sum(not client.is_done for client in self.clients)
+        counts["connections"] = len(self.network.ends) + len(self.network.connecting)
+        return {name: count for name, count in counts.items() if count}
+
+    def _logged(self, event: dict[str, Any]) -> None:
+        """The relay met a defect of its own."""
+        failure = event.get("log_failure")
+        if failure is not None and self.machine.reactor.is_alive:
+            self.world.blame(f"a defect was logged: {failure.getTraceback()}")
+
+
+def counts_of(service: Any) -> dict[str, int]:
+    """What the relay keeps in memory of mail and sessions."""
+    manager, store = service._manager, service._store
+    return {
+        "in hand": manager._works_in_hand,
+        "octets in hand": manager._octets_in_hand,
+        "unrecorded": manager._recorder.waiting,
+        "octets coming in": store.buffers.buffered,
+        "attempts": service._delivery._running,
+        "sessions of clients": sum(each.factory.session_count for each in service._listeners),
+        "places": service._places._taken.total(),
+        "upstream sessions": sum(
+            len(f._sessions) + len(f._openings) + len(f._waiting) + len(f._needing_fresh)
+            for hop in service._delivery._hops.values()
+            for f in hop.factories
+        ),
+        "lanes in hand": sum(lane.in_hand for lane in manager.lanes),
+        "works that wait": store._calls._ledger._writes._in_hand.waiting.total(),
+        "works in hand": sum(
+            len(works) for works in store._calls._ledger._writes._in_hand._lanes.values()
+        ),
+    }
