@@ -137,6 +137,13 @@ class SimulatedPath(PurePosixPath):
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """It is there."""
 
+    def exists(self) -> bool:
+        return True
+
+    def stat(self) -> Any:
+        """It belongs to whoever runs the relay."""
+        return os.stat_result((0o40700, 0, 0, 1, self.system.geteuid(), 0, 0, 0, 0, 0))
+
     def chmod(self, mode: int) -> None:
         """Nobody else is here."""
 
@@ -251,6 +258,9 @@ class SimulatedSystem:
 
     def getpid(self) -> int:
         return 1
+
+    def geteuid(self) -> int:
+        return 0
 
     def flock(self, descriptor: int, operation: int) -> None:
         """One process holds it; a dead one lets go."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from relay.config.reading import Config
 from relay.notices import Notice
-from relay.service import RelayService
+from relay.service.relay import RelayService
 from tests.sim import seams
 from tests.sim.disk import Disk
 from tests.sim.filesystem import SimulatedSystem

@@ -18,7 +18,8 @@ import relay.queue.open_store
 import relay.queue.space
 import relay.queue.spool
 import relay.queue.sqlite_schema
-import relay.service
+import relay.service.backstage
+import relay.service.relay
 from relay.inbound.proxied import AwaitingHeader
 from relay.notices import Notice
 from relay.queue.sqlite import SqliteStore
@@ -43,11 +44,11 @@ def put_machine(machine: Any) -> None:
     relay.queue.group_commit.SimpleQueue = machine.threads.queue
     relay.queue.content_files.ThreadPoolExecutor = machine.threads.pool
     relay.queue.sqlite_schema.CHECKPOINT_PAGES = machine.checkpoint_pages
-    relay.service.SystemRandom = lambda: machine.relay_chance
-    relay.service.TrafficLog = lambda file, clock: HandedOn(machine.heard)
-    relay.service.Control = NoDoor
-    relay.service.on_signal = lambda *_: None
-    relay.service.exit_with = machine.refused_to_start
+    relay.service.backstage.SystemRandom = lambda: machine.relay_chance
+    relay.service.relay.TrafficLog = lambda file, clock: HandedOn(machine.heard)
+    relay.service.relay.Control = NoDoor
+    relay.service.relay.on_signal = lambda *_: None
+    relay.service.relay.exit_with = machine.refused_to_start
 
 
 def number_objects() -> None:

@@ -188,7 +188,7 @@ class Simulation:
         service: Any = self.machine.service
         if service is None or not service._is_open:
             return {"relay": 1}
-        works = service._store._calls._ledger._writes._in_hand.waiting
+        works = service._stage.store._calls._ledger._writes._in_hand.waiting
         return {lane: count for lane, count in works.items() if count and lane != dead}
 
     def _stop(self) -> None:
@@ -263,18 +263,20 @@ class Simulation:
 
 def counts_of(service: Any) -> dict[str, int]:
     """What the relay keeps in memory of mail and sessions."""
-    manager, store = service._manager, service._store
+    manager, store = service._stage.manager, service._stage.store
     return {
         "in hand": manager._works_in_hand,
         "octets in hand": manager._octets_in_hand,
         "unrecorded": manager._recorder.waiting,
         "octets coming in": store.buffers.buffered,
-        "attempts": service._delivery._running,
-        "sessions of clients": sum(each.factory.session_count for each in service._listeners),
-        "places": service._places._taken.total(),
+        "attempts": service._stage.delivery._running,
+        "sessions of clients": sum(
+            each.factory.session_count for each in service._reception.listeners
+        ),
+        "places": service._stage.places._taken.total(),
         "upstream sessions": sum(
             len(f._sessions) + len(f._openings) + len(f._waiting) + len(f._needing_fresh)
-            for hop in service._delivery._hops.values()
+            for hop in service._stage.delivery._hops.values()
             for f in hop.factories
         ),
         "lanes in hand": sum(lane.in_hand for lane in manager.lanes),
