@@ -25,6 +25,7 @@ from relay.notices import (
     Notice,
     Rejected,
     Released,
+    Reloaded,
     Removed,
     Reported,
     ShutOut,
@@ -53,6 +54,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
     (Stopped("relay", "SIGTERM"), {"event": "stopped", "what": "relay", "why": "SIGTERM"}),
     (Alarm("queue", "disk full"), {"event": "alarm", "what": "queue", "why": "disk full"}),
     (AlarmOver("queue"), {"event": "alarm_over", "what": "queue"}),
+    (Reloaded(("route",)), {"event": "reloaded", "changes": ["route"]}),
     (
         Connected("S1", "192.0.2.1:4321", "lan"),
         {"event": "connected", "session": "S1", "client": "192.0.2.1:4321", "listener": "lan"},
