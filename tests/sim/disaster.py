@@ -135,7 +135,6 @@ class Disasters:
 
     def _make_the_disk_lie(self) -> None:
         """Syncs that say they failed, and did not."""
-        self._oracle.has_disk_lied = True
         self._machine.disk.lies = self._random.randint(1, 3)
 
     def _run_short_of_space(self) -> None:

@@ -1,8 +1,8 @@
 """Keeps the account of all mail outside of the relay, and says where the relay broke its word.
 
 It believes clients (what they were told), upstreams (what they accepted) and the disk as a power
-cut would leave it; of the relay's own notices it uses one: that something was relayed is only said
-once it is committed.
+cut would leave it; of the relay's own notices it uses two: that something was relayed is only said
+once it is committed, and that a message could not be stored.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from relay.mail.outcome import Relayed
-from relay.notices import Attempted, Notice, Removed, Reported
+from relay.notices import Attempted, Notice, Rejected, Removed, Reported
 from tests.sim.mail import UPSTREAM_OF, Addressee, Submission
 from tests.sim.queued import Queued
 from tests.sim.world import World
@@ -40,10 +40,10 @@ class Oracle:
         self.submissions: dict[str, Submission] = {}
         self.deaths = 0
         self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
-        self.has_disk_lied = False
         self.image: Callable[[], Queued] = Queued
         self._copies: dict[str, list[Copy]] = {}  # by forward-path
         self._said_relayed: set[str] = set()
+        self._not_stored: set[str] = set()  # queue ids, as the relay said
         self._refused: dict[str, str] = {}  # by forward-path, or reverse-path
         self.reported: dict[str, str] = {}  # forward-path of a failed one: how it is known
         self._dsns: dict[str, tuple[str, ...]] = {}  # queue id of a DSN: whom it speaks of
@@ -96,10 +96,9 @@ class Oracle:
 
     def _count(self, path: str, copy: Copy) -> None:
         before = self._copies.setdefault(path, [])
-        owner = self.submissions.get(token_in(path))
         # Two windows at once: hybrid mail could not be stored and was relayed all the same, and the
         # commit that was said to have failed is there after a crash. No 250 was given.
-        may_be_back = self.has_disk_lied and owner is not None and owner.answer != 250
+        may_be_back = trace_id(copy.content) in self._not_stored
         for earlier in before:
             if path in self._said_relayed and not (may_be_back and earlier.deaths < self.deaths):
                 self.world.blame(f"{path} got a second copy after the first was recorded")
@@ -138,6 +137,8 @@ class Oracle:
                 self.world.blame(f"{notice.recipient} is said to be relayed and was not")
             if not notice.recipient.startswith("s."):
                 self._said_relayed.add(notice.recipient)
+        elif isinstance(notice, Rejected) and notice.queue_id and notice.reply[:9] == "451 4.3.0":
+            self._not_stored.add(notice.queue_id)
         elif isinstance(notice, Reported) and notice.kind == "failed":
             self._dsns[notice.dsn_queue_id] = notice.recipients
         elif isinstance(notice, Removed) and notice.why == "undeliverable":
@@ -217,6 +218,12 @@ def token_in(path: str) -> str:
 
 def queue_id_of(report: bytes) -> str:
     found = re.search(rb"^Message-ID: (\S+)\r$", report, re.M)
+    return found[1].decode() if found else ""
+
+
+def trace_id(content: bytes) -> str:
+    """The queue id in the Received field at the top."""
+    found = re.match(rb"Received: (?:(?!\r\n[^ \t]).)*? id (\w+)", content, re.S)
     return found[1].decode() if found else ""
 
 
