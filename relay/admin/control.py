@@ -9,11 +9,16 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
 from twisted.protocols.policies import ThrottlingFactory
 
 from relay.admin.guard import Guard, TokenUnusable, read_token
 from relay.admin.http import Door, DoorSite
 from relay.admin.operations import SOCKET_NAME, Operations
+from relay.config.schema import Admin
+from relay.notices import Alarm, Observer
+
+_log = Logger()
 
 MAX_CONNECTIONS = 100
 MAX_SOCKET_PATH = 107
@@ -32,6 +37,18 @@ class Control:
         self._reactor = reactor
         self._ports: list[IListeningPort] = []
         self._socket: Path | None = None
+
+    def open(self, spool: Path | None, admin: Admin | None, observe: Observer) -> None:
+        """A socket in the spool, and TCP where the config wants it. Mail does not wait for them:
+        what is in the way is an alarm."""
+        try:
+            if spool is not None:
+                self.listen_unix(spool)
+            if admin is not None:
+                self.listen_tcp(admin.address.host, admin.address.port, admin.token_file)
+        except DoorUnusable as error:
+            observe(Alarm("control", str(error)))
+            _log.error("{why}", why=str(error))
 
     def listen_unix(self, directory: Path) -> None:
         """At DIRECTORY/control.sock, for its owner alone. Raises DoorUnusable."""

@@ -22,8 +22,8 @@ from relay.outbound.identity.making import account_of
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.security import Securities
+from relay.outbound.session_maker import SessionMaker
 from relay.outbound.ticker import Ticker
-from relay.smtp.client import ClientEngine
 from relay.tls.certificate import issuer_of, names_of
 
 
@@ -74,12 +74,19 @@ class Probe:
         self._finding = Finding(lane, str(host))
         self._upstream = upstream
         self._host = host
-        self._hello_name = upstream.helo or hostname
-        self._security = securities.of(upstream, host)
         self._ticker = ticker
         self._reactor = reactor
         self._account: Account | None = account_of(
             upstream, identity, _unobserved, _nothing, reactor
+        )
+        self._security = securities.of(upstream, host)
+        self._maker = SessionMaker(
+            upstream,
+            host,
+            upstream.helo or hostname,
+            self._account,
+            ticker,
+            reactor,
         )
         self._done: Deferred[Finding] = Deferred()
 
@@ -108,27 +115,7 @@ class Probe:
         self._opening.fail(reason.value.trouble)  # type: ignore[union-attr]
 
     def _make_session(self, label: str) -> UpstreamSession:
-        security = self._security.session()
-        is_lmtp = self._host.scheme == "lmtp"
-        engine = ClientEngine(
-            self._hello_name,
-            is_lmtp=is_lmtp,
-            ignored_keywords=self._upstream.ignored_keywords,
-            wants_tls=security.wants_starttls,
-            wants_auth=self._account is not None,
-        )
-        session = UpstreamSession(
-            self,
-            engine,
-            self._upstream.timeouts,
-            label,
-            self._reactor,
-            security=security,
-            is_lmtp=is_lmtp,
-            login=None if self._account is None else self._account.login_now,
-        )
-        self._ticker.watch(session)
-        return session
+        return self._maker.make(self, label, self._security)
 
     def _look_at(self, session: UpstreamSession, trouble: str) -> None:
         found, security = self._finding, session.security

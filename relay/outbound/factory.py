@@ -18,10 +18,10 @@ from relay.outbound.opening import Opening
 from relay.outbound.pacer import Pacer
 from relay.outbound.protocol import State, UpstreamSession
 from relay.outbound.security import HostSecurity
+from relay.outbound.session_maker import SessionMaker
 from relay.outbound.throttle import Move, Window, next_move
 from relay.outbound.ticker import Ticker
 from relay.places import SharedPlaces
-from relay.smtp.client import ClientEngine
 
 MAX_SESSION_AGE: Final = 300.0
 """Seconds a session is reused: by time rather than by count, so that a change of the host's
@@ -84,7 +84,7 @@ class QueuedClientFactory:
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
         self._upstream = upstream
         self._host = host
-        self._hello_name = hello_name
+        self._maker = SessionMaker(upstream, host, hello_name, account, ticker, reactor)
         self._owner = owner
         self._ticker = ticker
         self._reactor = reactor
@@ -321,27 +321,8 @@ class QueuedClientFactory:
         return bool(self._reactor.seconds() - session.opened_at >= LEAST_SESSION_AGE)
 
     def _make_session(self, label: str) -> UpstreamSession:
-        is_lmtp = self._host.scheme == "lmtp"
-        security = self.security.session()
-        engine = ClientEngine(
-            self._hello_name,
-            is_lmtp=is_lmtp,
-            ignored_keywords=self._upstream.ignored_keywords,
-            wants_tls=security.wants_starttls,
-            wants_auth=self._account is not None,
-        )
-        session = UpstreamSession(
-            self,
-            engine,
-            self._upstream.timeouts,
-            label,
-            self._reactor,
-            security=security,
-            is_lmtp=is_lmtp,
-            login=None if self._account is None else self._account.login_now,
-        )
+        session = self._maker.make(self, label, self.security)
         self._sessions.add(session)
-        self._ticker.watch(session)
         return session
 
     # --- what sessions and openings tell ------------------------------------------------------

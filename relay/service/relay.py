@@ -15,10 +15,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.admin.control import Control, DoorUnusable
+from relay.admin.control import Control
 from relay.admin.operations import Operations
 from relay.config import Config, ConfigError
-from relay.notices import Alarm, Started, Stopped
+from relay.notices import Started, Stopped
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.control import QueueControl
@@ -108,7 +108,7 @@ class RelayService(Service):
         self._is_open = True
         self._stage.start(opened)
         if self._share is None:
-            self._open_control()
+            self._control.open(self._stage.spool, self._config.admin, self._observe)
         for listener in self._reception.listeners:
             listener.serve()
             _log.info("listening: {listener!r}", listener=listener)
@@ -129,18 +129,6 @@ class RelayService(Service):
                 cast(Share, self._share).drained()
 
         return Deferred.fromCoroutine(look())
-
-    def _open_control(self) -> None:
-        """The operators' door: a socket in the spool, and TCP where the config wants it."""
-        admin, spool = self._config.admin, self._stage.spool
-        try:
-            if spool is not None:
-                self._control.listen_unix(spool)
-            if admin is not None:
-                self._control.listen_tcp(admin.address.host, admin.address.port, admin.token_file)
-        except DoorUnusable as error:
-            self._observe(Alarm("control", str(error)))
-            _log.error("{why}", why=str(error))
 
     def _not_opened(self, reason: Failure) -> None:
         """One clear line, and an exit status that says so."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.replacing import replace_file
 from relay.smtp.sasl import scram
 from relay.users.hashing import ITERATIONS
 from relay.users.record import (
@@ -158,22 +159,5 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, users: Users, owner: tuple[int, int] | None) -> None:
-    """A new file in the place of the old one, on stable storage before and after."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            if owner is not None and owner != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), *owner)
-            file.write(first_line(users.seed))
-            file.writelines(line_of(users.by_name[name]) for name in sorted(users.by_name))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    lines = (line_of(users.by_name[name]) for name in sorted(users.by_name))
+    replace_file(path, (first_line(users.seed), *lines), owner)

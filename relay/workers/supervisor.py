@@ -16,7 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from relay.admin.control import Control, DoorUnusable
+from relay.admin.control import Control
 from relay.admin.operations import Json, Operations
 from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config, ConfigError
@@ -125,21 +125,10 @@ class Supervisor(Service):
             self._observe(AlarmOver(f"worker {worker.number}", "it works again"))
         is_first = all(other.is_ready for other in self._workers.values())
         if is_first and not self._control.addresses:
-            self._open_control()
+            spool = spool_of(self._config.queue.store)
+            self._control.open(spool, self._config.admin, self._observe)
             self._observe(Started("relay", f"{self._config.workers} workers"))
             self._systemd.tell(READY)
-
-    def _open_control(self) -> None:
-        admin = self._config.admin
-        spool = spool_of(self._config.queue.store)
-        try:
-            if spool is not None:
-                self._control.listen_unix(spool)
-            if admin is not None:
-                self._control.listen_tcp(admin.address.host, admin.address.port, admin.token_file)
-        except DoorUnusable as error:
-            self._observe(Alarm("control", str(error)))
-            _log.error("{why}", why=str(error))
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for order in orders:

@@ -8,6 +8,8 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.replacing import replace_file
+
 MAX_SECRET = 64 << 10
 """Octets: refresh tokens have some 2,000, key files 3,000. A larger file was named by mistake."""
 
@@ -76,24 +78,9 @@ class Secret:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """In the place of what the file held, whole or not at all; for its owner alone. OSError."""
-    owner = path.stat()
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            if (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(text.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """In the place of what the file held, for the same owner. Raises OSError."""
+    before = path.stat()
+    replace_file(path, (text.encode(), b"\n"), (before.st_uid, before.st_gid))
 
 
 @dataclass(slots=True)
