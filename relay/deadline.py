@@ -88,12 +88,14 @@ class Waits:
         self._call = None
         running = self._running
         now = self._clock.seconds()
-        while running and (running[0].ring is None or running[0].at <= now):
-            wait = running.popleft()
-            ring, wait.ring = wait.ring, None
-            if ring is not None:
-                ring()
-        self._go_on(now)
+        try:
+            while running and running[0].at <= now:
+                wait = running.popleft()
+                ring, wait.ring = wait.ring, None
+                if ring is not None:
+                    ring()
+        finally:  # a defect in one is not the end of the others
+            self._go_on(now)
 
     def _go_on(self, now: float) -> None:
         """For those that are left; one that rang may have begun another."""

@@ -136,7 +136,7 @@ class Readiness:
         if self._closing:
             closing, self._closing = self._closing, []
             for socket in closing:
-                self._finish(socket, _DONE)
+                self._finish(socket.connectionLost, _DONE)
         if self._acts:
             acts, self._acts = self._acts, []
             for act in acts:
@@ -174,9 +174,9 @@ class Readiness:
         if why:
             self._drop(socket, why, is_read=is_read)
 
-    def _finish(self, socket: Any, reason: Failure) -> None:
+    def _finish(self, end: Callable[[Failure], None], reason: Failure) -> None:
         try:
-            socket.connectionLost(reason)
+            end(reason)
         except Exception:  # noqa: BLE001 - a defect of ours
             _log.failure("a session broke in closing")
 
@@ -184,13 +184,13 @@ class Readiness:
         self.removeReader(socket)
         is_half = is_read and why is CONNECTION_DONE
         if is_half and IHalfCloseableDescriptor.providedBy(socket):
-            socket.readConnectionLost(_DONE)
+            self._finish(socket.readConnectionLost, _DONE)
             return
         self.removeWriter(socket)
         if why is CONNECTION_DONE:
-            self._finish(socket, _DONE)
+            self._finish(socket.connectionLost, _DONE)
         else:
-            self._finish(socket, _LOST if why is CONNECTION_LOST else Failure(why))
+            self._finish(socket.connectionLost, _LOST if why is CONNECTION_LOST else Failure(why))
 
     def __repr__(self) -> str:
         return f"<Readiness of {len(self._sockets)} sockets>"

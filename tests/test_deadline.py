@@ -34,6 +34,20 @@ class WaitsTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.rung, ["second"])
 
+    def test_a_defect_in_one_is_not_the_end_of_the_others(self) -> None:
+        def breaks() -> None:
+            raise ZeroDivisionError
+
+        self.waits.begin(breaks)
+        self.begin("second")
+        self.clock.advance(1)
+        self.begin("third")
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 9)
+        self.clock.advance(0)
+        self.assertEqual(self.rung, ["second"])
+        self.clock.advance(1)
+        self.assertEqual(self.rung, ["second", "third"])
+
     def test_one_call_serves_all_and_none_is_left_over(self) -> None:
         running = [self.begin(str(number)) for number in range(5)]
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)

@@ -6,8 +6,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableDescriptor
+from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from relay.readiness import Readiness, readiness_of
 
@@ -36,6 +39,18 @@ class Watched:
     def connectionLost(self, reason: Failure) -> None:
         self.end.close()
         self.lost.callback(reason.value)
+
+
+@implementer(IHalfCloseableDescriptor)
+class Breaking(Watched):
+    """Has a defect where it hears that nothing more is coming."""
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        self.lost.callback(reason.value)
+        raise ZeroDivisionError
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """Never asked for."""
 
 
 class ReadinessTests(TestCase):
@@ -84,6 +99,27 @@ class ReadinessTests(TestCase):
         reason = await self.watched.lost
         self.assertIsInstance(reason, ZeroDivisionError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_a_defect_at_its_end_ends_no_other(self) -> None:
+        ours, theirs = socket.socketpair()
+        breaking = Breaking(ours)
+        breaking.does = lambda: CONNECTION_DONE
+        heard: Deferred[None] = Deferred()
+
+        def hear() -> None:
+            self.readiness.removeReader(self.watched)
+            heard.callback(None)
+
+        self.watched.does = hear
+        self.readiness.addReader(breaking)
+        self.readiness.addReader(self.watched)
+        theirs.close()
+        await breaking.lost
+        self.theirs.send(b"x")
+        await heard
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.readiness.removeWriter(breaking)
+        ours.close()
 
     async def test_a_peer_that_is_gone_while_nobody_reads_is_a_lost_connection(self) -> None:
         self.watched.does = lambda: None

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.inbound.policy import UNKNOWN_HOST, unmapped
+from relay.inbound.policy import UNKNOWN_HOST
 from relay.mail.address import AddressGlob
+from relay.mail.ip_address import unmapped
 from relay.mail.reply import Reply, reply
 from relay.notices import Observer, ShutOut
 from relay.smtp.sasl.commands import challenge

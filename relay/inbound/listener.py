@@ -107,13 +107,11 @@ class InboundFactory(ServerFactory):
         may_introduce = bool(config.xclient_from) and is_within(host, config.xclient_from)
         session = InboundProtocol(
             ServerEngine(self._settings, is_encrypted=config.tls == "implicit"),
+            config,
             self._policy,
             self._intake,
             self._observe,
             self._next_session(),
-            config.name,
-            config.idle_timeout,
-            config.max_errors,
             self._admission,
             self._ended,
             self._passages,
@@ -183,9 +181,8 @@ class InboundListener:
         config = self.config
         if inherited is not None:
             self._port = adopt_listening(self._reactor, inherited, self.factory)
-            cast(Any, self._port).stopReading()
-            return
-        self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
+        else:
+            self._port = listen_tcp(self._reactor, config.port, self.factory, BACKLOG, config.host)
         cast(Any, self._port).stopReading()
 
     def change(self, config: Listener, factory: InboundFactory) -> None:

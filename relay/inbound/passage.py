@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IPushProducer
 from relay.config.schema import Route
 from relay.inbound.heading import Heading
 from relay.inbound.intake import LOOPS, Intake, Transaction
-from relay.mail.envelope import Envelope, Origin, Recipient
+from relay.mail.envelope import Origin, Recipient
 from relay.mail.outcome import Relayed
 from relay.mail.reply import Reply, reply
 from relay.notices import Accepted, Attempted, Observer, Removed
@@ -77,7 +77,6 @@ class Passage:
     """One client session's. `then` is called once for each request, maybe at once."""
 
     __slots__ = (
-        "_envelope",
         "_is_content_awaited",
         "_is_left",
         "_lane",
@@ -94,8 +93,7 @@ class Passage:
         self._line: Line | None = None
         self._upstream = ""
         self._lane = ""
-        self._envelope: Envelope | None = None  # whose MAIL the upstream accepted
-        self._transaction: Transaction | None = None  # the client's that this was
+        self._transaction: Transaction | None = None  # whose MAIL the upstream accepted
         self._is_content_awaited = False  # its answer to the final dot
         self._is_left = False  # by the client
 
@@ -115,21 +113,19 @@ class Passage:
             self._drop_line()
             line = self._line = self._shared.lines.line(lane)
             self._upstream, self._lane = route.upstream, lane
-        self._transaction = transaction
-        envelope = transaction.envelope()
+        self._transaction = None
 
         def answered(answer: Reply) -> None:
-            self._envelope = envelope if answer.code < 300 else None
+            self._transaction = transaction if answer.code < 300 else None
             then(answer)
 
-        line.mail(envelope, transaction.size, route.proxy_wait, self.origin, answered)
+        line.mail(transaction.envelope(), transaction.size, route.proxy_wait, self.origin, answered)
 
     def rcpt(
         self, transaction: Transaction, recipient: Recipient, route: Route, then: Then
     ) -> None:
         """Pass RCPT on, and MAIL before it where that has not been; its refusal answers RCPT."""
-        is_open = self._envelope is not None and self._transaction is transaction
-        if is_open and self._upstream == route.upstream:
+        if self._transaction is transaction and self._upstream == route.upstream:
             self._line_in_use.rcpt(recipient, then)
             return
 
@@ -173,7 +169,7 @@ class Passage:
 
     def end_transaction(self) -> None:
         """Over, or reset by the client."""
-        self._envelope = self._transaction = None
+        self._transaction = None
         if self._line is not None:
             self._line.rest()
 
@@ -185,7 +181,7 @@ class Passage:
 
     def _drop_line(self) -> None:
         line, self._line = self._line, None
-        self._envelope = self._transaction = None
+        self._transaction = None
         if line is not None:
             line.close()
 

@@ -7,8 +7,9 @@ always a matter of the connection: nothing that XCLIENT said changes it.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from relay.inbound.policy import UNKNOWN_HOST, unmapped
+from relay.inbound.policy import UNKNOWN_HOST
 from relay.mail.envelope import Origin
+from relay.mail.ip_address import unmapped
 
 
 class Peer:

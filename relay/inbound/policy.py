@@ -5,12 +5,12 @@ Holds no session; everything it judges is passed in.
 """
 
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from relay.config.schema import Listener, Route
 from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
+from relay.mail.ip_address import unmapped
 from relay.mail.reply import Reply, reply
 
 RELAYING_DENIED: Final = reply(550, "5.7.1", "Relaying denied")
@@ -101,11 +101,3 @@ def is_within(host: str, networks: Iterable[Network]) -> bool:
         return False
     address = unmapped(host)
     return any(address in network for network in networks)
-
-
-def unmapped(host: str) -> IPv4Address | IPv6Address:
-    """The address that `host` means: ::ffff:192.0.2.1 is 192.0.2.1."""
-    address = ip_address(host.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address

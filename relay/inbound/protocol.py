@@ -10,30 +10,22 @@ from typing import Any, Final, cast
 
 from twisted.internet.interfaces import (
     IDelayedCall,
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IProtocol,
-    IPushProducer,
 )
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from zope.interface import classImplements
 
-from relay.config.schema import Route
-from relay.deadline import Deadline
+from relay.config.schema import Listener, Route
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Authentication, Doorkeeper
+from relay.inbound.connection import SHUTTING_DOWN, Connection
 from relay.inbound.intake import Intake, Transaction
 from relay.inbound.missing_headers import Content
-from relay.inbound.pace import Pace
 from relay.inbound.passage import Passage, Passages, Passing
 from relay.inbound.peer import Peer, client_host
 from relay.inbound.policy import Policy
-from relay.inbound.reading import Brake, Reading
-from relay.mail.envelope import Origin, Recipient
+from relay.inbound.reading import Brake
+from relay.mail.envelope import Recipient
 from relay.mail.reply import Reply, reply
 from relay.mail.trace import protocol_word
-from relay.notices import Authenticated, Connected, Disconnected, Observer, Rejected
+from relay.notices import Authenticated, Observer
 from relay.smtp.events import (
     Answered,
     Auth,
@@ -53,18 +45,13 @@ from relay.smtp.events import (
 )
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
-from relay.tls.server import ServerTls, facts_of
-from relay.tls.trouble import handshake_trouble, tls_trouble
-from relay.transport import start_tls
+from relay.tls.server import ServerTls, TlsFacts
 
 MAX_BUFFERED: Final = 128 * 1024
 """Octets of pipelined commands kept while one is being answered; beyond it reading stops."""
 
 MAX_REPLIES_AT_ONCE: Final = 256
 """Replies gathered for one write; then it is seen whether the client takes them at all."""
-
-LAST_WORD_TIMEOUT = 30.0
-"""Seconds a client has to take what was said last; then the connection is aborted."""
 
 OK: Final = reply(250, "2.0.0", "OK")
 SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
@@ -74,171 +61,61 @@ RECIPIENT_OK: Final = reply(250, "2.1.5", "Recipient OK")
 GO_ON: Final = reply(354, "", "End data with <CR><LF>.<CR><LF>")
 READY_FOR_TLS: Final = reply(220, "2.0.0", "Ready to start TLS")
 BYE: Final = reply(221, "2.0.0", "Bye")
-TOO_SLOW: Final = reply(421, "4.4.2", "Too slow, closing")
-IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
-SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
-TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing")
 
 
-class InboundProtocol:
-    """Made by the listener for each connection. A producer of replies: paused while unread."""
+class InboundProtocol(Connection):
+    """Made by the listener for each connection."""
 
-    transport: Any
-    _reading: Reading
     _is_trusted: bool
 
     def __init__(
         self,
         engine: ServerEngine,
+        config: Listener,
         policy: Policy,
         intake: Intake,
         observe: Observer,
         session: str,
-        listener: str,
-        idle_timeout: float,
-        max_errors: int,
         admission: Admission,
-        ended: Callable[["InboundProtocol"], None],
+        ended: Callable[[Any], None],
         passages: Passages | None,
         peer: Peer,
         keeper: Doorkeeper | None,
-        tls: ServerTls | None = None,
+        tls: ServerTls | None,
     ) -> None:
-        self._engine = engine
+        super().__init__(
+            engine, config, observe, session, admission, ended, peer, tls, intake.clock
+        )
         self._policy = policy
         self._intake = intake
-        self._observe = observe
-        self._session = session
-        self._listener = listener
-        self._idle_timeout = idle_timeout
-        self._max_errors = self._errors_left = max_errors
-        self._admission = admission
-        self._ended = ended
-        self._peer = peer
-        engine.may_introduce = peer.may_introduce
         self._passages = passages  # None: nothing is proxied
         self._passage: Passage | None = None
         self._keeper = keeper  # None: there is no AUTH
         self._auth: Authentication | None = None
         self._held_back: IDelayedCall | None = None  # the reply to a failed AUTH
-        self._tls = tls
-        self._is_shaking_hands = False
-        self._origin = Origin(listener, "")
         self._transaction: Transaction | None = None
         self._receiving: Content | None = None
-        self._is_admitted = False
-        self._is_told = False  # the log knows of the session
-        self._is_closing = False
-        self._is_leaving = False
-        self._is_waiting = False
-        self._is_unread = False  # the client does not take our replies
-        self._transactions = 0
-        self._reason = ""
-        self._out: list[bytes] = []
         self._is_running = False
-        self._pace = Pace()
-        self._deadline = Deadline(intake.clock, self._rang)
 
-    # --- the connection -----------------------------------------------------------------------
+    # --- what the connection tells ------------------------------------------------------------
 
-    def makeConnection(self, transport: Any) -> None:
-        self.transport = transport
-        self.connectionMade()
+    def _welcome(self, host: str) -> None:
+        self._is_trusted = self._policy.trusts(host)
+        if self._keeper is not None:  # nobody has authenticated yet
+            self._auth = Authentication(self._keeper, host)
 
-    def connectionMade(self) -> None:
-        client = self._peer.client
-        self._origin = Origin(self._listener, client, session=self._session)
-        self._reading = Reading(self.transport)
-        self._deadline.set(self._idle_timeout)
-        self._admission.ask(client_host(client), self._decided)
-        if not (self._is_admitted or self._is_closing):
-            self._reading.stop(self._admission)  # the greeting comes first
+    def _certified(self, facts: TlsFacts) -> str:
+        if self._peer.is_introduced:
+            return ""
+        trusted = self._policy.trusted_name(facts.names)
+        self._is_trusted = self._is_trusted or bool(trusted)
+        return trusted or facts.name
 
-    def _decided(self, refusal: Reply | None) -> None:
-        """Whether there is room for this session; the client may be gone by now."""
-        if self._is_closing:
-            if refusal is None:
-                self._admission.leave(client_host(self._origin.client))
-        elif refusal is None:
-            self._begin()
-        else:
-            self._rejected("connect", refusal)
-            self._is_closing = True
-            if self._tls is None or not self._tls.is_implicit:  # else it could not be read
-                self.transport.write(reply_octets(refusal))
-            self.transport.loseConnection()
+    @property
+    def _is_busy(self) -> bool:
+        return self._receiving is not None
 
-    def _begin(self) -> None:
-        self._is_admitted = True
-        client = self._origin.client
-        self.transport.registerProducer(self, True)
-        self._is_trusted = self._policy.trusts(client_host(client))
-        self._know_nobody()
-        self._is_told = True
-        self._observe(Connected(self._session, client, self._listener, self._peer.via))
-        if self._tls is not None and self._tls.is_implicit:
-            self._shake_hands(self._tls)
-            if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
-                self.transport.dataReceived(self._engine.withdraw())
-        else:
-            self._greet()
-        self._reading.go_on(self._admission)
-        if self._engine.buffered:  # it came with a PROXY header, while the limits were asked
-            self._run()
-
-    def _greet(self) -> None:
-        self.transport.write(self._engine.reply(self._engine.greeting()))
-
-    def _shake_hands(self, tls: ServerTls) -> None:
-        self._is_shaking_hands = True
-        self._deadline.set(tls.handshake_timeout)
-        self.transport.unregisterProducer()
-        start_tls(self, tls.contexts(), is_client=False)
-        self.transport.registerProducer(self, True)
-
-    def handshakeCompleted(self) -> None:
-        """Twisted's: TLS is there."""
-        facts = facts_of(self.transport.getHandle())
-        certificate = ""
-        if not self._peer.is_introduced:
-            trusted = self._policy.trusted_name(facts.names)
-            self._is_trusted = self._is_trusted or bool(trusted)
-            certificate = trusted or facts.name
-        self._origin = replace(self._origin, helo="", tls=str(facts), certificate=certificate)
-        self._is_shaking_hands = False
-        self._deadline.set(self._idle_timeout)
-        if cast(ServerTls, self._tls).is_implicit:
-            self._greet()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._deadline.set(self._idle_timeout)
-        self._pace.octets += len(data)
-        self._engine.receive(data)
-        self._run()
-
-    def readConnectionLost(self) -> None:
-        """Half-closed by the client: nothing more is coming, what was sent is still answered."""
-        self._engine.receive(b"")
-        self._run()
-
-    def writeConnectionLost(self) -> None:
-        """Never asked for: this end closes both ways at once."""
-
-    def pauseProducing(self) -> None:
-        """The client leaves replies unread: no more of them are made, nor commands taken."""
-        self._is_unread = True
-        self._reading.stop(self)
-
-    def resumeProducing(self) -> None:
-        self._is_unread = False
-        self._reading.go_on(self)
-        self._run()
-
-    def stopProducing(self) -> None:
-        """`connectionLost` follows."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._deadline.cancel()
+    def _let_go(self) -> None:
         if self._held_back is not None:
             self._held_back.cancel()
         self._drop_content()
@@ -246,58 +123,6 @@ class InboundProtocol:
             self._receiving.client_left()
         if self._passage is not None:
             self._passage.close()
-        self._is_closing = True
-        if self._is_admitted:
-            self._admission.leave(client_host(self._origin.client))
-        if self._is_told:
-            self._tell_end(self._reason or self._why_lost(reason))
-        self._ended(self)
-
-    def _why_lost(self, reason: Failure) -> str:
-        if self._is_shaking_hands:
-            return handshake_trouble(reason.value)
-        return tls_trouble(reason.value) or reason.getErrorMessage()
-
-    def _tell_end(self, why: str) -> None:
-        origin = self._origin
-        self._observe(
-            Disconnected(
-                self._session,
-                origin.client,
-                self._listener,
-                why,
-                self._transactions,
-                origin.helo,
-                origin.user,
-                origin.tls,
-            )
-        )
-
-    def _rang(self) -> None:
-        if self._is_waiting:  # for us, not for the client
-            self._deadline.set(self._idle_timeout)
-        elif self._is_shaking_hands:
-            self._close(IDLE, "TLS handshake failed: it took too long")
-        else:
-            self._close(IDLE, "idle for too long")
-
-    def judge_pace(self, least: int) -> None:
-        """Ends a client who sent fewer octets than that, while it was its turn."""
-        is_its_turn = not (self._is_waiting or self._is_closing or self._is_shaking_hands)
-        owes = is_its_turn and self._reading.is_on and self._engine.is_midway
-        if self._pace.is_too_slow(least, owes=owes):
-            self._close(TOO_SLOW, "too slow")
-
-    def leave(self) -> None:
-        """Close as soon as nothing is under way: the relay is being stopped."""
-        self._is_leaving = True
-        if self._receiving is None:
-            self._close(SHUTTING_DOWN, "shutting down")
-
-    def abort(self) -> None:
-        """Close now. What was not answered 250 is the client's to send again."""
-        self._reason = "shutting down"
-        self.transport.abortConnection()
 
     # --- the engine's events ------------------------------------------------------------------
 
@@ -326,12 +151,6 @@ class InboundProtocol:
             self._lose_connection()
         else:
             self._balance()
-
-    def _flush(self) -> None:
-        out = self._out
-        self.transport.write(out[0] if len(out) == 1 else b"".join(out))
-        out.clear()
-        self._pace.has_answer = True
 
     def _balance(self) -> None:
         """Stop reading while too much waits for an answer that is not there yet."""
@@ -366,18 +185,12 @@ class InboundProtocol:
                 self._admission.leave(host)
         elif refusal is None:
             self._is_admitted = True
-            self._is_trusted = self._policy.trusts(host)
-            self._know_nobody()
+            self._welcome(host)
             self._resume(self._engine.greeting())
         else:
             self._is_waiting = False
             self._is_closing, self._reason = True, str(refusal)
             self._say(self._rejected("XCLIENT", refusal))
-
-    def _know_nobody(self) -> None:
-        """A client who has not authenticated yet."""
-        if self._keeper is not None:
-            self._auth = Authentication(self._keeper, client_host(self._origin.client))
 
     def _auth_begin(self, event: Auth) -> None:
         self._is_waiting = True
@@ -616,44 +429,6 @@ class InboundProtocol:
     def _closed(self, event: Closed) -> None:
         self._is_closing, self._reason = True, "closed by the client"
 
-    # --- endings ------------------------------------------------------------------------------
-
-    def _rejected(
-        self,
-        command: str,
-        refusal: Reply,
-        recipient: str = "",
-        queue_id: str = "",
-        why: str = "",
-    ) -> Reply:
-        """Tell the log; a client with too many errors is shown the door instead."""
-        origin = self._origin
-        self._observe(
-            Rejected(
-                self._session,
-                origin.client,
-                self._listener,
-                origin.helo,
-                command,
-                str(refusal),
-                recipient,
-                queue_id,
-                why,
-                origin.user,
-                origin.tls,
-            )
-        )
-        if command == "RCPT" and recipient:  # the engine counts what it judged itself
-            self._errors_left -= 1
-            if self._errors_left <= 0 and not self._is_closing:
-                self._is_closing, self._reason = True, "too many errors"
-                return TOO_MANY_ERRORS
-        return refusal
-
-    def _leave_now(self) -> Reply:
-        self._is_closing, self._reason = True, "shutting down"
-        return SHUTTING_DOWN
-
     def _end_transaction(self) -> None:
         self._drop_content()
         self._transaction = None
@@ -665,21 +440,6 @@ class InboundProtocol:
         if self._receiving is not None and not self._is_waiting:
             self._receiving.discard()
             self._receiving = None
-
-    def _close(self, last_word: Reply, reason: str) -> None:
-        if self._is_closing or self._is_shaking_hands:
-            self._is_closing, self._reason = True, self._reason or reason
-            self.transport.abortConnection()
-            return
-        self._is_closing, self._reason = True, reason
-        self.transport.write(reply_octets(last_word))
-        self._lose_connection()
-
-    def _lose_connection(self) -> None:
-        """Once the client has taken everything, or had the time to."""
-        self._deadline.set(LAST_WORD_TIMEOUT)
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
 
     def __repr__(self) -> str:
         doing = "committing" if self._is_waiting else "receiving" if self._receiving else "idle"
@@ -701,7 +461,3 @@ _HANDLERS: Final[dict[type, Callable[["InboundProtocol", Any], Reply | None]]] =
     Quit: InboundProtocol._quit,
     Closed: InboundProtocol._closed,
 }
-
-classImplements(
-    InboundProtocol, IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer
-)

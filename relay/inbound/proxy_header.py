@@ -7,7 +7,7 @@ PROXY protocol, versions 1 (one line of text) and 2 (binary), of HAProxy's speci
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from relay.inbound.policy import unmapped
+from relay.mail.ip_address import unmapped
 
 MAX_TEXT = 107
 """Octets of a version 1 header with its CRLF (2.1: the longest that can be)."""

@@ -244,8 +244,6 @@ class ClientEngine(Offers):
     def tls_started(self) -> None:
         """The handshake is done: all that was said before counts for nothing (RFC 3207 4.2)."""
         self._require(self._phase is _SECURING, "tls_started")
-        if self._reader.buffered:
-            self._fault = "plain text came before TLS began"
         self._set_offers((), self._ignored)
         self._phase = _OPENING
         self._send_hello("LHLO" if self._is_lmtp else "EHLO")

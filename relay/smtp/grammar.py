@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
+from relay.mail.address import split
 from relay.mail.reply import Reply, reply
 from relay.smtp.events import Mail, Rcpt
 
@@ -66,12 +67,6 @@ _QUOTED_PAIR: Final = re.compile(r"\\(.)")
 _TO_QUOTE: Final = re.compile(r'(["\\])')
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Local part and domain; ("", "") for "", ("postmaster", "") for the domainless one."""
-    local, at, domain = path.rpartition("@")
-    return (local, domain) if at else (path, "")
-
-
 def _canonical_local(local: str) -> str:
     """The local part with the fewest quotes (RFC 5321 4.1.2); "" where it is none."""
     if _DOT_STRING.fullmatch(local):
@@ -112,7 +107,7 @@ def _octets(text: str) -> int:
 
 def _path(route: str, text: str, bad: Reply) -> str:
     """A path that is not plain, checked and made canonical."""
-    local, domain = split_path(text)
+    local, domain = split(text)
     is_short = (  # judged first: no pattern has to do with more than that
         _octets(local) <= MAX_LOCAL_PART
         and _octets(domain) <= MAX_DOMAIN
@@ -218,6 +213,8 @@ _MAIL_PARAMETERS: Final[dict[str, _Parser]] = {
 }
 _MAIL_PARAMETERS_WITH_AUTH: Final = _MAIL_PARAMETERS | {"AUTH": _auth}
 _UNDER_TLS: Final = {"REQUIRETLS": _requiretls}  # RFC 8689: elsewhere it is not offered
+_MAIL_PARAMETERS_UNDER_TLS: Final = _MAIL_PARAMETERS | _UNDER_TLS
+_ALL_MAIL_PARAMETERS: Final = _MAIL_PARAMETERS_WITH_AUTH | _UNDER_TLS
 _RCPT_PARAMETERS: Final[dict[str, _Parser]] = {"NOTIFY": _notify, "ORCPT": _orcpt}
 
 
@@ -267,9 +264,10 @@ def parse_mail(argument: str, may_have_auth: bool = False, *, is_encrypted: bool
         if not path.isascii():
             raise Malformed(NO_SMTPUTF8)
         return Mail(path, 0, "", False, "", "")
-    parsers = _MAIL_PARAMETERS_WITH_AUTH if may_have_auth else _MAIL_PARAMETERS
     if is_encrypted:
-        parsers = parsers | _UNDER_TLS
+        parsers = _ALL_MAIL_PARAMETERS if may_have_auth else _MAIL_PARAMETERS_UNDER_TLS
+    else:
+        parsers = _MAIL_PARAMETERS_WITH_AUTH if may_have_auth else _MAIL_PARAMETERS
     values = _parameters(rest, parsers, BAD_MAIL).get
     smtputf8 = bool(values("SMTPUTF8"))
     if not (smtputf8 or path.isascii()):

@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from relay.inbound import protocol
+from relay.inbound import connection
 from relay.inbound.reading import Brake, Reading
 from relay.notices import Disconnected
 from tests.inbound.relay_front import Client, Front
@@ -80,7 +80,7 @@ class UnreadTests(TestCase):
         self.assertEqual(100_000, lines.count("250-relay.example"))
 
     async def test_a_client_that_never_reads_is_cut_off(self) -> None:
-        self.patch(protocol, "LAST_WORD_TIMEOUT", 0.1)
+        self.patch(connection, "LAST_WORD_TIMEOUT", 0.1)
         client = await self._begin(idle_timeout="1s", max_recipients=20_000)
         self._send_without_reading(client, 100_000)
         await until(lambda: not self.front.factory.session_count)

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
+from relay.inbound import connection
 from relay.inbound.admission import TOO_MANY_OF_YOURS
 from relay.notices import Accepted, Disconnected, Rejected
 from relay.places import OwnPlaces, Taken
@@ -187,6 +189,25 @@ class SessionTests(TlsCase):
 
         self.assertEqual(b"", await self.talk(act, tls="implicit", max_connections_per_client=1))
         self.assertEqual(str(TOO_MANY_OF_YOURS), self.told(Rejected).reply)
+
+
+class AfterTheEndTests(TlsCase):
+    async def test_a_client_that_goes_on_talking_does_not_keep_the_session(self) -> None:
+        """Under TLS we hear the other end until it closes, too."""
+        self.patch(connection, "LAST_WORD_TIMEOUT", 0.5)
+
+        def act(talk: Talk) -> bool:
+            talk.begin_tls()
+            self.assertEqual(b"221", talk.ask("QUIT")[:3])
+            for _ in range(300):
+                try:
+                    talk.send(b"x" * 1000)
+                except OSError:
+                    return True
+                time.sleep(0.05)
+            return False
+
+        self.assertTrue(await self.talk(act), "it was cut off while it talked")
 
 
 class LaterPlaces(OwnPlaces):

@@ -101,7 +101,7 @@ class NoDoor:
     def __init__(self, operations: Any, reactor: Any) -> None:
         pass
 
-    def listen_unix(self, spool: Any) -> None:
+    def open(self, spool: Any, admin: Any, observe: Any) -> None:
         """Nobody knocks."""
 
     async def close(self) -> None:

@@ -33,6 +33,11 @@ class FailuresTests(SynchronousTestCase):
         self.assertEqual({v.delay for v in verdicts}, {1.0})
         self.assertFalse(self.failures.is_shut_out("a", 100.0))
 
+    def test_same_as_the_last_one_that_is(self) -> None:
+        tried = (b"a", b"b", b"b", b"a")
+        counts = [self.failures.failed("a", 1.0, each).count for each in tried]
+        self.assertEqual([1, 2, 2, 3], counts)
+
     def test_what_cannot_be_told_apart_is_counted(self) -> None:
         self.assertEqual([self.failures.failed("a", 1.0).count for _ in range(3)], [1, 2, 3])
 

@@ -6,13 +6,13 @@ go in a circle. What DNS says is decided on here; to ask is the resolver's.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain, zip_longest
 from random import Random
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 
+from relay.mail.ip_address import unmapped
 from relay.mail.reply import Reply, reply
 from relay.outbound.dns.answer import Answer, Kind, Status
 
@@ -136,14 +136,6 @@ class Exchanges:
 
     def __repr__(self) -> str:
         return f"<Exchanges {self._resolver!r}>"
-
-
-def unmapped(text: str) -> IPv4Address | IPv6Address:
-    """::ffff:192.0.2.1 is 192.0.2.1."""
-    address = ip_address(text)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 def _better_than(ours: int | None, named: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:

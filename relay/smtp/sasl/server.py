@@ -21,7 +21,7 @@ MAX_PASSWORD = 1024
 MAX_NONCE = 512
 """Octets of a client's nonce, which is sent back; real ones have 20 to 50."""
 
-_NONCE = re.compile(r"[!-+\--~]{1,512}")
+_NONCE = re.compile(rf"[!-+\--~]{{1,{MAX_NONCE}}}")
 
 
 class Bad(Exception):
