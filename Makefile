@@ -91,9 +91,8 @@ fuzz: .venv/fuzz
 	@touch $@
 
 KILLS ?= 20
-SEED ?= 1
 crash: venv
-	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(or $(SEED),1) $(ARGS)
 
 attacks-beside: venv
 	$(BIN)/python -m tests.attacks.beside $(ARGS)

@@ -5,6 +5,7 @@ Each test lists what is amiss as "path:line: what", so that one run tells all of
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -197,3 +198,13 @@ class TextTests(SynchronousTestCase):
 
 def _is_code(path: Path) -> bool:
     return _name(path).startswith("relay/") and path.suffix == ".py"
+
+
+class MakefileTests(SynchronousTestCase):
+    def test_the_number_of_seeds_reaches_the_simulation(self) -> None:
+        """A SEED that another target sets would turn every run of many into a run of one."""
+        for wish, told in (("SEEDS=7", "--seeds 7"), ("SEED=9", "--seed 9 --trace")):
+            commands = subprocess.run(
+                ["make", "-n", "sim", wish], cwd=ROOT, capture_output=True, text=True, check=True
+            ).stdout
+            self.assertIn(f"tests.sim.run {told}", commands)
