@@ -98,6 +98,9 @@ class Waits:
             self._go_on(now)
 
     def _go_on(self, now: float) -> None:
-        """For those that are left; one that rang may have begun another."""
-        if self._running and self._call is None:
-            self._call = self._clock.callLater(self._running[0].at - now, self._due)
+        """For those that are left: the call of one that has just begun would come too late."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._running:
+            self._call = self._clock.callLater(max(0.0, self._running[0].at - now), self._due)

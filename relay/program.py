@@ -8,11 +8,11 @@ from typing import Any, cast
 from twisted.application.service import Service
 from twisted.python import usage
 
+from relay.admin.configuration import read, warnings
 from relay.config.reading import Config, ConfigError
 from relay.outbound.identity import making
 from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
-from relay.service.reading import read, warnings
 from relay.service.relay import RelayService
 from relay.service.systemd import Systemd
 from relay.tls import files

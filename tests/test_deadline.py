@@ -62,6 +62,36 @@ class WaitsTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.rung, ["next"])
 
+    def test_one_that_begins_another_does_not_put_off_those_between(self) -> None:
+        self.waits.begin(lambda: self.begin("next") and None)
+        self.clock.advance(5)
+        self.begin("second")
+        self.clock.advance(5)
+        self.clock.advance(5)
+        self.assertEqual(self.rung, ["second"])
+        self.clock.advance(5)
+        self.assertEqual(self.rung, ["second", "next"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_call_is_for_a_time_before_now(self) -> None:
+        """A real reactor takes none."""
+
+        def breaks() -> None:
+            raise ZeroDivisionError
+
+        asked = []
+        call_later = self.clock.callLater
+        self.clock.callLater = lambda seconds, *rest: (
+            asked.append(seconds) or call_later(seconds, *rest)
+        )
+        self.waits.begin(breaks)
+        self.clock.advance(1)
+        self.begin("second")
+        self.assertRaises(ZeroDivisionError, self.clock.advance, 20)
+        self.clock.advance(0)
+        self.assertEqual(self.rung, ["second"])
+        self.assertGreaterEqual(min(asked), 0)
+
     def test_cancelling_what_has_rung_is_harmless(self) -> None:
         wait = self.begin("first")
         self.clock.advance(10)

@@ -6,11 +6,10 @@ from pathlib import Path
 import click
 
 from relay.admin import tables
+from relay.admin.configuration import read, warnings
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
-from relay.config import Config, ConfigError, Listener, Upstream, load, profiles
-from relay.outbound.identity import making
-from relay.tls import inspection
+from relay.config import Config, ConfigError, Listener, Upstream, profiles
 from relay.users.file import UsersUnusable, read_users
 
 
@@ -24,16 +23,13 @@ def check(config: Path, live: bool, as_json: bool) -> None:
     With --live no mail is sent; it ends with 1 where mail could not go to some host.
     """
     try:
-        loaded = load(config)
-        if found := [*inspection.problems(loaded), *making.problems(loaded.upstreams)]:
-            raise ConfigError(found)
+        loaded = read(config)
     except ConfigError as error:
         for problem in error.problems:
             _tell("problem", problem, as_json)
         raise SystemExit(2) from None
     doubts = (
-        *loaded.warnings(),
-        *inspection.warnings(loaded),
+        *warnings(loaded),
         *_token_trouble(loaded),
         *_users_trouble(loaded),
     )

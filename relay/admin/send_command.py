@@ -9,7 +9,6 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -66,7 +65,7 @@ def send(
         sender = f"{getpass.getuser()}@{loaded.hostname if loaded else 'localhost'}"
     content = _content(sender, recipients, subject, size)
     try:
-        with _ImplicitClient() if begins_with_tls else _Client() as client:
+        with _client(begins_with_tls) as client:
             talk = _Talk(client, is_quiet=as_json or count > 1)
             talk.hello(host, port)
             refused = [talk.send(sender, recipients, content, as_json) for _ in range(count)]
@@ -76,26 +75,10 @@ def send(
         raise SystemExit(1)
 
 
-class _Client(smtplib.SMTP):
-    """Tells TLS the host's name."""
-
-    def __init__(self) -> None:
-        super().__init__(timeout=TIMEOUT)
-
-    def connect(self, host: str = "", port: int = 0, source_address: Any = None) -> Answer:
-        self._host = host
-        return super().connect(host, port, source_address)
-
-
-class _ImplicitClient(smtplib.SMTP_SSL):
-    """TLS from the first octet."""
-
-    def __init__(self) -> None:
-        super().__init__(timeout=TIMEOUT, context=_unverified())
-
-    def connect(self, host: str = "", port: int = 0, source_address: Any = None) -> Answer:
-        self._host = host
-        return super().connect(host, port, source_address)
+def _client(begins_with_tls: bool) -> smtplib.SMTP:
+    if begins_with_tls:
+        return smtplib.SMTP_SSL(timeout=TIMEOUT, context=_unverified())
+    return smtplib.SMTP(timeout=TIMEOUT)
 
 
 def _unverified() -> ssl.SSLContext:
@@ -126,6 +109,7 @@ class _Talk:
 
     def hello(self, host: str, port: int) -> None:
         """Raises SMTPException where the server does not want to talk."""
+        self._client._host = host  # type: ignore[attr-defined]  # the name that TLS is told
         self._positive(f"connect to {host}:{port}", self._client.connect(host, port))
         self._positive("EHLO", self._client.ehlo())
         if self._client.has_extn("starttls"):

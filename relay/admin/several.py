@@ -91,11 +91,9 @@ class Several:
 
     async def status(self) -> Json:
         """Of those that are there: it is what one looks at when one is not."""
-        there = self._there()
-        told = await _ask_all(there, lambda queue: queue.status())
-        lanes = await _ask_all(there, lambda queue: queue.lanes())
+        told = await _ask_all(self._there(), lambda queue: queue.status())
         merged: Json = reduce(_one_status, told, {})
-        return {**self._more_status(), **merged, **_all_lanes(lanes)}
+        return {**self._more_status(), **merged, **_all_lanes(told)}
 
     async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
         return await _ask_all(self._queues(), ask)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from relay.config.schema import Settings, Upstream
+from relay.config.upstream_checks import has_host
 
 Raw = Mapping[str, Any]
 
@@ -91,8 +92,7 @@ def _in_plain_text(path: str, table: Raw) -> Iterator[str]:
 
 
 def _at_strangers(path: str, table: Raw) -> Iterator[str]:
-    hosts = table.get("hosts")
-    if isinstance(hosts, tuple) and any(str(host).startswith("mx:") for host in hosts):
+    if has_host(table, "mx:"):
         yield f'{path}: "mx:" leads to other people\'s hosts, which have no use for a login'
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from relay.config.auth_checks import auth_contradictions, auth_doubts
 from relay.config.schema import Queue, Route, Settings
 from relay.config.tls_checks import tls_contradictions, tls_doubts
-from relay.config.upstream_checks import upstream_contradictions, upstream_doubts
+from relay.config.upstream_checks import has_host, upstream_contradictions, upstream_doubts
 from relay.config.values import Network, duration
 
 Raw = Mapping[str, Any]
@@ -160,23 +160,17 @@ def _told_twice(raw: Raw) -> Iterator[str]:
 def _told_to_strangers(raw: Raw) -> Iterator[str]:
     """Nobody's mail host believes us; and who our clients are is no business of theirs."""
     for path, table in _tables(raw, "upstream"):
-        hosts = table.get("hosts")
         for key in ("xclient", "xforward"):
-            if table.get(key) is True and isinstance(hosts, tuple) and any(map(_is_mx, hosts)):
+            if table.get(key) is True and has_host(table, "mx:"):
                 yield f'{path}.{key}: "mx:" leads to hosts of others; leave {key} out'
 
 
 def _mx_beside_others(raw: Raw) -> Iterator[str]:
     for path, table in _tables(raw, "upstream"):
-        hosts = table.get("hosts")
-        if isinstance(hosts, tuple) and len(hosts) > 1 and any(map(_is_mx, hosts)):
+        if has_host(table, "mx:") and len(table["hosts"]) > 1:
             yield (
                 f'{path}.hosts: "mx:" stands alone; give other hosts an [[upstream]] of their own'
             )
-
-
-def _is_mx(host: object) -> bool:
-    return str(host).startswith("mx:")
 
 
 def _proxied_mx(raw: Raw) -> Iterator[str]:
@@ -191,10 +185,10 @@ def _looked_up_tls(raw: Raw) -> Iterator[str]:
     dns = raw.get("dns")
     is_trusted = isinstance(dns, dict) and dns.get("trusted") is True
     for path, table in _tables(raw, "upstream"):
-        tls, hosts = table.get("tls"), table.get("hosts")
-        if tls not in ("dane", "mta-sts") or not isinstance(hosts, tuple):
+        tls = table.get("tls")
+        if tls not in ("dane", "mta-sts") or not isinstance(table.get("hosts"), tuple):
             continue
-        if not any(map(_is_mx, hosts)):
+        if not has_host(table, "mx:"):
             yield f"{path}.tls: {tls!r} is for \"mx:\" alone; write 'verified' for named hosts"
         elif tls == "dane" and not is_trusted:
             yield f"{path}.tls: 'dane' needs a resolver that is believed; set dns.trusted = true"
@@ -202,12 +196,8 @@ def _looked_up_tls(raw: Raw) -> Iterator[str]:
 
 def _upstreams_with(raw: Raw, scheme: str) -> set[str]:
     """The names of those that have such a host."""
-    return {
-        str(table.get("name"))
-        for _, table in _tables(raw, "upstream")
-        if isinstance(hosts := table.get("hosts"), tuple)
-        and any(str(host).startswith(scheme) for host in hosts)
-    }
+    tables = _tables(raw, "upstream")
+    return {str(table.get("name")) for _, table in tables if has_host(table, scheme)}
 
 
 def _workers_in_memory(raw: Raw) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from relay.config.schema import Listener, Settings
 
 SUBMISSIONS = 465
-"""The port where clients begin with TLS (RFC 8314 3.3)."""
+"""The port where TLS comes first (RFC 8314 3.3)."""
 
 _KINDS = ("starttls", "required", "implicit")
 _NEED_TLS = ("certificates", "client_ca", "relay_certificates")

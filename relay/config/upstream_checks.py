@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from relay.config.schema import Settings
-
-SUBMISSIONS = 465
-"""The port where servers begin with TLS (RFC 8314 3.3)."""
+from relay.config.tls_checks import SUBMISSIONS
 
 _ONLY_WITH_TLS = ("ca_file", "client_certificate", "client_key")
 
@@ -50,7 +48,12 @@ def _unreachable(path: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 def _hosts(table: Mapping[str, Any]) -> list[str]:
     hosts = table.get("hosts")
-    return [host for host in hosts if isinstance(host, str)] if isinstance(hosts, tuple) else []
+    return list(map(str, hosts)) if isinstance(hosts, tuple) else []
+
+
+def has_host(table: Mapping[str, Any], scheme: str) -> bool:
+    """One that begins so."""
+    return any(host.startswith(scheme) for host in _hosts(table))
 
 
 def upstream_doubts(settings: Settings) -> Iterator[str]:

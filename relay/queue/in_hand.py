@@ -30,6 +30,8 @@ class InHand:
         works = self._lanes.get(lane)
         if works is not None:
             works.pop(number, None)
+            if not works:  # each domain ever written to would stay
+                del self._lanes[lane]
 
     def whole(self, lane: str, number: int) -> Recipients:
         works = self._lanes.get(lane)
@@ -69,3 +71,5 @@ class Changes:
         waiting = in_hand.waiting
         for lane, difference in self.waiting:
             waiting[lane] += difference
+            if not waiting[lane]:
+                del waiting[lane]

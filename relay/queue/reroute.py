@@ -63,7 +63,9 @@ class Reroute:
             while page := await self._store.find(Selection(lane=name), after, PAGE):
                 after = page[-1].queue_id
                 late = [
-                    m.queue_id for m in page if any(r.next_attempt_at > now for r in m.recipients)
+                    m.queue_id
+                    for m in page
+                    if any(r.lane == name and r.next_attempt_at > now for r in m.recipients)
                 ]
                 if late:
                     await self._store.retry(late, now)

@@ -159,7 +159,11 @@ class _Saving:
             question = f"SELECT {column} FROM {table} WHERE {column} {sign} ?"  # noqa: S608
             question += f" ORDER BY {column} {order} LIMIT 1"
             while rows := self._rows(question, at):
-                ((at,),) = rows
+                ((found,),) = rows
+                if (found <= at) if sign == ">" else (found >= at):  # a bad page leads back
+                    rows = None
+                    break
+                at = found
                 yield at
             if rows is not None:
                 return

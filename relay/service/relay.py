@@ -164,6 +164,7 @@ class RelayService(Service):
             stage = await self._stage.prepare(config)
         except (TlsUnusable, StoreFailed) as error:
             raise ConfigError([str(error)]) from None
+        self.forget()  # another may have been prepared while this one waited
         self._prepared = stage, self._reception.prepare(config, sockets)
 
     def take(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from relay.admin.configuration import read, warnings
 from relay.config import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Observer, Reloaded
 from relay.service.differences import changes, needing_restart
-from relay.service.reading import read, warnings
 from relay.service.systemd import READY, Systemd
 
 WHAT = "configuration"

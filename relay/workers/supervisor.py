@@ -117,7 +117,10 @@ class Supervisor(Service):
             orders, self._snapshot, sockets, told, self._pass_on, self._ended, self._reactor
         )
         self._workers[number] = worker
-        worker.start()
+        try:
+            worker.start()
+        except OSError as error:
+            self._ended(worker, f"before it began: {error.strerror}")
 
     def _ready(self, worker: WorkerProcess) -> None:
         worker.is_ready = True
@@ -161,6 +164,7 @@ class Supervisor(Service):
         for line in said or [f"relay: worker {worker.number} ended {how} at its start"]:
             sys.stderr.write(f"{line}\n")
         exit_with(1)
+        self._is_stopping = True  # others may give up in the same breath
         self._reactor.stop()
 
     def _start_again(self, worker: WorkerProcess, how: str) -> None:
@@ -257,6 +261,8 @@ class Supervisor(Service):
             await handover.prepare(workers, self._reactor)
             if self._is_stopping:
                 raise ConfigError(["the relay is being stopped"])
+            if list(self._workers.values()) != workers:  # its successor began by the old config
+                raise ConfigError(["a worker ended meanwhile; reload again"])
         except ConfigError:
             handover.forget(workers)
             raise

@@ -20,6 +20,7 @@ from relay.admin.operations import Operations, selection_of
 from relay.config import ConfigError
 from relay.service.relay import RelayService
 from relay.service.share import Share
+from relay.tls.certificates import CertificateUnusable
 from relay.tls.client import TlsUnusable
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
@@ -129,7 +130,8 @@ def main() -> None:
     )
     try:
         worker = Worker(Orders(**orders))
-    except TlsUnusable as error:  # the start could read it: this is another user, or it changed
+    except (TlsUnusable, CertificateUnusable) as error:
+        # the start could read it: this is another user, or it changed
         sys.stderr.write(f"relay: {error}; the relay's user must be able to read it\n")
         raise SystemExit(1) from None
     worker.run()

@@ -47,7 +47,8 @@ class Ids:
     release_lane = hold_lane
 
     def status(self) -> Any:
-        return succeed(self.told)
+        lanes = [self.lane] if self.lane else []
+        return succeed({**self.told, "lanes": lanes})
 
 
 class Gone(Ids):

@@ -79,6 +79,14 @@ class WaitingMailTests(ChangeCase):
         self.bench.clock.advance(120.0)
         self.assertEqual(["a"], self.lanes())
 
+    def test_a_hold_on_a_lane_that_nobody_knows_is_kept(self) -> None:
+        self.bench.store.save_lane(LaneState("gone", 1, is_held=True))
+        self.bench.store.save_lane(LaneState("forgotten", 1))
+        self.change("a", "b")
+        states = {state.name: state for state in self.successResultOf(self.bench.store.lanes())}
+        self.assertTrue(states["gone"].is_held)
+        self.assertEqual(0, states["forgotten"].attempt if "forgotten" in states else 0)
+
 
 class MailInHandTests(ChangeCase):
     def test_ends_where_it_is_and_waits_where_it_belongs(self) -> None:
@@ -112,6 +120,18 @@ class MailInHandTests(ChangeCase):
         self.bench.clock.advance(30.0)
         self.bench.deliverer.end(x=delayed())
         self.assertEqual(["b"], self.lanes())
+
+    def test_hastened_is_what_is_late_there_alone(self) -> None:
+        """Its other recipients' times are their own next hop's."""
+        self.bench.accept("x@a.example", "y@b.example")
+        self.bench.deliverer.end(x=delayed())
+        asked: list[list[str]] = []
+        retry = self.bench.store.retry
+        self.bench.store.retry = lambda ids, now: asked.append(ids) or retry(ids, now)
+        for lane, count in (("b", 0), ("a", 1)):
+            with self.assertRaises(StopIteration):
+                self.reroute.hasten([lane], self.bench.clock.seconds()).send(None)
+            self.assertEqual(count, len(asked), lane)
 
 
 class LaneTests(ChangeCase):

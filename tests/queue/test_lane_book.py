@@ -65,3 +65,10 @@ class LaneBookTests(SynchronousTestCase):
             self.book.resume(LaneState(name, attempt=3, waiting=1))
         self.assertEqual(["smarthost", "internet:example.org"], list(self.book.names()))
         self.assertEqual([3, 3], [lane.attempt for lane in self.book])
+
+    def test_another_config_leaves_the_lanes_of_both_as_they_are(self) -> None:
+        """What the store has of them is older than what they know."""
+        lane = self.book.get("smarthost")
+        stored = {"smarthost": LaneState("smarthost", 3)}
+        self.assertEqual([], self.book.change(["smarthost"], {"internet"}, 8, stored))
+        self.assertIs(lane, self.book.get("smarthost"))

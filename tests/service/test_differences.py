@@ -74,6 +74,11 @@ class ChangesTests(SynchronousTestCase):
         self.assertTrue(changes_ways(config(), config(route=[])))
         by_mx = config(upstream=[{"name": "a", "hosts": ["mx:"]}])
         self.assertTrue(changes_ways(config(), by_mx))
+        identity = {"name": "i", "user": "x", "password_env": "P", "senders": ["x@example.net"]}
+        by_identity = config(
+            upstream=[{"name": "a", "hosts": ["smtp://192.0.2.1"], "identity": [identity]}]
+        )
+        self.assertTrue(changes_ways(config(), by_identity))
 
 
 class SocketTests(SynchronousTestCase):

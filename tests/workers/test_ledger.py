@@ -121,6 +121,17 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual([granted(2)], ledger.gone(0))
         self.assertEqual([granted(2)], ledger.want(2, KEY, 4, True))
 
+    def test_an_answer_that_the_dead_owed_is_not_waited_for(self) -> None:
+        """Else nobody would be asked any more."""
+        ledger = Ledger(3)
+        for worker in (0, 0, 0, 0):
+            ledger.want(worker, KEY, 4, True)
+        self.assertEqual([recall(0)], ledger.want(1, KEY, 4, True))
+        self.assertEqual([granted(1)], ledger.gone(0))
+        for _ in range(3):
+            ledger.want(1, KEY, 4, True)
+        self.assertEqual([recall(1)], ledger.want(2, KEY, 4, True))
+
 
 class DoorTests(SynchronousTestCase):
     """Wishes that may not wait: connections of clients."""

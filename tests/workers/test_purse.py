@@ -1,14 +1,9 @@
 """A worker's purse of places, alone and with others at one ledger."""
 
-from collections.abc import Callable
-
-from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.workers.ledger import Ledger, Order
 from relay.workers.purse import CLEAN_EVERY, Purse
-from tests.properties import given, settings
 
 KEY = "upstream main"
 STEPS = ("take", "give", "move", "tick", "die")
@@ -169,92 +164,3 @@ class CleaningTests(PurseCase):
         self.purse.give(KEY)
         self.take()
         self.assertEqual([True, True], self.had)
-
-
-class SeveralTests(SynchronousTestCase):
-    """Purses and the ledger together, as the channel joins them: messages in order, late."""
-
-    @given(
-        st.lists(
-            st.tuples(st.sampled_from(["take", "give", "move", "tick", "die"]), st.integers(0, 3))
-        ),
-        st.integers(1, 5),
-    )
-    @settings(max_examples=200)
-    def test_the_total_holds_and_everybody_is_served_at_last(
-        self, steps: list[tuple[str, int]], total: int
-    ) -> None:
-        world = World(total)
-        for verb, worker in steps:
-            getattr(world, verb)(worker)
-            self.assertLessEqual(sum(world.used), total)
-        for _ in range(400):
-            for worker in range(4):
-                world.move(worker)
-                world.give(worker)
-                world.tick(worker)
-            if not any(world.waiting):
-                return
-        self.fail(f"{world.waiting} wait for ever: {world.ledger!r} {world.up} {world.down}")
-
-
-class World:
-    """Four workers' purses; what is told between them and the ledger moves when a step says so."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.ledger = Ledger(4)
-        self.used, self.waiting = [0] * 4, [0] * 4
-        self.up: list[list[tuple[str, tuple[object, ...]]]] = [[] for _ in range(4)]
-        self.down: list[list[Order]] = [[] for _ in range(4)]
-        self.clocks = [Clock() for _ in range(4)]
-        self.purses = [self.purse(worker) for worker in range(4)]
-
-    def purse(self, worker: int) -> Purse:
-        up = self.up[worker]
-        purse = Purse(lambda name, *words: up.append((name, words)), self.clocks[worker])
-        purse.start()
-        return purse
-
-    def take(self, worker: int) -> None:
-        self.waiting[worker] += 1
-        self.purses[worker].take(KEY, self.total, self.had(worker), lambda: None)
-
-    def had(self, worker: int) -> Callable[[bool], None]:
-        def taken(is_had: bool) -> None:
-            assert is_had
-            self.waiting[worker] -= 1
-            self.used[worker] += 1
-
-        return taken
-
-    def give(self, worker: int) -> None:
-        if self.used[worker]:
-            self.used[worker] -= 1
-            self.purses[worker].give(KEY)
-
-    def move(self, worker: int) -> None:
-        """One message each way."""
-        if self.up[worker]:
-            name, words = self.up[worker].pop(0)
-            for order in getattr(self.ledger, name)(worker, *words):
-                self.down[order.worker].append(order)
-        if self.down[worker]:
-            order = self.down[worker].pop(0)
-            purse = self.purses[worker]
-            if order.name == "granted":
-                purse.granted(order.key, order.count)
-            else:
-                getattr(purse, order.name)(order.key)
-
-    def tick(self, worker: int) -> None:
-        self.clocks[worker].advance(CLEAN_EVERY / 2)
-
-    def die(self, worker: int) -> None:
-        """And another one starts in its place."""
-        self.purses[worker].stop()
-        self.up[worker], self.down[worker] = [], []
-        self.used[worker] = self.waiting[worker] = 0
-        self.purses[worker] = self.purse(worker)
-        for order in self.ledger.gone(worker):
-            self.down[order.worker].append(order)
