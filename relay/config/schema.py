@@ -192,6 +192,11 @@ class Listener(Table):
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
     )
+    error_delay: Duration = _key(
+        "1s",
+        "From half of max_errors on, a refusal is held back for this time, and what the client "
+        'pipelined behind it waits too. "0s": never.',
+    )
     auth: Literal["none", "offered", "required"] = _key(
         "none",
         'Whether clients may authenticate, as users of [auth]: "offered" (who does may send to '

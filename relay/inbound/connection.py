@@ -67,6 +67,8 @@ class Connection:
         self._listener = config.name
         self._idle_timeout = config.idle_timeout
         self._max_errors = self._errors_left = config.max_errors
+        self._patience = config.max_errors // 2
+        self._error_delay = config.error_delay
         self._admission = admission
         self._ended = ended
         self._peer = peer
@@ -320,6 +322,12 @@ class Connection:
                 self._is_closing, self._reason = True, "too many errors"
                 return TOO_MANY_ERRORS
         return refusal
+
+    @property
+    def _has_tried_patience(self) -> bool:
+        """Its errors are so many that refusals are held back."""
+        errors = self._engine.error_count + self._max_errors - self._errors_left
+        return errors > self._patience and self._error_delay > 0
 
 
 classImplements(Connection, IProtocol, IHalfCloseableProtocol, IHandshakeListener, IPushProducer)

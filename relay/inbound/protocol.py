@@ -92,7 +92,7 @@ class InboundProtocol(Connection):
         self._passage: Passage | None = None
         self._keeper = keeper  # None: there is no AUTH
         self._auth: Authentication | None = None
-        self._held_back: IDelayedCall | None = None  # the reply to a failed AUTH
+        self._held_back: IDelayedCall | None = None  # a refusal
         self._transaction: Transaction | None = None
         self._receiving: Content | None = None
         self._is_running = False
@@ -235,7 +235,7 @@ class InboundProtocol(Connection):
         if self._is_leaving:
             return self._leave_now()
         if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
-            return self._rejected("MAIL", refusal)
+            return self._refused("MAIL", refusal)
         transaction = Transaction(
             event.reverse_path,
             event.body,
@@ -254,7 +254,7 @@ class InboundProtocol(Connection):
                 return None
         trouble = self._intake.trouble()
         if trouble is not None:
-            return self._rejected("MAIL", trouble)
+            return self._refused("MAIL", trouble)
         self._transaction = transaction
         return SENDER_OK
 
@@ -264,13 +264,13 @@ class InboundProtocol(Connection):
             self._is_trusted, transaction.reverse_path, event.forward_path
         )
         if route is None:
-            return self._rejected("RCPT", cast(Reply, refusal), event.forward_path)
+            return self._refused("RCPT", cast(Reply, refusal), event.forward_path)
         recipient = transaction.recipient(forward_path, event.notify, event.orcpt)
         if not transaction.fits(route):
-            return self._rejected("RCPT", SEPARATELY, event.forward_path)
+            return self._refused("RCPT", SEPARATELY, event.forward_path)
         if route.is_proxied:
             if self._passages is None:  # a reload brought that route, the session is older
-                return self._rejected("RCPT", IN_A_NEW_SESSION, event.forward_path)
+                return self._refused("RCPT", IN_A_NEW_SESSION, event.forward_path)
             self._is_waiting = True
             self._way_through().rcpt(
                 transaction,
@@ -292,7 +292,7 @@ class InboundProtocol(Connection):
             return None
         trouble = self._intake.trouble()
         if trouble is not None:
-            return self._rejected("BDAT" if event.is_chunked else "DATA", trouble)
+            return self._refused("BDAT" if event.is_chunked else "DATA", trouble)
         brake = Brake(self._reading)
         protocol = self._protocol_of(transaction)
         receiving = self._intake.begin(transaction, self._origin, protocol, brake)
@@ -320,7 +320,7 @@ class InboundProtocol(Connection):
             refusal = event.refusal or SHUTTING_DOWN
             if event.must_close:
                 self._is_closing, self._reason = True, str(refusal)
-            return self._rejected("DATA", refusal)
+            return self._refused("DATA", refusal)
         self._is_waiting = True
         transaction = cast(Transaction, self._transaction)
         receiving.finish(transaction, self._origin, self._finished)
@@ -363,9 +363,26 @@ class InboundProtocol(Connection):
         self._is_waiting = False
         is_gone = self._is_closing
         why = "" if self._passage is None else self._passage.trouble
-        answer = self._rejected(command, answer, recipient, queue_id, why)
-        if not is_gone:
-            self._say(answer)
+        refusal = self._rejected(command, answer, recipient, queue_id, why)
+        if not is_gone and self._is_timely(refusal):
+            self._say(refusal)
+
+    def _refused(self, command: str, refusal: Reply, recipient: str = "") -> Reply | None:
+        refusal = self._rejected(command, refusal, recipient)
+        return refusal if self._is_timely(refusal) else None
+
+    def _is_timely(self, refusal: Reply) -> bool:
+        """Else it is held back, and what is pipelined behind it with it: who errs without end
+        gets no more of our time than a little each second."""
+        if self._is_closing or not self._has_tried_patience:
+            return True
+        self._is_waiting = True
+        self._held_back = self._intake.clock.callLater(self._error_delay, self._let_out, refusal)
+        return False
+
+    def _let_out(self, refusal: Reply) -> None:
+        self._held_back = None
+        self._resume(refusal)
 
     def _way_through(self) -> Passage:
         if self._passage is None:
@@ -406,13 +423,13 @@ class InboundProtocol(Connection):
         else:
             self._resume_rejected("DATA", answer)
 
-    def _answered(self, event: Answered) -> Reply:
+    def _answered(self, event: Answered) -> Reply | None:
         if event.resets:
             self._end_transaction()
         if event.must_close:
             self._is_closing, self._reason = True, str(event.reply)
         if event.reply.code >= 400:
-            return self._rejected(event.command, event.reply)
+            return self._refused(event.command, event.reply)
         return event.reply
 
     def _start_tls(self, event: StartTls) -> None:

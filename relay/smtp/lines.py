@@ -17,8 +17,16 @@ MAX_SWALLOWED_LINE: Final = 65536
 """Octets of an over-long line that are read for the sake of its reply; then the session ends."""
 
 
+BEGINNING: Final = 4
+"""Octets of an over-long line that are kept: a verb's length."""
+
+
 class LineFault(Exception):
-    """A line that cannot be a command. It has been read off."""
+    """A line that cannot be a command. It has been read off, but for its `beginning`."""
+
+    def __init__(self, beginning: bytes = b"") -> None:
+        super().__init__()
+        self.beginning = beginning
 
 
 class LineTooLong(LineFault):
@@ -36,7 +44,7 @@ class LineBare(LineFault):
 class InputBuffer:
     """Octets received and not yet used."""
 
-    __slots__ = ("_aside", "_at", "_may_end_bare", "_octets", "_size", "_swallowed")
+    __slots__ = ("_aside", "_at", "_beginning", "_may_end_bare", "_octets", "_size", "_swallowed")
 
     def __init__(self, *, may_end_bare: bool) -> None:
         self._octets = b""  # used up to `_at`
@@ -44,6 +52,7 @@ class InputBuffer:
         self._aside: list[bytes] = []  # what came since, in order
         self._size = 0  # of what is aside
         self._swallowed = 0  # octets of an over-long line so far
+        self._beginning = b""  # of that line
         self._may_end_bare = may_end_bare
 
     def __len__(self) -> int:
@@ -83,18 +92,21 @@ class InputBuffer:
         self._at = end + 1
         if self._swallowed or end - at >= limit:
             size = self._swallowed + end - at
+            beginning = self._beginning if self._swallowed else self._octets[at : at + BEGINNING]
             self._swallowed = 0
-            raise LineEndless if size > MAX_SWALLOWED_LINE else LineTooLong
+            raise (LineEndless if size > MAX_SWALLOWED_LINE else LineTooLong)(beginning)
         if end > at and self._octets[end - 1] == 13:
             return self._octets[at : end - 1]
         if not self._may_end_bare:
-            raise LineBare
+            raise LineBare(self._octets[at : at + BEGINNING])
         return self._octets[at:end]
 
     def _check_unended(self, limit: int) -> None:
         """Forget what an over-long line has brought so far."""
         size = len(self._octets) - self._at
         if self._swallowed or size >= limit:
+            if not self._swallowed:
+                self._beginning = self._octets[self._at : self._at + BEGINNING]
             self._swallowed += size
             self._octets, self._at = b"", 0
             if self._swallowed > MAX_SWALLOWED_LINE:

@@ -259,7 +259,8 @@ class ServerEngine:
             line = self._input.read_line()
         except LineFault as fault:
             answer = answers.BARE_LINE if type(fault) is LineBare else answers.LINE_TOO_LONG
-            return self._refuse("?", answer, must_close=type(fault) is LineEndless)
+            is_lost = type(fault) is LineEndless or _is_bdat(fault.beginning)
+            return self._refuse("?", answer, must_close=is_lost)
         if line is None:
             return None
         self._barren_left -= 1
@@ -267,9 +268,8 @@ class ServerEngine:
             return self._answer("?", answers.TOO_MANY_COMMANDS, must_close=True)
         text = command_text(line)
         if text is None:
-            # a session that begins like this is no SMTP: TLS on a plain port, a scanner;
-            # behind an unreadable BDAT nobody knows where the next command begins
-            is_lost = self._state is State.GREETED or line[:4].upper() == b"BDAT"
+            # a session that begins like this is no SMTP: TLS on a plain port, a scanner
+            is_lost = self._state is State.GREETED or _is_bdat(line)
             return self._refuse("?", answers.UNREADABLE, must_close=is_lost)
         word, _, argument = text.partition(" ")
         verb = word.upper()
@@ -575,6 +575,12 @@ class ServerEngine:
 
 
 _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
+
+
+def _is_bdat(line: bytes) -> bool:
+    """Behind one that cannot be read nobody knows where the next command begins."""
+    return line[:4].upper() == b"BDAT"
+
 
 _HANDLERS: Final[Mapping[str, _Handler]] = {
     "EHLO": ServerEngine._hello,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -124,6 +125,34 @@ class RefuseTests(SessionCase):
         lines = await client.heard(6)
         self.assertEqual("421", lines[5][:3])
         await client.gone
+
+    async def test_refusals_are_held_back_from_half_of_them_on(self) -> None:
+        client = await self._begin(max_errors=4, error_delay=3600.0)
+        client.say("NONSENSE", "NONSENSE", "NONSENSE", "NOOP")
+        self.assertEqual(["500", "500"], [line[:3] for line in (await client.heard(4))[2:]])
+        client.say("NOOP")
+        held_back = await self._held_back()
+        self.assertEqual(4, len(client.lines()), "nor is what was pipelined behind it obeyed")
+        held_back.reset(0)
+        lines = await client.heard(7)
+        self.assertEqual(["500", "250", "250"], [line[:3] for line in lines[4:]])
+
+    async def test_one_who_leaves_while_a_refusal_is_held_back(self) -> None:
+        """No timer stays behind, or this test ends with an error."""
+        client = await self._begin(max_errors=3, error_delay=3600.0)
+        client.say(MAIL[0], *("RCPT TO:<a@nowhere.example>",) * 2)
+        await client.heard(4)
+        await self._held_back()
+        client.transport.loseConnection()
+        await client.gone
+        await self.front.stop()
+
+    async def _held_back(self) -> Any:
+        """The timer, once there is one."""
+        [session] = self.front.factory._sessions
+        while session._held_back is None:
+            await deferLater(reactor, 0.001, lambda: None)
+        return session._held_back
 
     async def test_refused_recipients_are_forgiven_by_a_message(self) -> None:
         client = await self._begin(max_errors=3)
