@@ -171,6 +171,8 @@ class Receiving:
             intake.clock.seconds(),
         )
         message_id, lanes = self._heading.message_id, transaction.lanes
+        if self._heading.waives_tls and not transaction.requires_tls:  # which wins (RFC 8689 3)
+            lanes = {intake.eased(lane): recipients for lane, recipients in lanes.items()}
         if transaction.client_waits is not None:
             self._trial = intake.trier.accept(
                 message, lanes, message_id, transaction.client_waits, self._writer.discard
@@ -213,8 +215,10 @@ class Intake:
         clock: IReactorTime,
         *,
         adds_headers: bool = False,
+        eased: Callable[[str], str] = lambda lane: lane,
     ) -> None:
         self._adds_headers = adds_headers
+        self.eased = eased  # the lane for mail that waives TLS, instead of this one
         self.hostname = hostname
         self.max_received = max_received
         self.acceptor = acceptor

@@ -15,14 +15,17 @@ SHOWN = self_signed("whoever.example")
 VOUCHED = AUTHORITY.issue("mail-byauthority.signed.test")
 
 
-def key_digest(certificate) -> str:
+def key_digest(certificate, name="sha256") -> str:
     octets = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(octets).hexdigest()
+    return hashlib.new(name, octets).hexdigest()
 
 
 EE = f"3 1 1 {key_digest(SHOWN.certificate)}"
 TA = f"2 0 1 {hashlib.sha256(AUTHORITY.certificate.public_bytes(Encoding.DER)).hexdigest()}"
 OTHER = f"3 1 1 {'ab' * 32}"
+STRONG = f"3 1 2 {key_digest(SHOWN.certificate, 'sha512')}"
+OTHER_STRONG = f"3 1 2 {'ab' * 64}"
+SHORT = f"3 1 1 {'ab' * 20}"
 
 # A domain, which has a host of that name and address; its TLSA records
 SIGNED = {
@@ -30,6 +33,10 @@ SIGNED = {
     "both": f"{OTHER}\n_{{port}}._tcp.mail-both TLSA {EE}",
     "other": OTHER,
     "unusable": "1 1 1 " + "ab" * 32,
+    "short": SHORT,
+    "shortbeside": f"{SHORT}\n_{{port}}._tcp.mail-shortbeside TLSA {EE}",
+    "strongest": f"{OTHER}\n_{{port}}._tcp.mail-strongest TLSA {STRONG}",
+    "weakonly": f"{EE}\n_{{port}}._tcp.mail-weakonly TLSA {OTHER_STRONG}",
     "bogus": EE,
     "byauthority": TA,
     "none": "",
@@ -94,6 +101,12 @@ class DaneTests(DaneCase):
             ("other", SHOWN, none),
             ("unusable", SHOWN, UNVERIFIED),
             ("unusable", None, "451 4.7.4 TLS required"),
+            ("short", SHOWN, UNVERIFIED),
+            ("short", None, "451 4.7.4 TLS required"),
+            ("shortbeside", SHOWN, VERIFIED),
+            ("shortbeside", VOUCHED, none),
+            ("strongest", SHOWN, VERIFIED),
+            ("weakonly", SHOWN, none),
             ("none", SHOWN, UNVERIFIED),
             ("none", None, PLAIN),
             ("alias", SHOWN, VERIFIED),
