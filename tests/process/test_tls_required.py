@@ -1,4 +1,4 @@
-"""TLS-Required: No (RFC 8689) through a whole relay: a domain demands by DANE what its host lacks."""
+"""TLS-Required: No (RFC 8689) through a whole relay, to a domain whose host cannot do its DANE."""
 
 import smtplib
 import ssl
