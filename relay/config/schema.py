@@ -459,6 +459,13 @@ class Upstream(Table):
         "A host that cannot do what is asked "
         "gets no mail: that waits, and the traffic log says why.",
     )
+    honour_tls_required_no: bool = _key(
+        True,
+        "By mx:, mail with the header field TLS-Required: No is sent even where the recipient's "
+        'domain demands TLS that its hosts do not have (RFC 8689): under tls = "auto", "dane" or '
+        '"mta-sts" it goes as by "opportunistic". The other values of tls hold for it, too. false: '
+        "the field is ignored.",
+    )
     ca_file: FilePath | None = _key(
         None,
         "File with the authorities (PEM) whose certificates are trusted, or the hosts' own "

@@ -1,7 +1,8 @@
-"""The header of a message on its way in, kept as far as the loop count and the log need it."""
+"""The header of a message on its way in, kept as far as loop count, log and lane need it."""
 
 from typing import Final
 
+from relay.mail.header import count_fields, header_value
 from relay.mail.trace import message_id_of, received_count
 
 MAX_LOOKED_AT: Final = 64 * 1024
@@ -34,3 +35,12 @@ class Heading:
     @property
     def message_id(self) -> str:
         return message_id_of(bytes(self._octets))
+
+    @property
+    def waives_tls(self) -> bool:
+        """It says TLS-Required: No (RFC 8689 3), once: what is in doubt waives nothing."""
+        if b"-required:" not in self._octets.lower():
+            return False
+        octets = bytes(self._octets)
+        value = header_value(octets, b"TLS-Required")
+        return value.lower() == "no" and count_fields(octets, b"TLS-Required") == 1

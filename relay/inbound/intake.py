@@ -170,7 +170,7 @@ class Receiving:
             self._writer.finish(),
             intake.clock.seconds(),
         )
-        message_id, lanes = self._heading.message_id, transaction.lanes
+        message_id, lanes = self._heading.message_id, self._lanes(transaction)
         if transaction.client_waits is not None:
             self._trial = intake.trier.accept(
                 message, lanes, message_id, transaction.client_waits, self._writer.discard
@@ -179,6 +179,14 @@ class Receiving:
         else:
             done = intake.acceptor.accept(message, lanes, message_id)
         done.addCallbacks(self._committed, self._not_committed, (answer,), errbackArgs=(answer,))
+
+    def _lanes(self, transaction: Transaction) -> dict[str, tuple[int, ...]]:
+        """Mail that waives TLS has its own, unless its MAIL said REQUIRETLS (RFC 8689 3)."""
+        lanes = transaction.lanes
+        if transaction.requires_tls:
+            return lanes
+        eased = {self._intake.eased(lane): recipients for lane, recipients in lanes.items()}
+        return eased if eased.keys() != lanes.keys() and self._heading.waives_tls else lanes
 
     def client_left(self) -> None:
         """What it waited for is nobody's answer any more; a commit under way goes on."""
@@ -213,8 +221,10 @@ class Intake:
         clock: IReactorTime,
         *,
         adds_headers: bool = False,
+        eased: Callable[[str], str] = lambda lane: lane,
     ) -> None:
         self._adds_headers = adds_headers
+        self.eased = eased  # the lane for mail that waives TLS, instead of this one
         self.hostname = hostname
         self.max_received = max_received
         self.acceptor = acceptor

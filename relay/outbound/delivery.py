@@ -35,6 +35,7 @@ from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 from relay.outbound.total import TotalPlaces
 from relay.places import SharedPlaces
+from relay.queue.lane_book import is_eased
 from relay.smtp.conveying import Conveyed
 
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
@@ -383,7 +384,8 @@ class Delivery:
         if hop is None:
             return succeed(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
         self._running += 1
-        done = Deferred.fromCoroutine(hop.deliver(domain, envelope, content))
+        attempt = hop.deliver(domain, envelope, content, is_eased=is_eased(lane))
+        done = Deferred.fromCoroutine(attempt)
         return done.addBoth(self._delivered)
 
     def _delivered(self, result: Attempt | Failure) -> Attempt | Failure:

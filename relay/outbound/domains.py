@@ -78,16 +78,21 @@ class DomainsHop:
         """No attempt runs, no session is open."""
         return not (self._running or self._factories)
 
-    async def deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
-        """One attempt at the hosts of a domain."""
+    async def deliver(
+        self, domain: str, envelope: Envelope, content: Content, *, is_eased: bool = False
+    ) -> Attempt:
+        """One attempt at the hosts of a domain. `is_eased`: the mail waives its demand for TLS."""
         self._running += 1
         try:
-            return await self._deliver(domain, envelope, content)
+            is_eased = is_eased and self.upstream.honour_tls_required_no
+            return await self._deliver(domain, envelope, content, is_eased)
         finally:
             self._running -= 1
 
-    async def _deliver(self, domain: str, envelope: Envelope, content: Content) -> Attempt:
-        found = await self._hosts.find(domain)
+    async def _deliver(
+        self, domain: str, envelope: Envelope, content: Content, is_eased: bool
+    ) -> Attempt:
+        found = await self._hosts.find(domain, is_eased=is_eased)
         if self.stop_reply is not None:
             return Attempt(is_withdrawn=True)
         if isinstance(found, Reply):

@@ -45,14 +45,20 @@ class MailHosts:
         self._demand = demand
         self._port = port
 
-    async def find(self, domain: str) -> Sequence[MailHost] | Reply:
-        """In the order to try them; or a reply: 5xx for good, 4xx where the mail must wait."""
+    async def find(self, domain: str, *, is_eased: bool = False) -> Sequence[MailHost] | Reply:
+        """In the order to try them; or a reply: 5xx for good, 4xx where the mail must wait.
+
+        `is_eased`: what the domain demands is left aside (RFC 8689 4.2.2), never what the config
+        demands of every host.
+        """
         found = await self.exchanges.find(domain)
         if isinstance(found, Reply):
             return found
         if self._demand not in ("auto", "dane", "mta-sts"):
-            policy = TlsPolicy(Level(self._demand))
-            return [MailHost(exchange, policy) for exchange in found]
+            level = Level(self._demand)
+            return [MailHost(each, TlsPolicy(level, is_sure=each.is_secure)) for each in found]
+        if is_eased:
+            return [MailHost(exchange, OPPORTUNISTIC) for exchange in found]
         judged = await self._by_dane(found)
         known = {e.name: word for e, word in zip(found, judged, strict=True) if word is not None}
         if self._demand == "dane":
@@ -83,7 +89,7 @@ class MailHosts:
                 if not records:
                     return TlsPolicy(Level.REQUIRED)
                 names = tuple(dict.fromkeys((name, *exchange.names, exchange.domain)))
-                return TlsPolicy(Level.DANE, names, records)
+                return TlsPolicy(Level.DANE, names, records, is_sure=True)
         return None
 
     # --- MTA-STS ------------------------------------------------------------------------------
@@ -100,7 +106,7 @@ class MailHosts:
         if policy is None and is_demanded:
             return _waits(f"MTA-STS is demanded, and {domain} publishes no policy")
         for exchange in left:
-            verified = TlsPolicy(Level.VERIFIED, (exchange.name,))
+            verified = TlsPolicy(Level.VERIFIED, (exchange.name,), is_sure=True)
             if policy is None:
                 known[exchange.name] = OPPORTUNISTIC
             elif policy.mode == "testing" and not is_demanded:

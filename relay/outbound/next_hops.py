@@ -12,7 +12,7 @@ import idna
 from relay.config import Route, Upstream
 from relay.mail.address import split
 from relay.outbound.identity.choice import Choices, lanes_of
-from relay.queue.lane_book import SEPARATOR
+from relay.queue.lane_book import EASED, SEPARATOR, upstream_of
 
 
 class NextHops:
@@ -29,6 +29,9 @@ class NextHops:
         )
         self._choices = Choices(upstreams)
         self.by_domain = frozenset(each.name for each in upstreams if each.is_by_domain)
+        self._easy = frozenset(
+            each.name for each in upstreams if each.is_by_domain and each.honour_tls_required_no
+        )
 
     def lane_of(
         self, route: Route, forward_path: str, reverse_path: str = "", user: str = ""
@@ -39,11 +42,15 @@ class NextHops:
             return self._choices.lane_of(upstream, reverse_path, user)
         return f"{upstream}{SEPARATOR}{in_ascii(split(forward_path)[1])}"
 
+    def eased(self, lane: str) -> str:
+        """The lane beside it for mail that waives the domain's demand for TLS, where that may."""
+        return f"{lane}{EASED}" if upstream_of(lane) in self._easy else lane
+
 
 def split_lane(lane: str) -> tuple[str, str]:
     """The upstream, and the domain where the lane is one's own."""
     upstream, _, domain = lane.partition(SEPARATOR)
-    return upstream, domain
+    return upstream, domain.removesuffix(EASED)
 
 
 def in_ascii(domain: str) -> str:

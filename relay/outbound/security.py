@@ -49,7 +49,7 @@ class Securities:
 
         Raises TlsUnusable where a file of the upstream cannot be used.
         """
-        is_sure = policy is None or policy.is_verified
+        is_sure = policy is None or policy.is_sure
         policy = policy or TlsPolicy(Level(upstream.own_tls))
         if host.scheme == "smtps" and policy.may_go_plain:
             policy = replace(policy, level=Level.REQUIRED)
@@ -81,6 +81,8 @@ class HostSecurity:
         self.names = policy.names or (host.host,)
         self.is_strict = policy.level is Level.VERIFIED  # a chain without trust ends the handshake
         self.is_address = isIPAddress(host.host) or isIPv6Address(host.host)
+        is_by_dane = policy.level is Level.DANE  # asked for by the records' own name (RFC 7672 8.1)
+        self.server_name = self.names[0] if is_by_dane else "" if self.is_address else host.host
         self.context = context
         self._key = str(host)
         self._broken = broken
@@ -155,8 +157,9 @@ class Security:
         host = self._host
         assert host.context is not None
         self.is_started = True
-        server_name = "" if host.is_address else host.host
-        creator = ClientConnectionCreator(host.context, server_name, self, is_strict=host.is_strict)
+        creator = ClientConnectionCreator(
+            host.context, host.server_name, self, is_strict=host.is_strict
+        )
         start_tls(session, creator, is_client=True)
 
     def chain_broken(self, error: int, certificate: x509.Certificate) -> None:

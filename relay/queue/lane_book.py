@@ -2,6 +2,8 @@
 
 A lane of a domain is named "UPSTREAM:DOMAIN". It is made when mail for it comes, and forgotten when
 nothing is known to wait there, so that memory follows the queue, not all domains ever written to.
+Mail that waives the domain's demand for TLS (RFC 8689) has a lane beside it: it must not wait
+behind mail that is held up by that demand.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,10 +14,18 @@ from relay.queue.store import LaneState
 SEPARATOR = ":"
 """Parts upstream and domain in a lane's name; no upstream's name has it."""
 
+EASED = "~tls-optional"
+"""Ends the name of a lane for mail that waives the domain's demand for TLS; no domain has it."""
+
 
 def upstream_of(lane: str) -> str:
     """The upstream that the lane leads to."""
     return lane.partition(SEPARATOR)[0]
+
+
+def is_eased(lane: str) -> bool:
+    """Its mail waives the domain's demand for TLS."""
+    return lane.endswith(EASED)
 
 
 class LaneBook:

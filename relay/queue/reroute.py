@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from relay.notices import Alarm, Observer
+from relay.queue.lane_book import is_eased
 from relay.queue.manager import QueueManager
 from relay.queue.store import UNROUTED, IStore, LaneState, Selection, StoreFailed, Work
 
@@ -31,7 +32,9 @@ class Reroute:
         manager: QueueManager,
         lane_for: LaneFor,
         observe: Observer,
+        eased: Callable[[str], str] = lambda lane: lane,
     ) -> None:
+        self._eased = eased  # the lane for mail that waives TLS, instead of this one
         self._store = store
         self._manager = manager
         self._lane_for = lane_for
@@ -125,6 +128,8 @@ class Reroute:
                 message.origin.listener,
                 message.origin.user,
             )
+            if lane is not None and is_eased(work.lane):
+                lane = self._eased(lane)
             if lane is not None and lane != work.lane:
                 to[recipient.id] = lane
         if not to or not await self._store.move(message.queue_id, work.lane, to):

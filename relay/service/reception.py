@@ -109,6 +109,7 @@ class Reception:
             stage.has_space,
             stage.clock,
             adds_headers=listener.add_missing_headers,
+            eased=stage.next_hops.eased,
         )
         return InboundFactory(
             listener,

@@ -7,7 +7,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 from OpenSSL import crypto
 
 from relay.tls.certificate import chain_words, is_for, names_of
@@ -18,6 +23,9 @@ TRUST_ANCHOR, END_ENTITY = 2, 3
 
 NO_MATCH = "certificate is none of those that the host's TLSA records name"
 
+_LENGTHS: Mapping[int, int] = {1: 32, 2: 64}
+"""Octets of each digest, by matching type: a record of another length can match nothing."""
+
 _DIGESTS: Mapping[int, Callable[[bytes], bytes]] = {
     0: lambda octets: octets,
     1: lambda octets: hashlib.sha256(octets).digest(),
@@ -26,15 +34,32 @@ _DIGESTS: Mapping[int, Callable[[bytes], bytes]] = {
 
 
 def usable(records: Iterable[Tlsa]) -> tuple[Tlsa, ...]:
-    """Those that can be gone by. Where there are only others, TLS is required and not verified
-    (RFC 7672 2.2)."""
+    """Those to go by. Where there are only others, TLS is required and not verified (RFC 7672 2.2).
+
+    Of the digests for one usage and selector the strongest kind alone counts, whatever became of
+    the weaker (RFC 7671 9). Whole certificates and keys are no digests, and stand beside them.
+    """
+    sound = [each for each in records if _is_sound(each)]
+    strongest: dict[tuple[int, int], int] = {}
+    for each in sound:
+        kind = each.usage, each.selector
+        strongest[kind] = max(each.matching, strongest.get(kind, 0))
     return tuple(
-        each
-        for each in records
-        if each.usage in (TRUST_ANCHOR, END_ENTITY)
-        and each.selector in (0, 1)
-        and each.matching in _DIGESTS
+        each for each in sound if each.matching in (0, strongest[each.usage, each.selector])
     )
+
+
+def _is_sound(record: Tlsa) -> bool:
+    if record.usage not in (TRUST_ANCHOR, END_ENTITY) or record.selector not in (0, 1):
+        return False
+    if record.matching:
+        return len(record.data) == _LENGTHS.get(record.matching)
+    try:
+        load = load_der_public_key if record.selector else x509.load_der_x509_certificate
+        load(record.data)
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def trouble_with(

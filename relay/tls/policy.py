@@ -30,11 +30,13 @@ class Tlsa:
 @dataclass(frozen=True, slots=True)
 class TlsPolicy:
     """`names`: those that the certificate may bear, () for the host's own; `tlsa`: usable records
-    (see `relay.tls.dane`), for DANE alone."""
+    (see `relay.tls.dane`), for DANE alone: they are of the first of the names. `is_sure`: the host
+    is the one that is meant, by DNSSEC or by MTA-STS; otherwise anybody may have named it."""
 
     level: Level
     names: tuple[str, ...] = ()
     tlsa: tuple[Tlsa, ...] = ()
+    is_sure: bool = False
 
     @property
     def may_go_plain(self) -> bool:

@@ -31,7 +31,7 @@ class MxCase(DeliveryCase):
     def there(
         self, address: str = "127.0.0.1", script: Any = None, **more: Any
     ) -> ScriptedUpstream:
-        upstream = ScriptedUpstream(script, keywords=KEYWORDS, **more)
+        upstream = ScriptedUpstream(script, **{"keywords": KEYWORDS, **more})
         upstream.listen(self.reactor, self.port, address)
         self.addCleanup(upstream.stop)
         return upstream

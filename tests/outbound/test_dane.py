@@ -1,11 +1,14 @@
 """DANE through a real validating resolver: each state of the records against each certificate."""
 
 import hashlib
+from pathlib import Path
 from typing import ClassVar
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from relay.mail.outcome import Relayed
+from relay.mail.outcome import Failed, Relayed
+from relay.queue.lane_book import EASED
+from relay.testing.upstream import KEYWORDS
 from tests.certificates import Authority, self_signed
 from tests.outbound.mx_case import MxCase
 from tests.outbound.test_tls import server_context
@@ -15,14 +18,17 @@ SHOWN = self_signed("whoever.example")
 VOUCHED = AUTHORITY.issue("mail-byauthority.signed.test")
 
 
-def key_digest(certificate) -> str:
+def key_digest(certificate, name="sha256") -> str:
     octets = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(octets).hexdigest()
+    return hashlib.new(name, octets).hexdigest()
 
 
 EE = f"3 1 1 {key_digest(SHOWN.certificate)}"
 TA = f"2 0 1 {hashlib.sha256(AUTHORITY.certificate.public_bytes(Encoding.DER)).hexdigest()}"
 OTHER = f"3 1 1 {'ab' * 32}"
+STRONG = f"3 1 2 {key_digest(SHOWN.certificate, 'sha512')}"
+OTHER_STRONG = f"3 1 2 {'ab' * 64}"
+SHORT = f"3 1 1 {'ab' * 20}"
 
 # A domain, which has a host of that name and address; its TLSA records
 SIGNED = {
@@ -30,6 +36,10 @@ SIGNED = {
     "both": f"{OTHER}\n_{{port}}._tcp.mail-both TLSA {EE}",
     "other": OTHER,
     "unusable": "1 1 1 " + "ab" * 32,
+    "short": SHORT,
+    "shortbeside": f"{SHORT}\n_{{port}}._tcp.mail-shortbeside TLSA {EE}",
+    "strongest": f"{OTHER}\n_{{port}}._tcp.mail-strongest TLSA {STRONG}",
+    "weakonly": f"{EE}\n_{{port}}._tcp.mail-weakonly TLSA {OTHER_STRONG}",
     "bogus": EE,
     "byauthority": TA,
     "none": "",
@@ -70,10 +80,10 @@ class DaneCase(MxCase):
     signed = frozenset({"signed.test"})
     spoilt = frozenset({"_{port}._tcp.mail-bogus.signed.test."})
 
-    async def way(self, domain, identity=SHOWN, address="127.0.0.1", **settings):
-        """How the mail got there; else what kept it."""
+    async def way(self, domain, identity=SHOWN, address="127.0.0.1", lane="", **settings):
+        """How the mail got there; else what kept it. `lane`: the end of its name."""
         up = self.there(address, tls=identity and server_context(identity))
-        attempt = await self.send(self.by_mx(**settings), domain)
+        attempt = await self.deliver(self.by_mx(**settings), "a@x", lane=f"up:{domain}{lane}")
         await up.stop()
         if attempt.site is not None:
             self.assertEqual(attempt.outcomes, {})
@@ -94,6 +104,12 @@ class DaneTests(DaneCase):
             ("other", SHOWN, none),
             ("unusable", SHOWN, UNVERIFIED),
             ("unusable", None, "451 4.7.4 TLS required"),
+            ("short", SHOWN, UNVERIFIED),
+            ("short", None, "451 4.7.4 TLS required"),
+            ("shortbeside", SHOWN, VERIFIED),
+            ("shortbeside", VOUCHED, none),
+            ("strongest", SHOWN, VERIFIED),
+            ("weakonly", SHOWN, none),
             ("none", SHOWN, UNVERIFIED),
             ("none", None, PLAIN),
             ("alias", SHOWN, VERIFIED),
@@ -138,3 +154,71 @@ class BogusTests(DaneCase):
 
     async def test_the_next_host_serves(self):
         self.assertEqual(await self.way("two.signed.test", address="127.0.0.2"), VERIFIED)
+
+
+class WaivedTests(DaneCase):
+    """Mail that says TLS-Required: No (RFC 8689)."""
+
+    async def test_table(self):
+        for domain, identity, wanted in (
+            ("ee", SHOWN, UNVERIFIED),
+            ("ee", VOUCHED, UNVERIFIED),
+            ("ee", None, PLAIN),
+            ("unusable", None, PLAIN),
+            ("bogus", None, PLAIN),
+            ("none", None, PLAIN),
+        ):
+            for tls in ("auto", "dane"):
+                with self.subTest(f"{domain} {tls}"):
+                    found = await self.way(f"{domain}.signed.test", identity, tls=tls, lane=EASED)
+                    self.assertEqual(found, wanted)
+
+    async def test_not_what_the_config_demands(self):
+        for tls in ("required", "verified"):
+            found = await self.way("ee.signed.test", None, tls=tls, lane=EASED)
+            self.assertIn("451 4.7.4 TLS required", found)
+
+    async def test_ignored(self):
+        found = await self.way("ee.signed.test", None, honour_tls_required_no=False, lane=EASED)
+        self.assertIn("451 4.7.4 TLS required", found)
+
+
+class ServerNameTests(DaneCase):
+    """RFC 7672 8.1: the host is asked for the certificate of the name that the records are of."""
+
+    async def test_each(self):
+        for domain, wanted in (
+            ("ee", b"mail-ee.signed.test"),
+            ("alias", b"mail-ee.signed.test"),
+            ("none", b"mail-none.signed.test"),
+        ):
+            asked = []
+            context = server_context(SHOWN)
+            context.set_tlsext_servername_callback(lambda c, a=asked: a.append(c.get_servername()))
+            await self.way(f"{domain}.signed.test", context)
+            self.assertEqual(asked, [wanted])
+
+
+class RequireTlsTests(DaneCase):
+    """REQUIRETLS: the way from the domain to its host must be sure, too (RFC 8689 4.2.1)."""
+
+    async def sent(self, domain, **settings):
+        identity = AUTHORITY.issue("mail-ee.signed.test")
+        keywords = (*KEYWORDS, "REQUIRETLS")
+        up = self.there(tls=server_context(identity), keywords=keywords)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        ca = AUTHORITY.write(folder)
+        attempt = await self.send(
+            self.by_mx(ca_file=ca, tls="verified", **settings), domain, requires_tls=True
+        )
+        await up.stop()
+        return attempt
+
+    async def test_verified_at_a_host_that_anybody_could_have_named(self):
+        attempt = await self.sent("plain.test")
+        self.assert_kinds(attempt, Failed)
+        self.assertIn("550 5.7.30", str(attempt.outcomes[1].reply))
+
+    async def test_verified_at_a_host_that_dnssec_vouches_for(self):
+        self.assert_kinds(await self.sent("ee.signed.test"), Relayed)

@@ -10,6 +10,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from relay.mail.outcome import Relayed
 from relay.outbound.sts import fetch, policies
+from relay.queue.lane_book import EASED
 from tests.certificates import Authority, self_signed
 from tests.outbound.mx_case import MxCase
 from tests.outbound.test_tls import server_context
@@ -82,11 +83,11 @@ class StsTests(MxCase):
         self.web_port = port.getHost().port
         self.addCleanup(port.stopListening)
 
-    async def way(self, identity=HOST, domain="sts.test", delivery=None, **settings):
+    async def way(self, identity=HOST, domain="sts.test", delivery=None, lane="", **settings):
         """How the mail got there; else what kept it."""
         up = self.there(tls=identity and server_context(identity))
         delivery = delivery or self.sts(**settings)
-        attempt = await self.send(delivery, domain)
+        attempt = await self.deliver(delivery, "a@x", lane=f"up:{domain}{lane}")
         await up.stop()
         await self.until(lambda: not delivery.status())
         delivery.forget_trouble("up")
@@ -144,6 +145,15 @@ class StsTests(MxCase):
             domain="unpublished.sts.test",
             tls="mta-sts",
         )
+
+    async def test_waived_by_the_mail(self):
+        """It says TLS-Required: No (RFC 8689)."""
+        for tls in ("auto", "mta-sts"):
+            await self.assert_way(UNVERIFIED, UNTRUSTED, tls=tls, lane=EASED)
+            await self.assert_way(PLAIN, None, tls=tls, lane=EASED)
+        await self.assert_way(NOT_TRUSTED, UNTRUSTED, honour_tls_required_no=False, lane=EASED)
+        self.web.text = policy(mx="other.sts.test")
+        await self.assert_way(PLAIN, None, lane=EASED)
 
     async def test_demanded_while_it_is_tested(self):
         self.web.text = policy("testing")

@@ -20,6 +20,16 @@ class NextHopsTests(SynchronousTestCase):
         route = Route(upstream="smarthost")
         self.assertEqual(self.hops.lane_of(route, "a@example.org"), "smarthost")
 
+    def test_of_mail_that_waives_tls(self):
+        """Its lane stands beside that of the domain, where the config lets it."""
+        self.assertEqual(self.hops.eased("smarthost"), "smarthost")
+        lane = self.hops.eased("internet:example.org")
+        self.assertEqual(lane, "internet:example.org~tls-optional")
+        self.assertEqual(split_lane(lane), ("internet", "example.org"))
+        keys = {"name": "internet", "hosts": ("mx:",), "honour_tls_required_no": False}
+        deaf = NextHops([Upstream.model_validate(keys)])
+        self.assertEqual(deaf.eased("internet:example.org"), "internet:example.org")
+
     def test_one_for_each_domain(self):
         route = Route(upstream="internet")
         for path, domain in (

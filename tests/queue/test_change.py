@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm
+from relay.queue.lane_book import EASED
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
 from relay.queue.store import LaneState
@@ -17,7 +18,11 @@ class ChangeCase(SynchronousTestCase):
         self.bench = Bench()
         self.ways = {"a.example": "a", "b.example": "b"}
         self.reroute = Reroute(
-            self.bench.store, self.bench.manager, self.lane_for, self.bench.notices.append
+            self.bench.store,
+            self.bench.manager,
+            self.lane_for,
+            self.bench.notices.append,
+            lambda lane: f"{lane}{EASED}" if lane.startswith("easy") else lane,
         )
         self.bench.manager.when_stray = self.reroute.stray
 
@@ -60,6 +65,19 @@ class WaitingMailTests(ChangeCase):
         self.ways["a.example"] = "c"
         self.change("b", "c")
         self.assertEqual(["c"], self.lanes())
+
+    def test_that_waives_tls_does_so_where_it_may(self) -> None:
+        lane = "easy:a.example"
+        self.ways["a.example"] = lane
+        self.change(lane, lane + EASED)
+        message, _ = self.bench.message("x@a.example", reverse_path="", notify="")
+        self.bench.manager.accept(message, {lane + EASED: (1,)}, "")
+        self.bench.deliverer.end(x=delayed())
+        self.change(lane, lane + EASED)
+        self.assertEqual((0, 1), (self.waiting(lane), self.waiting(lane + EASED)))
+        self.ways["a.example"] = "b"
+        self.change("b")
+        self.assertEqual(["b"], self.lanes())
 
     def test_is_kept_where_no_route_is_left(self) -> None:
         self.bench.accept("x@a.example")

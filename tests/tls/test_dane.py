@@ -99,6 +99,41 @@ class TrustAnchorTests(SynchronousTestCase):
 
 class UsableTests(SynchronousTestCase):
     def test_each(self):
-        good = [Tlsa(2, 0, 1, b"x"), Tlsa(3, 1, 2, b"x"), Tlsa(3, 0, 0, b"x")]
-        bad = [Tlsa(0, 0, 1, b"x"), Tlsa(1, 1, 1, b"x"), Tlsa(3, 2, 1, b"x"), Tlsa(3, 1, 3, b"x")]
+        certificate = ROOT.certificate
+        good = [
+            Tlsa(2, 0, 1, b"x" * 32),
+            Tlsa(3, 1, 2, b"x" * 64),
+            record(3, certificate, 0, 0),
+            record(3, certificate, 1, 0),
+        ]
+        bad = [
+            Tlsa(0, 0, 1, b"x" * 32),
+            Tlsa(1, 1, 1, b"x" * 32),
+            Tlsa(3, 2, 1, b"x" * 32),
+            Tlsa(3, 1, 3, b"x" * 32),
+            Tlsa(3, 1, 1, b"x" * 31),
+            Tlsa(3, 1, 1, b"x" * 64),
+            Tlsa(3, 1, 2, b"x" * 32),
+            Tlsa(2, 0, 2, b""),
+            Tlsa(3, 0, 0, b"no certificate"),
+            Tlsa(3, 1, 0, record(3, certificate, 0, 0).data),
+        ]
         self.assertEqual(usable([*bad, *good]), tuple(good))
+        self.assertEqual(usable(bad), ())
+
+    def test_the_strongest_digest_alone_counts(self):
+        """RFC 7671 9: of one usage and selector; a whole certificate stands beside it."""
+        weak, strong = Tlsa(3, 1, 1, b"x" * 32), Tlsa(3, 1, 2, b"x" * 64)
+        broken = Tlsa(3, 1, 2, b"x" * 63)
+        whole = record(3, ROOT.certificate, 1, 0)
+        other_selector, other_usage = Tlsa(3, 0, 1, b"x" * 32), Tlsa(2, 1, 1, b"x" * 32)
+        for records, wanted in (
+            ([weak], [weak]),
+            ([weak, strong], [strong]),
+            ([strong, weak, weak], [strong]),
+            ([weak, broken], [weak]),
+            ([weak, whole], [weak, whole]),
+            ([whole, weak, strong], [whole, strong]),
+            ([other_selector, strong, other_usage], [other_selector, strong, other_usage]),
+        ):
+            self.assertEqual(usable(records), tuple(wanted))

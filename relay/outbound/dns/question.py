@@ -9,6 +9,7 @@ import dns.message
 import dns.name
 import dns.nameserver
 import dns.rcode
+import dns.rdtypes.ANY.TLSA
 import dns.resolver
 
 from relay.config import SocketAddress
@@ -22,6 +23,10 @@ TRY_WITHIN = 3.0
 
 MAX_RECORDS = 100
 """Of one answer that are looked at."""
+
+# The library refuses a whole answer for one digest of the wrong length. To us such a record is one
+# that cannot be gone by, which others beside it need not suffer from (RFC 7672 2.2).
+setattr(dns.rdtypes.ANY.TLSA.TLSA, "_cert_length_by_mtype", {})  # noqa: B010
 
 
 class Questions:
