@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test check sim bench bench-peers bench-backlog \
+.PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-backlog \
 	bench-scale fuzz crash attacks-time attacks-beside reference clean
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make pure           remove what that made: Python again"
 	@echo "make run            a relay on port 2525 and a sink behind it, to try things out"
 	@echo "make test           all tests (make test TESTS=tests.smtp: some)"
+	@echo "make test-compiled  those of the way of a message, on a compiled copy in var/compiled"
 	@echo "make check          format, lint, types, imports"
 	@echo "make sim            the whole relay in simulated worlds (SEEDS=1000; SEED=n: one, traced)"
 	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
@@ -52,6 +53,18 @@ run: venv
 TESTS ?= tests
 test: venv
 	$(BIN)/trial $(TESTS)
+
+COPY := $(CURDIR)/var/compiled
+COMPILED_TESTS ?= $(addprefix tests.,smtp mail inbound outbound queue contract observe service \
+	test_readiness test_transport test_deadline process)
+test-compiled: venv
+	rm -rf $(COPY)
+	mkdir -p $(COPY)
+	cp -R relay tests twisted benchmarks docs etc setup.py setup.cfg pyproject.toml $(COPY)
+	find $(COPY)/relay -name '*.so' -exec rm -f {} +
+	cd $(COPY) && RELAY_COMPILE=1 CFLAGS="-g0 $(CFLAGS)" $(CURDIR)/$(BIN)/python setup.py --quiet \
+		build_ext --inplace
+	cd $(COPY) && PYTHONPATH=$(COPY) $(CURDIR)/$(BIN)/trial $(COMPILED_TESTS)
 
 check: venv
 	$(BIN)/ruff format --check .

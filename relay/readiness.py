@@ -5,9 +5,11 @@ it. Here the reactor sees one descriptor, the set's own, and an event is one cal
 `doRead` or `doWrite`, in the order of the kernel and with Twisted's rules for lost connections.
 """
 
+import os
 import select
+from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from twisted.internet.epollreactor import EPollReactor
@@ -46,6 +48,9 @@ class Readiness:
         self._closing: list[Any] = []
         self._acts: list[Callable[[], None]] = []
         self._is_serving = False
+        self._posted: deque[Callable[[], None]] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, _IN | select.EPOLLET)  # an edge needs no reading
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -62,6 +67,24 @@ class Readiness:
             self._acts.append(act)
         else:
             self._reactor.callLater(0, act)
+
+    def from_thread(self, act: Callable[[], None]) -> None:
+        """Do it in the reactor's thread, between two sockets: for another thread.
+
+        It costs Twisted's own way of waking only where that alone would wake it.
+        """
+        self._posted.append(act)
+        if self._is_serving:
+            return  # before that ends, what is posted is looked at
+        if self._sockets:
+            os.eventfd_write(self._bell, 1)
+        else:
+            self._reactor.callFromThread(self._take_posted)
+
+    def _take_posted(self) -> None:
+        posted = self._posted
+        while posted:
+            self._do(posted.popleft())
 
     # --- as IReactorFDSet ---------------------------------------------------------------------
 
@@ -106,6 +129,8 @@ class Readiness:
             self._epoll.unregister(descriptor)
             if not self._sockets:
                 self._reactor.removeReader(self)
+                if self._posted:  # nobody hears the bell any more
+                    self._reactor.callLater(0, self._take_posted)
 
     def _descriptor_of(self, closed: Any) -> int:
         for descriptor, socket in self._sockets.items():
@@ -122,7 +147,7 @@ class Readiness:
         return "relay"
 
     def doRead(self) -> None:
-        sockets = self._sockets
+        sockets, posted = self._sockets, self._posted
         self._is_serving = True
         for _ in range(MAX_ROUNDS):
             events = self._epoll.poll(0, MAX_EVENTS)
@@ -130,9 +155,13 @@ class Readiness:
                 socket = sockets.get(descriptor)
                 if socket is not None:  # else it was closed by one that came before
                     self._serve(socket, descriptor, event)
+                if posted:
+                    self._take_posted()
             if len(events) < WORTH_ANOTHER:
                 break
         self._is_serving = False
+        if posted:
+            self._take_posted()
         if self._closing:
             closing, self._closing = self._closing, []
             for socket in closing:
@@ -217,3 +246,11 @@ def end_of_turn(reactor: Any) -> Callable[[Callable[[], None]], object]:
     if isinstance(readiness, Readiness):
         return readiness.at_end_of_turn
     return lambda act: reactor.callLater(0, act)
+
+
+def from_thread(reactor: Any) -> Callable[[Callable[[], None]], object]:
+    """For another thread: it is called with what the reactor's is to do soon."""
+    readiness = readiness_of(reactor)
+    if isinstance(readiness, Readiness):
+        return readiness.from_thread
+    return cast(Callable[[Callable[[], None]], object], reactor.callFromThread)

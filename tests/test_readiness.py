@@ -1,6 +1,8 @@
 """Sockets under Twisted's reactor by way of our own epoll set: the rules are the reactor's."""
 
 import socket
+from functools import partial
+from threading import Thread
 from typing import Any
 
 from twisted.internet import reactor
@@ -120,6 +122,29 @@ class ReadinessTests(TestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.readiness.removeWriter(breaking)
         ours.close()
+
+    async def test_another_thread_is_heard_at_any_time(self) -> None:
+        self.watched.does = lambda: self.watched.end.recv(10) and None
+        for is_watching in (False, True, False):
+            if is_watching:
+                self.readiness.addReader(self.watched)
+            for _ in range(20):
+                done: Deferred[None] = Deferred()
+                act = partial(done.callback, None)
+                Thread(target=self.readiness.from_thread, args=(act,)).start()
+                if is_watching:
+                    self.theirs.send(b"x")
+                await done
+            self.readiness.removeReader(self.watched)
+        self.watched.end.close()
+
+    async def test_what_another_thread_asks_is_done_though_the_last_socket_goes(self) -> None:
+        done: Deferred[None] = Deferred()
+        self.readiness.addReader(self.watched)
+        self.readiness.from_thread(partial(done.callback, None))
+        self.readiness.removeReader(self.watched)
+        self.watched.end.close()
+        await done
 
     async def test_a_peer_that_is_gone_while_nobody_reads_is_a_lost_connection(self) -> None:
         self.watched.does = lambda: None

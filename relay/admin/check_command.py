@@ -9,6 +9,7 @@ from relay.admin import tables
 from relay.admin.configuration import read, warnings
 from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
+from relay.build import how_built
 from relay.config import Config, ConfigError, Listener, Upstream, profiles
 from relay.users.file import UsersUnusable, read_users
 
@@ -38,9 +39,10 @@ def check(config: Path, live: bool, as_json: bool) -> None:
     if as_json:
         for fact in _facts(loaded):
             tables.show_json(fact)
+        tables.show_json({"built": how_built()})
     else:
         _show(loaded)
-        click.echo(f"{config} is right")
+        click.echo(f"{config} is right; the way of a message is {how_built()}")
     if live and not _look(loaded, as_json=as_json):
         raise SystemExit(1)
 

@@ -2,24 +2,30 @@
 
 The calls of one turn of the reactor go to the thread together, and their results come back
 together: each crossing costs a fight for Python's lock. While a commit syncs, the next group
-gathers by itself. Reads come after the group's commit, long ones a slice at a time.
+gathers by itself. What no client waits for goes along with what one does. Reads come after the
+group's commit, long ones a slice at a time.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.queue.store import StoreFailed
-from relay.readiness import end_of_turn
+from relay.readiness import end_of_turn, from_thread
 
 MAX_GROUP = 256
 """Calls in one transaction: bounds its memory and how long the first of them waits."""
+
+PATIENCE: Final = 0.01
+"""Seconds that a settlement waits for company. A commit of its own would cost a sync, and all that
+comes in meanwhile would wait for that one first."""
 
 _log = Logger()
 
@@ -80,8 +86,11 @@ class GroupCommit:
     def __init__(self, reactor: Reactor, ledger: Ledger) -> None:
         self._reactor = reactor
         self._at_end_of_turn = end_of_turn(reactor)
+        self._from_thread = from_thread(reactor)
         self._ledger = ledger
         self._gathered: list[Call] = []
+        self._is_due = False
+        self._patience: Any = None
         self._groups: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._reads: deque[tuple[Call, Generator[None, None, Any]]] = deque()
         self._is_closing = False
@@ -99,6 +108,14 @@ class GroupCommit:
     def write(self, name: str, *arguments: Any) -> Deferred[Any]:
         return self._gather(Call(name, arguments, is_write=True))
 
+    def write_patiently(self, name: str, *arguments: Any) -> Deferred[Any]:
+        """As `write`; it goes with the next other call, or by itself when PATIENCE is over."""
+        call = Call(name, arguments, is_write=True)
+        self._gathered.append(call)
+        if self._patience is None and not self._is_due:
+            self._patience = self._reactor.callLater(PATIENCE, self._patience_is_over)
+        return call.deferred
+
     def read(self, name: str, *arguments: Any) -> Deferred[Any]:
         return self._gather(Call(name, arguments, is_write=False))
 
@@ -106,17 +123,24 @@ class GroupCommit:
         if not self._is_running:
             return succeed(None)
         self._send()
+        if self._patience is not None:
+            self._patience.cancel()
         self._groups.put(None)
         return self._closed
 
     def _gather(self, call: Call) -> Deferred[Any]:
-        gathered = self._gathered
-        gathered.append(call)
-        if len(gathered) == 1:
+        self._gathered.append(call)
+        if not self._is_due:
+            self._is_due = True
             self._at_end_of_turn(self._send)
         return call.deferred
 
+    def _patience_is_over(self) -> None:
+        self._patience = None
+        self._send()
+
     def _send(self) -> None:
+        self._is_due = False
         if self._gathered:
             self._groups.put(self._gathered)
             self._gathered = []
@@ -138,7 +162,7 @@ class GroupCommit:
         """All that the thread does, in steps: one turn each. False: the next one may have to wait
         for a group."""
         result = self._attempt(self._ledger.open)
-        self._reactor.callFromThread(self._deliver, [(opening, result)])
+        self._from_thread(partial(self._deliver, [(opening, result)]))
         if not isinstance(result, Exception):
             while not self._is_closing or self._reads:
                 yield bool(self._reads)
@@ -146,7 +170,7 @@ class GroupCommit:
             trouble = self._attempt(self._ledger.close)
             if isinstance(trouble, StoreFailed):  # nothing that was committed is harmed
                 _log.warn("{why}; the next start sees to it", why=str(trouble))
-        self._reactor.callFromThread(self._ended)
+        self._from_thread(self._ended)
 
     def _waiting(self) -> list[Call]:
         """The next group: waits for one unless there are reads to go on with."""
@@ -164,7 +188,7 @@ class GroupCommit:
         writes = [call for call in group if call.is_write]
         for start in range(0, len(writes), MAX_GROUP):
             done = self._commit(writes[start : start + MAX_GROUP])
-            self._reactor.callFromThread(self._deliver, done)
+            self._from_thread(partial(self._deliver, done))
         results: list[Result] = []
         for _ in range(len(self._reads)):
             self._go_on(*self._reads.popleft(), results)
@@ -172,7 +196,7 @@ class GroupCommit:
             if not call.is_write:
                 self._read(call, results)
         if results:
-            self._reactor.callFromThread(self._deliver, results)
+            self._from_thread(partial(self._deliver, results))
 
     def _commit(self, calls: list[Call]) -> list[Result]:
         """A call that cannot be recorded must not harm the others: halve the group to find it."""

@@ -169,7 +169,7 @@ class SqliteStore:
         return self._calls.read("claim", lane, now, limit)
 
     def settle(self, settlement: Settlement) -> Deferred[Settled]:
-        return self._calls.write("settle", settlement)
+        return self._calls.write_patiently("settle", settlement)
 
     def claim_expired(self, accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
         return self._calls.read("claim_expired", accepted_before, limit)

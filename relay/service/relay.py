@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from relay.admin.control import Control
 from relay.admin.operations import Operations
+from relay.build import how_built
 from relay.config import Config, ConfigError
 from relay.notices import Started, Stopped
 from relay.observe.fan import fan_out
@@ -112,6 +113,7 @@ class RelayService(Service):
         for listener in self._reception.listeners:
             listener.serve()
             _log.info("listening: {listener!r}", listener=listener)
+        _log.info("the way of a message is {built}", built=how_built())
         start = f"start {opened.start_number}"
         if self._share is None:
             self._observe(Started("relay", start))

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from relay.admin.cli import relayctl
 from relay.admin.control import Control
 from relay.admin.operations import PAGE, Operations
+from relay.build import how_built
 from relay.queue.open_store import open_store
 from relay.queue.store import LaneState, Selection
 from relay.testing.sink import Options, makeService
@@ -235,8 +236,10 @@ class CheckTests(CommandTestCase):
         self.assertIn("smtp://127.0.0.1:2526, smtp://backup.example.net:25", result.stdout)
         facts = await self.objects("check")
         self.assertEqual(
-            [next(iter(fact)) for fact in facts], ["listener", "upstream", "route", "route"]
+            [next(iter(fact)) for fact in facts],
+            ["listener", "upstream", "route", "route", "built"],
         )
+        self.assertEqual(facts[4]["built"], how_built())
         self.assertEqual(facts[2]["recipients"], ["*@example.org"])
 
     async def test_every_problem_is_told_with_status_2(self) -> None:

@@ -13,17 +13,18 @@ from tests.process.through_relay import ThroughRelay
 _STALLED = """
 import time
 from pathlib import Path
-from relay.queue.group_commit import GroupCommit
-commit = GroupCommit._commit
+from relay.queue.sqlite import SqliteLedger
+commit = SqliteLedger.commit
 def stalled(self, calls):
     done = commit(self, calls) if {is_done} else None
     if any(call.name == "insert" for call in calls):
         Path("stalled").touch()
         time.sleep(600)
     return done or commit(self, calls)
-GroupCommit._commit = stalled
+SqliteLedger.commit = stalled
 """
-"""The store's thread stops just before, or just after, the commit of an insertion."""
+"""The store's thread stops just before, or just after, the commit of an insertion. The ledger is
+never compiled: what is cannot be put in another's place."""
 
 LARGE = 30_000_000
 """Octets of content that sockets do not swallow: the final dot has not gone out yet."""

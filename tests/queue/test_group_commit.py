@@ -1,0 +1,62 @@
+"""Which calls go to the committing thread together, and that all of them come back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.trial.unittest import TestCase
+
+from relay.queue.group_commit import Call, GroupCommit
+
+
+class Noting:
+    """A ledger that keeps the names of each group."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+
+    def open(self) -> str:
+        return "open"
+
+    def commit(self, calls: Sequence[Call]) -> Sequence[Any]:
+        self.groups.append([call.name for call in calls])
+        return [call.arguments for call in calls]
+
+    def read(self, call: Call) -> Any:
+        return call.name
+
+    def close(self) -> None:
+        pass
+
+
+class PatienceTests(TestCase):
+    async def setUp(self) -> None:
+        self.ledger = Noting()
+        self.calls = GroupCommit(reactor, self.ledger)
+        await self.calls.open()
+
+    async def test_a_patient_call_goes_with_the_next_one(self) -> None:
+        patient = self.calls.write_patiently("settle", 1)
+        await gatherResults([self.calls.write("insert", 2), patient])
+        await self.calls.close()
+        self.assertEqual(self.ledger.groups, [["settle", "insert"]])
+
+    async def test_a_patient_call_needs_no_other(self) -> None:
+        calls = [self.calls.write_patiently("settle", number) for number in (1, 2)]
+        self.assertEqual(await gatherResults(calls), [(1,), (2,)])
+        self.assertEqual(await self.calls.write_patiently("settle", 3), (3,))
+        await self.calls.close()
+        self.assertEqual(self.ledger.groups, [["settle", "settle"], ["settle"]])
+
+    async def test_a_read_sees_what_was_written_patiently_before_it(self) -> None:
+        done: list[str] = []
+        self.calls.write_patiently("settle").addCallback(lambda _: done.append("settle"))
+        await self.calls.read("claim").addCallback(done.append)
+        await self.calls.close()
+        self.assertEqual(done, ["settle", "claim"])
+
+    async def test_the_end_does_not_wait_for_patience(self) -> None:
+        patient = self.calls.write_patiently("settle", 1)
+        await self.calls.close()
+        self.assertEqual(self.successResultOf(patient), (1,))
