@@ -47,7 +47,6 @@ class Machine:
         self._is_power_cut = False
         self._clock_error = 0.0
         self._is_stopping = False
-        world.after_event = self._bury
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -117,6 +116,7 @@ class Machine:
 
     def _stopped_within(self) -> None:
         self.reactor.is_alive = False
+        self.world.after_event(self._bury)
 
     def _bury(self) -> None:
         if self.disk.is_frozen:

@@ -112,6 +112,8 @@ class Simulation:
         self.oracle = Oracle(world, EXPIRE_AFTER)
         self.oracle.image = self.image
         self._image_random = world.chance("image")
+        self._seen_state: object = None
+        self._seen = Queued()
         _vfs.disks["disk"] = lambda: self.machine.disk
         self.machine.observers.append(self.oracle.heard)
         self.machine.when_dead.append(self.oracle.died)
@@ -130,23 +132,28 @@ class Simulation:
         self.disasters = Disasters(self)
 
     def image(self) -> Queued:
-        """The queue, if the power failed now."""
+        """The queue, if the power failed now. What was read is known while nothing has changed."""
         assert _vfs is not None
+        state = self.machine.disk.settled_state
         disk = self.machine.disk.after_power_cut(self._image_random)
-        disk.is_full = disk.is_sick = False
-        disk.lies = 0
-        _vfs.disks["image"] = lambda: disk
-        return read_queue(disk, "/image")
+        if state is None or state != self._seen_state:
+            disk.is_full = disk.is_sick = False
+            disk.lies = 0
+            _vfs.disks["image"] = lambda: disk
+            self._seen_state, self._seen = state, read_queue(disk, "/image")
+        return self._seen
 
     # --- the run --------------------------------------------------------------------------------
 
     def run(self) -> None:
         globalLogPublisher.addObserver(self._logged)
+        collects = gc.isenabled()
         gc.disable()  # when it runs is no part of the world
         try:
             self._run()
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
             globalLogPublisher.removeObserver(self._logged)
 
     def _run(self) -> None:
