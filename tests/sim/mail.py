@@ -19,14 +19,6 @@ DELIVERIES = {
 }
 """Recipients' domains, and how their routes deliver."""
 
-UPSTREAM_OF = {
-    "east.example": "east",
-    "west.example": "west",
-    "quick.example": "quick",
-    "through.example": "through",
-    BACK: "back",
-}
-
 
 @dataclass
 class Addressee:
@@ -54,6 +46,7 @@ class Submission:
     addressees: list[Addressee]
     content: bytes
     wire: bytes
+    began_at: float = 0.0
     is_whole: bool = False
     answer: int = 0
     answered_at: float = 0.0

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from tests.sim.network import Connector, Network, Port
-from tests.sim.world import Event, World
+from tests.sim.world import World
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every simulated world begins."""

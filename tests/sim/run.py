@@ -31,7 +31,7 @@ Result = tuple[int, str, dict[str, int]]
 
 SEEDS_A_TASK = 4
 TASKS_A_PROCESS = 16
-"""A process ends with the garbage of its worlds, two or three megabytes each: nobody collects it."""
+"""A process ends with its worlds' garbage, two or three megabytes each: nobody collects it."""
 
 COLLECTED_AFTER = 50
 """Seeds of one fault, which are of one process."""

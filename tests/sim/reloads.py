@@ -1,0 +1,112 @@
+"""The simulated operator changes the config's file and has the running relay read it.
+
+A crash may come at any point of that: the next start reads the same file. A bad file is put right
+once the relay has refused it.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.config import ConfigError
+from tests.sim.configs import Configs, Tables, read_tables, ways
+
+
+class Reloads:
+    """`left`: connections of upstreams that a reload changed; they end by themselves."""
+
+    def __init__(self, simulation: Any, configs: Configs, first: Tables) -> None:
+        self._world = simulation.world
+        self._machine = simulation.machine
+        self._network = simulation.network
+        self._oracle = simulation.oracle
+        self._configs = configs
+        self._tables = first
+        self._random = simulation.world.chance("reloads")
+        self._until = 0.0
+        self._is_busy = False
+        self.left: dict[Any, None] = {}
+        self.done = self.refused = 0
+        self._machine.when_started.append(self._started)
+
+    def begin(self, until: float) -> None:
+        self._until = until
+        if self._random.random() < 0.5:
+            self._next()
+
+    def _next(self) -> None:
+        self._world.after(self._random.expovariate(1 / 150), self._reload)
+
+    def _reload(self) -> None:
+        if self._world.now >= self._until:
+            return
+        if self._machine.is_open and not self._is_busy:
+            if self._random.random() < 0.2:
+                self._try_bad(self._configs.bad(self._tables))
+            else:
+                self._use(self._configs.another(self._tables))
+        self._next()
+
+    def _try_bad(self, tables: Tables) -> None:
+        self._world.tell("operator: reload of a bad config")
+        before = self._machine.service._config
+
+        def refused(why: Any) -> None:
+            why.trap(ConfigError)
+            self.refused += 1
+
+        def check(_: object) -> None:
+            if service._config is not before:
+                self._world.blame("a bad config was taken")
+
+        service = self._machine.service
+        self._machine.tables = tables
+        self._ask().addErrback(refused).addCallback(check)
+        self._machine.tables = self._tables
+
+    def _use(self, tables: Tables) -> None:
+        machine, world = self._machine, self._world
+        service = machine.service
+        self._tables = machine.tables = tables
+        machine.config = read_tables(tables)
+        self._oracle.routes.announce(ways(tables), world.now)
+        world.tell(f"operator: reload {ways(tables)} {[u['name'] for u in tables['upstream']]}")
+        self._is_busy = True
+        self._mark_connections()
+
+        def done(_: object) -> None:
+            self._is_busy = False
+            if machine.service is service:
+                world.tell("reloaded")
+                self.done += 1
+                self._in_force()
+
+        def failed(why: Any) -> None:
+            """It could not: the disk is ill, or it stops. Somebody asks again."""
+            why.trap(ConfigError)
+            self._is_busy = False
+            world.tell(f"not reloaded: {why.getErrorMessage()}")
+            world.after(5, self._again)
+
+        self._ask().addCallbacks(done, failed)
+
+    def _again(self) -> None:
+        if self._machine.is_open and self._machine.service._config != self._machine.config:
+            self._use(self._tables)
+
+    def _ask(self) -> "Deferred[Any]":
+        return Deferred.fromCoroutine(self._machine.service.operations.reload())
+
+    def _started(self) -> None:
+        """By the file as it is."""
+        self._is_busy = False
+        self.left.clear()
+        self._oracle.routes.settle(self._world.now)
+
+    def _in_force(self) -> None:
+        self._mark_connections()
+        self._oracle.routes.settle(self._world.now)
+
+    def _mark_connections(self) -> None:
+        network = self._network
+        self.left.update(dict.fromkeys([*network.ends, *network.connecting]))
