@@ -1,4 +1,4 @@
-"""The configurations of a simulated world: the first, others that an operator may want, bad ones."""
+"""The configs of a simulated world: the first, others that an operator may want, bad ones."""
 
 from copy import deepcopy
 from pathlib import Path
