@@ -6,7 +6,7 @@ turn of its own. What the kernel has taken is sent even if the process is gone; 
 overtake it.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from errno import ECONNREFUSED
 from typing import Any
@@ -480,11 +480,7 @@ class Network:
         for end in [end for end in self.ends if end.process is process]:
             end.die()
 
-    def sessions(self, process: Any, host: str, but: Container[object] = ()) -> int:
-        """Connections of a process with a host that exist or are being made, `but` those."""
-        made = sum(
-            e.process is process and e.getPeer().host == host and e not in but for e in self.ends
-        )
-        return made + sum(
-            c.process is process and c.host == host and c not in but for c in self.connecting
-        )
+    def sessions(self, process: Any, host: str) -> int:
+        """Connections of a process with a host that exist or are being made."""
+        made = sum(e.process is process and e.getPeer().host == host for e in self.ends)
+        return made + sum(c.process is process and c.host == host for c in self.connecting)

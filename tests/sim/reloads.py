@@ -8,24 +8,26 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from relay.config import ConfigError
+from relay.config import Config, ConfigError
 from tests.sim.configs import Configs, Tables, read_tables, ways
+
+ATTEMPT = 1200.0
+"""Seconds that a slow attempt may take, host after host."""
 
 
 class Reloads:
-    """`left`: connections of upstreams that a reload changed; they end by themselves."""
+    """`done` and `refused`: how often the relay took a config, and would not."""
 
     def __init__(self, simulation: Any, configs: Configs, first: Tables) -> None:
         self._world = simulation.world
         self._machine = simulation.machine
-        self._network = simulation.network
         self._oracle = simulation.oracle
         self._configs = configs
         self._tables = first
         self._random = simulation.world.chance("reloads")
         self._until = 0.0
         self._is_busy = False
-        self.left: dict[Any, None] = {}
+        self._former: list[tuple[float, Config]] = []  # until when; of this process
         self.done = self.refused = 0
         self._machine.when_started.append(self._started)
 
@@ -67,19 +69,19 @@ class Reloads:
     def _use(self, tables: Tables) -> None:
         machine, world = self._machine, self._world
         service = machine.service
+        self._former.append((world.now, machine.config))
         self._tables = machine.tables = tables
         machine.config = read_tables(tables)
         self._oracle.routes.announce(ways(tables), world.now)
         world.tell(f"operator: reload {ways(tables)} {[u['name'] for u in tables['upstream']]}")
         self._is_busy = True
-        self._mark_connections()
 
         def done(_: object) -> None:
             self._is_busy = False
             if machine.service is service:
                 world.tell("reloaded")
                 self.done += 1
-                self._in_force()
+                self._oracle.routes.settle(world.now)
 
         def failed(why: Any) -> None:
             """It could not: the disk is ill, or it stops. Somebody asks again."""
@@ -100,13 +102,15 @@ class Reloads:
     def _started(self) -> None:
         """By the file as it is."""
         self._is_busy = False
-        self.left.clear()
+        self._former.clear()
         self._oracle.routes.settle(self._world.now)
 
-    def _in_force(self) -> None:
-        self._mark_connections()
-        self._oracle.routes.settle(self._world.now)
-
-    def _mark_connections(self) -> None:
-        network = self._network
-        self.left.update(dict.fromkeys([*network.ends, *network.connecting]))
+    def most_sessions(self, name: str) -> int:
+        """With a host of it. What was under way at a reload ends by the config before."""
+        recent = [each for until, each in self._former if self._world.now - until < ATTEMPT]
+        return sum(
+            upstream.max_connections
+            for config in [self._machine.config, *recent]
+            for upstream in config.upstreams
+            if upstream.name == name
+        )
