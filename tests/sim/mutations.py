@@ -331,12 +331,6 @@ def mail_of_a_removed_upstream_left_behind() -> Iterator[Replacement]:
 
 
 @fault
-def mail_in_hand_at_the_reload_left_behind() -> Iterator[Replacement]:
-    """It waits again on the lane that it was taken from, whether that still exists or not."""
-    yield Reroute, "stray", lambda self, queue_id: None
-
-
-@fault
 def old_routes_go_on() -> Iterator[Replacement]:
     """A reload changes the upstreams, and not the routes."""
     real = Routes.change

@@ -14,6 +14,9 @@ from tests.sim.configs import Configs, Tables, read_tables, ways
 ATTEMPT = 1200.0
 """Seconds that a slow attempt may take, host after host."""
 
+MOVED_WITHIN = 90.0
+"""Seconds in which mail of a removed upstream is on its new way, with the disk well."""
+
 
 class Reloads:
     """`done` and `refused`: how often the relay took a config, and would not."""
@@ -27,6 +30,7 @@ class Reloads:
         self._random = simulation.world.chance("reloads")
         self._until = 0.0
         self._is_busy = False
+        self._left_since: dict[str, float] = {}  # lanes of removed upstreams with mail
         self._former: list[tuple[float, Config]] = []  # until when; of this process
         self.done = self.refused = 0
         self._machine.when_started.append(self._started)
@@ -103,7 +107,29 @@ class Reloads:
         """By the file as it is."""
         self._is_busy = False
         self._former.clear()
+        self._left_since.clear()
         self._oracle.routes.settle(self._world.now)
+
+    def look_for_left_mail(self) -> None:
+        """In lanes of upstreams that are gone nothing waits, but for a while."""
+        machine, now = self._machine, self._world.now
+        disk = machine.disk
+        is_ill = disk.is_full or disk.is_sick or bool(disk.lies)
+        if is_ill or self._is_busy or not machine.is_open:
+            self._left_since.clear()
+            return
+        in_hand = machine.service._stage.store._calls._ledger._writes._in_hand
+        names = {each.name for each in machine.config.upstreams}
+        left = {
+            lane
+            for lane, count in in_hand.waiting.items()
+            if lane not in names and count > len(in_hand._lanes.get(lane, ()))
+        }
+        for lane in [lane for lane in self._left_since if lane not in left]:
+            del self._left_since[lane]
+        for lane in sorted(left):
+            if now - self._left_since.setdefault(lane, now) > MOVED_WITHIN:
+                self._world.blame(f"mail was left behind in {lane}, which is gone")
 
     def most_sessions(self, name: str) -> int:
         """With a host of it. What was under way at a reload ends by the config before."""

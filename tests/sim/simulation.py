@@ -172,6 +172,7 @@ class Simulation:
             world.run(min(end, world.now + random.expovariate(1 / 120)))
             self.oracle.audit()
             self._check_limits()
+            self.reloads.look_for_left_mail()
             self._raise_fault()
         world.tell(f"{world.events} events")
 
