@@ -4,15 +4,17 @@ It outlives configurations: `prepare` makes what another one needs, `take` puts 
 is opened or threaded before `open`.
 """
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from random import SystemRandom
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.config import Config, Upstream
 from relay.notices import Alarm, Observer
@@ -30,10 +32,13 @@ from relay.queue.reports import ReportMaker
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
 from relay.queue.space import SpaceWatch
-from relay.queue.store import LaneState, Opened
+from relay.queue.store import LaneState, Opened, StoreFailed
 from relay.queue.sweep import Sweep
 from relay.service.differences import changes_ways
 from relay.service.share import Share
+
+ROUTE_AGAIN_AFTER = 10.0
+"""Seconds after which waiting mail is routed anew once more where the store failed."""
 
 _log = Logger()
 
@@ -78,6 +83,8 @@ class Backstage:
             self._observe,
             lambda lane: self.manager.poke(lane),
         )
+        self._routing_again: list[IDelayedCall] = []
+        self._is_ending = False
         self._build_queue(config)
 
     def _build_queue(self, config: Config) -> None:
@@ -172,13 +179,27 @@ class Backstage:
             self._space.start()
         self.manager.start(opened)
         self._sweep.start()
-        self._begin_routing_anew(self._reroute.run(opened.lanes))
+        self._begin_routing_anew(self._reroute_unknown)
         self._learn(frozenset(_by_name(self._config)))
 
-    def _begin_routing_anew(self, run: Coroutine[Any, Any, None]) -> None:
-        Deferred.fromCoroutine(run).addErrback(
-            lambda why: _log.failure("waiting mail was not routed again", why)
-        )
+    def _begin_routing_anew(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """And again, until the store has done it: nobody else would look for that mail."""
+
+        def failed(why: Failure) -> None:
+            if why.check(StoreFailed) is None:
+                _log.failure("waiting mail was not routed again", why)
+                return
+            _log.warn("waiting mail is not routed yet: {why}", why=why.getErrorMessage())
+            if not self._is_ending:
+                self._routing_again.append(
+                    self._reactor.callLater(ROUTE_AGAIN_AFTER, self._begin_routing_anew, run)
+                )
+
+        self._routing_again = [each for each in self._routing_again if each.active()]
+        Deferred.fromCoroutine(run()).addErrback(failed)
+
+    async def _reroute_unknown(self) -> None:
+        await self._reroute.run(await self.store.lanes())
 
     async def _move_waiting(self, changed: frozenset[str], *, is_for_all: bool) -> None:
         """After a change: to where it belongs now, and at once where the upstream is another."""
@@ -196,6 +217,10 @@ class Backstage:
 
     def stop_looking(self) -> None:
         """The end begins."""
+        self._is_ending = True
+        for each in self._routing_again:
+            if each.active():
+                each.cancel()
         self._sweep.stop()
         if self._space is not None:
             self._space.stop()
@@ -233,7 +258,7 @@ class Backstage:
         self._learn(changed)
         is_for_all = changes_ways(before, config)
         if changed or is_for_all:
-            self._begin_routing_anew(self._move_waiting(changed, is_for_all=is_for_all))
+            self._begin_routing_anew(partial(self._move_waiting, changed, is_for_all=is_for_all))
 
     def __repr__(self) -> str:
         return f"<Backstage {self.number} {self.manager!r}>"

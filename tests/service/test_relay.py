@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.config.reading import load
+from relay.queue.store import StoreFailed
+from relay.service.backstage import ROUTE_AGAIN_AFTER, Backstage
 from relay.service.relay import RelayService
 
 CONFIG = """
@@ -36,3 +39,31 @@ class WiringTests(SynchronousTestCase):
         self.assertEqual([False] * 48 + [True] * 2, full)
         for writer in writers:
             writer.discard()
+
+
+class RoutingAnewTests(SynchronousTestCase):
+    """Waiting mail whose upstream is gone would be left behind for ever."""
+
+    def setUp(self) -> None:
+        file = Path(self.mktemp())
+        file.write_text(CONFIG)
+        self.clock = Clock()
+        self.stage = Backstage(load(file), self.clock, None, lambda notice: None)
+        self.addCleanup(self.stage.store.buffers.close)
+        self.runs: list[str] = []
+
+    async def run_anew(self) -> None:
+        self.runs.append("failed" if len(self.runs) < 2 else "done")
+        if self.runs[-1] == "failed":
+            raise StoreFailed("the disk is full")
+
+    def test_it_is_tried_until_the_store_has_done_it(self) -> None:
+        self.stage._begin_routing_anew(self.run_anew)
+        self.assertEqual(["failed"], self.runs)
+        self.clock.pump([ROUTE_AGAIN_AFTER] * 5)
+        self.assertEqual(["failed", "failed", "done"], self.runs)
+
+    def test_the_end_ends_it(self) -> None:
+        self.stage._begin_routing_anew(self.run_anew)
+        self.stage.stop_looking()
+        self.assertEqual([], self.clock.getDelayedCalls())

@@ -17,29 +17,38 @@ SECTOR = 512
 class Inode:
     """One file: what programs see, what is safe, and the changes between the two."""
 
-    __slots__ = ("changes", "octets", "stable")
+    __slots__ = ("_is_borrowed", "changes", "octets", "stable")
 
-    def __init__(self, octets: bytes = b"") -> None:
-        self.octets = bytearray(octets)
-        self.stable = bytearray(octets)
+    def __init__(self, octets: bytearray, *, is_borrowed: bool = False) -> None:
+        self.octets = octets
+        self.stable = octets  # one and the same until the first change
         self.changes: list[tuple[int, bytes | None]] = []  # at, what; None: cut off there
+        self._is_borrowed = is_borrowed
 
     def write(self, at: int, octets: bytes) -> None:
-        self.changes.append((at, octets))
-        apply(self.octets, at, octets)
+        self._change(at, octets)
 
     def truncate(self, size: int) -> None:
-        self.changes.append((size, None))
-        apply(self.octets, size, None)
+        self._change(size, None)
+
+    def _change(self, at: int, what: bytes | None) -> None:
+        if self.stable is self.octets:
+            self.octets = self.octets[:]
+            if self._is_borrowed:
+                self.stable = self.stable[:]
+        self.changes.append((at, what))
+        apply(self.octets, at, what)
 
     def sync(self) -> None:
-        for change in self.changes:
-            apply(self.stable, *change)
+        for at, what in self.changes:
+            apply(self.stable, at, what)
         self.changes.clear()
 
     def after_power_cut(self, survives: Callable[[], bool], random: Random) -> "Inode":
         """Each change is there, not there, or there in some of its sectors."""
-        octets = bytearray(self.stable)
+        if not self.changes:
+            return Inode(self.octets, is_borrowed=True)
+        octets = self.stable[:]
         for at, what in self.changes:
             if what is None:
                 if survives():
@@ -76,6 +85,7 @@ class Disk:
         self.is_frozen = False
         self.locks: dict[str, int] = {}
         self._stable_names: dict[str, Inode] = {}
+        self._moments = 0
         self._random = random
         self._died = died
 
@@ -83,7 +93,7 @@ class Disk:
 
     def create(self, path: str) -> Inode:
         self._moment()
-        inode = Inode()
+        inode = Inode(bytearray())
         if not self.is_frozen:
             self._check_room()
             self.names[path] = inode
@@ -130,6 +140,7 @@ class Disk:
 
     def _moment(self) -> None:
         """The machine may stop before any change."""
+        self._moments += 1
         if self.die_after is not None and not self.is_frozen:
             self.die_after -= 1
             if self.die_after < 0:
@@ -152,8 +163,17 @@ class Disk:
 
     # --- what remains -------------------------------------------------------------------------
 
+    @property
+    def settled_state(self) -> "tuple[Disk, int] | None":
+        """What is on it, if a power cut would change nothing of that: the same state, the same
+        octets."""
+        if self._stable_names != self.names or any(i.changes for i in self.names.values()):
+            return None
+        return self, self._moments
+
     def after_power_cut(self, random: Random) -> "Disk":
-        """What is found when the power is back: everything safe, and any part of the rest."""
+        """What is found when the power is back: everything safe, and any part of the rest.
+        Files are lent to it: it is gone before this one changes, or this one never changes."""
         share = random.choice((0.0, 0.0, 0.5, 0.9, 1.0))
         left = Disk(self._random, self._died)
         left.is_full, left.is_sick = self.is_full, self.is_sick

@@ -30,7 +30,7 @@ class DatabaseFile:
         self._syncs_name = syncs_name
 
     def xRead(self, amount: int, offset: int) -> bytes:
-        return bytes(self._inode.octets[offset : offset + amount])
+        return bytes(memoryview(self._inode.octets)[offset : offset + amount])
 
     def xWrite(self, data: bytes, offset: int) -> None:
         try:

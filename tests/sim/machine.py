@@ -6,7 +6,9 @@ change of the disk. From that instant on nothing it does leaves a trace anywhere
 
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 
@@ -23,6 +25,7 @@ from tests.sim.world import World
 
 ADDRESS = "10.0.0.1"
 PLENTY = 1 << 40
+FILE = Path("/relay.toml")
 
 
 class Machine:
@@ -32,6 +35,7 @@ class Machine:
         self.world = world
         self.network = network
         self.config = config
+        self.tables: dict[str, Any] = {}  # what a reload finds in the config's file
         self.random = world.chance("machine")
         self.relay_chance: Random = world.chance("relay")
         self.latency = Latency(world.chance("disk latency"))
@@ -43,11 +47,11 @@ class Machine:
         self.deaths = 0
         self.observers: list[Callable[[Notice], None]] = []
         self.when_dead: list[Callable[[], None]] = []
+        self.when_started: list[Callable[[], None]] = []
         self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
         self._is_power_cut = False
         self._clock_error = 0.0
         self._is_stopping = False
-        world.after_event = self._bury
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -63,9 +67,11 @@ class Machine:
         self.threads = SteppedThreads(self.reactor, self.latency)
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
-        self.service = RelayService(self.config, self.reactor)
+        self.service = RelayService(self.config, self.reactor, source=FILE)
         self.service.privilegedStartService()
         self.service.startService()
+        for tell in self.when_started:
+            tell()
 
     def stop(self) -> "Deferred[None]":
         """As by SIGTERM."""
@@ -94,6 +100,10 @@ class Machine:
         """It runs, and nobody told it to stop."""
         return self.service is not None and not self._is_stopping
 
+    @property
+    def is_open(self) -> bool:
+        return self.is_up and bool(cast(Any, self.service)._is_open)
+
     def crash(self) -> None:
         """kill -9, now."""
         if self.service is not None:
@@ -117,6 +127,7 @@ class Machine:
 
     def _stopped_within(self) -> None:
         self.reactor.is_alive = False
+        self.world.after_event(self._bury)
 
     def _bury(self) -> None:
         if self.disk.is_frozen:

@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred, succeed
 
 import relay.queue.sqlite
 import relay.queue.sqlite_writes
+import relay.service.reload
 from relay.inbound.passage import Passing
 from relay.mail.outcome import Delayed, Relayed
 from relay.outbound.answers import Answers
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.routes import Routes
 from relay.outbound.throttle import Window
 from relay.places import OwnPlaces
 from relay.queue.content_files import ContentFile
@@ -25,9 +27,11 @@ from relay.queue.hybrid import Trial
 from relay.queue.in_hand import InHand
 from relay.queue.manager import QueueManager
 from relay.queue.recorder import Recorder
+from relay.queue.reroute import Reroute
 from relay.queue.spool import Spool
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import StoreFailed
+from relay.service.reload import Reload
 from relay.smtp.client import ClientEngine
 from relay.smtp.content import ContentDecoder, ContentEncoder
 
@@ -311,3 +315,42 @@ def retry_forgotten() -> Iterator[Replacement]:
             real(self, lane, now)
 
     yield QueueManager, "_arm_wake", arm_wake
+
+
+# --- another config ---------------------------------------------------------------------------
+
+
+@fault
+def mail_of_a_removed_upstream_left_behind() -> Iterator[Replacement]:
+    """What waits in a lane is not looked at when its routes change."""
+
+    async def empty(self: Any, name: str) -> int:
+        return 0
+
+    yield Reroute, "_empty", empty
+
+
+@fault
+def old_routes_go_on() -> Iterator[Replacement]:
+    """A reload changes the upstreams, and not the routes."""
+    real = Routes.change
+
+    def change(self: Any, routes: Any) -> None:
+        if not hasattr(self, "is_told"):
+            self.is_told = True
+            real(self, routes)
+
+    yield Routes, "change", change
+
+
+@fault
+def part_of_a_bad_config_taken() -> Iterator[Replacement]:
+    """What needs a restart is refused once the rest is in force."""
+    real = Reload._reload
+
+    async def reload(self: Any) -> Any:
+        config = relay.service.reload.read(self._source)
+        await self._change(config)
+        return await real(self)
+
+    yield Reload, "_reload", reload

@@ -271,7 +271,8 @@ class Wire:
 
     @property
     def is_cut_off(self) -> bool:
-        return any(host in self.network.cut_off for host in self.hosts)
+        cut_off = self.network.cut_off
+        return bool(cut_off) and not cut_off.keys().isdisjoint(self.hosts)
 
     def later(self, act: Callable[..., object], *arguments: Any) -> None:
         weather, random = self.weather, self.random

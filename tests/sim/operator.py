@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from relay.admin.operations import BadWish
 from relay.queue.store import Selection, StoreFailed
 from tests.sim.machine import Machine
 from tests.sim.oracle import Oracle, token_in
@@ -56,7 +57,7 @@ class Operator:
             done.addErrback(self._failed, what)
 
     def _failed(self, reason: Any, what: str) -> None:
-        reason.trap(StoreFailed)
+        reason.trap(StoreFailed, BadWish)  # a lane may be gone by a reload
         if what == "release all":
             self._world.after(1, self._let_go)
 

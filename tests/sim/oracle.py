@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from relay.mail.outcome import Relayed
 from relay.notices import Attempted, Notice, Rejected, Removed, Reported
-from tests.sim.mail import UPSTREAM_OF, Addressee, Submission
+from tests.sim.mail import Addressee, Submission
 from tests.sim.queued import Queued
+from tests.sim.ways import Ways
 from tests.sim.world import World
 
 ANSWERED_WITHIN = 60.0
@@ -38,6 +39,7 @@ class Oracle:
         self.world = world
         self.expire_after = expire_after
         self.submissions: dict[str, Submission] = {}
+        self.routes = Ways()
         self.deaths = 0
         self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
         self.image: Callable[[], Queued] = Queued
@@ -52,6 +54,7 @@ class Oracle:
     # --- what clients tell ----------------------------------------------------------------------
 
     def began(self, submission: Submission) -> None:
+        submission.began_at = self.world.now
         self.submissions[submission.token] = submission
 
     def answered(self, submission: Submission, text: str) -> None:
@@ -88,7 +91,9 @@ class Oracle:
         for path in copy.paths:
             if path not in addressed:
                 self.world.blame(f"{token} reached {path}, to whom it was not sent")
-            elif UPSTREAM_OF[addressed[path].domain] != copy.upstream:
+            elif not self.routes.may_take(
+                addressed[path].domain, copy.upstream, submission.began_at
+            ):
                 self.world.blame(f"{path} was relayed to {copy.upstream}")
         content = without_trace(copy.content)
         if content != submission.content:

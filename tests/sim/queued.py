@@ -11,6 +11,7 @@ from tests.sim.filesystem import VFS
 
 DATABASE = "spool/0/queue.db"
 CONTENT = "spool/0/content/"
+TABLES = ("message", "content", "work", "done")
 
 
 @dataclass
@@ -31,6 +32,7 @@ def read_queue(disk: Disk, root: str) -> Queued:
         return queued
     database = apsw.Connection(f"{root}/{DATABASE}", vfs=VFS)
     try:
+        database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         database.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
         if database.pragma("user_version"):
             _read(queued, database, disk)
@@ -40,8 +42,8 @@ def read_queue(disk: Disk, root: str) -> Queued:
 
 
 def _read(queued: Queued, database: apsw.Connection, disk: Disk) -> None:
-    for table in ("message", "content", "work", "done"):
-        queued.rows[table] = database.execute(f"SELECT count(*) FROM {table}").get
+    counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in TABLES)
+    queued.rows.update(zip(TABLES, database.execute(f"SELECT {counts}").get, strict=True))
     for number, reverse_path, recipients, in_file, octets, owed in database.execute(
         "SELECT id, reverse_path, recipients, in_file, octets, owed FROM message"
         " JOIN work ON work.message = id LEFT JOIN content ON content.message = id"

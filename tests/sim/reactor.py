@@ -5,6 +5,7 @@ asked of its reactor happens any more. The wall clock may jump; as in Twisted, t
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
@@ -12,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from tests.sim.network import Connector, Network, Port
-from tests.sim.world import Event, World
+from tests.sim.world import World
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at which every simulated world begins."""
@@ -25,26 +26,43 @@ TURN = 1e-5
 class DelayedCall:
     """One call of the reactor's; `at` in its own seconds."""
 
-    def __init__(self, reactor: "SimulatedReactor", at: float, act: Callable[[], object]) -> None:
-        self._reactor = reactor
-        self._at = at
-        self._act = act
-        self._is_cancelled = self._is_called = False
-        self._event = self._arm()
+    __slots__ = ("_act", "_arguments", "_at", "_event", "_is_called", "_is_cancelled", "_reactor")
 
-    def _arm(self) -> Event:
+    def __init__(
+        self,
+        reactor: "SimulatedReactor",
+        delay: float,
+        act: Callable[..., object],
+        arguments: tuple[Any, ...],
+    ) -> None:
+        self._reactor = reactor
+        self._act = act
+        self._arguments = arguments
+        self._is_cancelled = self._is_called = False
+        self._arm(delay)
+
+    def _arm(self, delay: float) -> None:
+        """From now."""
         reactor = self._reactor
-        return reactor.world.after(max(0.0, self._at - reactor.seconds()), self._ring)
+        now = reactor.seconds()
+        at = self._at = now + delay
+        self._event = reactor.world.after(at - now if at > now else 0.0, self._ring)
 
     def _ring(self) -> None:
         self._is_called = True
-        self._reactor.calls.pop(self, None)
-        self._reactor.run(self._act)
+        reactor = self._reactor
+        reactor.calls.pop(self, None)
+        if reactor.is_alive:
+            try:
+                self._act(*self._arguments)
+            except Exception as error:
+                reactor.broke(error)
 
     def rearm(self) -> None:
         """The clock was set."""
+        reactor = self._reactor
         self._event.cancel()
-        self._event = self._arm()
+        self._event = reactor.world.after(max(0.0, self._at - reactor.seconds()), self._ring)
 
     def getTime(self) -> float:
         return self._at
@@ -57,8 +75,8 @@ class DelayedCall:
 
     def reset(self, secondsFromNow: float) -> None:
         self._check()
-        self._at = self._reactor.seconds() + secondsFromNow
-        self.rearm()
+        self._event.cancel()
+        self._arm(secondsFromNow)
 
     def delay(self, secondsLater: float) -> None:
         self._check()
@@ -93,7 +111,7 @@ class SimulatedReactor:
         self.is_alive = True
         self.calls: dict[DelayedCall, None] = {}
         self.clock_error = clock_error
-        self._broke = broke
+        self.broke = broke
 
     def run(self, act: Callable[..., object], *arguments: Any, **keywords: Any) -> None:
         """In this process, if that still lives."""
@@ -101,7 +119,7 @@ class SimulatedReactor:
             try:
                 act(*arguments, **keywords)
             except Exception as error:
-                self._broke(error)
+                self.broke(error)
 
     def die(self) -> None:
         """Nothing that was asked of it happens any more."""
@@ -123,7 +141,7 @@ class SimulatedReactor:
     def callLater(
         self, delay: float, callable: Callable[..., object], *args: Any, **kw: Any
     ) -> DelayedCall:
-        call = DelayedCall(self, self.seconds() + delay, lambda: callable(*args, **kw))
+        call = DelayedCall(self, delay, partial(callable, **kw) if kw else callable, args)
         self.calls[call] = None
         return call
 
@@ -134,7 +152,7 @@ class SimulatedReactor:
         self.callLater(0, callable, *args, **kw)
 
     def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        self.world.after(TURN, lambda: self.run(callable, *args, **kw))
+        self.world.after(TURN, self.run, partial(callable, **kw) if kw else callable, *args)
 
     def stop(self) -> None:
         """The process ends by itself; whoever watches it sees that."""

@@ -29,6 +29,14 @@ Result = tuple[int, str, dict[str, int]]
 """A seed, what was violated ("": nothing), and what happened how often."""
 
 
+SEEDS_A_TASK = 4
+TASKS_A_PROCESS = 16
+"""A process ends with its worlds' garbage, two or three megabytes each: nobody collects it."""
+
+COLLECTED_AFTER = 50
+"""Seeds of one fault, which are of one process."""
+
+
 def try_seed(seed: int, fault: str = "") -> Result:
     """One world, in silence."""
     simulation = Simulation(seed)
@@ -40,10 +48,7 @@ def try_seed(seed: int, fault: str = "") -> Result:
             found = str(violation)
         except Exception as error:
             found = "".join(traceback.format_exception(error))
-    counts = simulation.counts()
-    del simulation
-    gc.collect()
-    return seed, found, counts
+    return seed, found, simulation.counts()
 
 
 def try_fault(name: str, seeds: int) -> tuple[str, Result | None]:
@@ -52,13 +57,16 @@ def try_fault(name: str, seeds: int) -> tuple[str, Result | None]:
         result = try_seed(seed, name)
         if result[1]:
             return name, result
+        if seed % COLLECTED_AFTER == 0:
+            gc.collect()
     return name, None
 
 
-def prepare() -> None:
-    """In each process that simulates: what is loaded now is not searched for garbage again."""
+def pool(jobs: int, tasks: int) -> Any:
+    """Processes without a search for garbage, the first of which would be in all that is loaded."""
     gc.collect()
     gc.freeze()
+    return Pool(jobs, gc.disable, maxtasksperchild=tasks)
 
 
 @contextlib.contextmanager
@@ -77,10 +85,9 @@ def bar(what: str, total: int) -> Iterator[Any]:
 def run_many(first: int, count: int, jobs: int) -> int:
     totals: Counter[str] = Counter()
     failed = []
-    with Pool(jobs, prepare) as pool, bar("simulating", count) as step:
-        for seed, found, counts in pool.imap_unordered(
-            try_seed, range(first, first + count), chunksize=4
-        ):
+    seeds = range(first, first + count)
+    with pool(jobs, TASKS_A_PROCESS) as workers, bar("simulating", count) as step:
+        for seed, found, counts in workers.imap_unordered(try_seed, seeds, SEEDS_A_TASK):
             step()
             totals.update(counts)
             if found:
@@ -109,8 +116,8 @@ def run_one(seed: int, fault: str, *, shows: bool) -> int:
 def run_mutations(seeds: int, jobs: int, names: list[str]) -> int:
     table = Table("planted fault", "seed", "what was seen", title=f"within {seeds} seeds")
     missed = 0
-    with Pool(jobs, prepare, maxtasksperchild=4) as pool, bar("faults", len(names)) as step:
-        runs = [pool.apply_async(try_fault, (name, seeds)) for name in names]
+    with pool(jobs, 1) as workers, bar("faults", len(names)) as step:
+        runs = [workers.apply_async(try_fault, (name, seeds)) for name in names]
         for run in runs:
             name, result = run.get()
             step()

@@ -5,7 +5,9 @@ the log's file. Used in a process of its own: what is replaced stays so.
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import relay.inbound.listener
@@ -20,11 +22,14 @@ import relay.queue.spool
 import relay.queue.sqlite_schema
 import relay.service.backstage
 import relay.service.relay
+import relay.service.reload
+from relay.config.reading import check
 from relay.inbound.proxied import AwaitingHeader
 from relay.notices import Notice
 from relay.queue.sqlite import SqliteStore
 from tests.sim.filesystem import VFS, SimulatedPath, SimulatedSystem
 
+FOLDER = Path("/")
 _serial = count()
 
 
@@ -47,6 +52,7 @@ def put_machine(machine: Any) -> None:
     relay.service.backstage.SystemRandom = lambda: machine.relay_chance
     relay.service.relay.TrafficLog = lambda file, clock: HandedOn(machine.heard)
     relay.service.relay.Control = NoDoor
+    relay.service.reload.read = lambda _: check(deepcopy(machine.tables), FOLDER)
     relay.service.relay.on_signal = lambda *_: None
     relay.service.relay.exit_with = machine.refused_to_start
 

@@ -6,14 +6,13 @@ gone, and with it every trace of it in memory and on disk.
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.logger import globalLogPublisher
 
-from relay.config.reading import Config, check
 from tests.sim import seams
 from tests.sim.clients import Client
+from tests.sim.configs import EXPIRE_AFTER, HOSTS, Configs, read_tables, ways
 from tests.sim.disaster import Disasters
 from tests.sim.filesystem import DiskVfs
 from tests.sim.machine import ADDRESS, Machine
@@ -21,6 +20,7 @@ from tests.sim.network import Network
 from tests.sim.operator import Operator
 from tests.sim.oracle import Oracle
 from tests.sim.queued import Queued, content_files, read_queue
+from tests.sim.reloads import Reloads
 from tests.sim.upstreams import Mood, Upstream
 from tests.sim.world import World
 
@@ -29,8 +29,6 @@ MINUTE = 60.0
 IN_MOTION = 20 * MINUTE
 """Seconds in which everything happens."""
 
-EXPIRE_AFTER = 12 * MINUTE
-
 SETTLES_WITHIN = 60 * MINUTE
 """Seconds after the end of all faults in which every lane must be empty: the longest backoff (five
 minutes and a tenth), a host's skipped time (15 minutes), and a slow last attempt."""
@@ -38,65 +36,7 @@ minutes and a tenth), a host's skipped time (15 minutes), and a slow last attemp
 STOPS_WITHIN = 60.0
 """Seconds, with nothing under way."""
 
-HOSTS = {
-    "east": ("10.1.0.1",),
-    "west": ("10.2.0.1", "10.2.0.2"),
-    "quick": ("10.3.0.1",),
-    "through": ("10.4.0.1",),
-    "back": ("10.5.0.1",),
-}
-
 _vfs: DiskVfs | None = None
-
-
-def config_of(world: World) -> Config:
-    random = world.chance("config")
-    upstreams = [
-        {
-            "name": name,
-            "hosts": [f"smtp://{host}:25" for host in hosts],
-            "tls": "none",
-            "max_connections": random.choice((1, 2, 3, 20)),
-            "max_messages_per_connection": random.choice((0, 0, 1, 3)),
-            "max_recipients": random.choice((2, 100)),
-            "idle_timeout": random.choice(("5s", "1m")),
-        }
-        for name, hosts in HOSTS.items()
-    ]
-    routes: list[dict[str, Any]] = [
-        {"recipients": ["*@east.example"], "upstream": "east"},
-        {"recipients": ["*@west.example"], "upstream": "west"},
-        {
-            "recipients": ["*@quick.example"],
-            "upstream": "quick",
-            "delivery": "hybrid",
-            "hybrid_wait": random.choice(("2s", "30s")),
-        },
-        {"recipients": ["*@through.example"], "upstream": "through", "delivery": "proxy"},
-        {"recipients": ["*@back.example"], "upstream": "back"},
-    ]
-    tables = {
-        "hostname": "relay.example",
-        "queue": {
-            "store": "sqlite:/disk/spool",
-            "retry": ["20s", "1m", "5m"],
-            "warn_after": random.choice(("never", "5m")),
-            "expire_after": f"{int(EXPIRE_AFTER)}s",
-            "max_in_hand": random.choice((1, 3, 200)),
-        },
-        "listener": [
-            {
-                "name": "lan",
-                "address": f"{ADDRESS}:25",
-                "relay_networks": ["10.0.0.0/8"],
-                "max_connections": 100,
-            }
-        ],
-        "upstream": upstreams,
-        "route": routes,
-        "traffic_log": {"file": "-"},
-    }
-    return check(tables, Path("/"))
 
 
 class Simulation:
@@ -108,10 +48,16 @@ class Simulation:
         seams.number_objects()
         self.world = world = World(seed, show)
         self.network = Network(world)
-        self.machine = Machine(world, self.network, config_of(world))
+        configs = Configs(world)
+        first = configs.first()
+        self.machine = Machine(world, self.network, read_tables(first))
         self.oracle = Oracle(world, EXPIRE_AFTER)
+        self.oracle.routes.announce(ways(first), 0.0)
+        self.oracle.routes.settle(0.0)
         self.oracle.image = self.image
         self._image_random = world.chance("image")
+        self._seen_state: object = None
+        self._seen = Queued()
         _vfs.disks["disk"] = lambda: self.machine.disk
         self.machine.observers.append(self.oracle.heard)
         self.machine.when_dead.append(self.oracle.died)
@@ -127,26 +73,32 @@ class Simulation:
         ]
         self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
         self.operator = Operator(world, self.machine, self.oracle)
+        self.reloads = Reloads(self, configs, first)
         self.disasters = Disasters(self)
 
     def image(self) -> Queued:
-        """The queue, if the power failed now."""
+        """The queue, if the power failed now. What was read is known while nothing has changed."""
         assert _vfs is not None
+        state = self.machine.disk.settled_state
         disk = self.machine.disk.after_power_cut(self._image_random)
-        disk.is_full = disk.is_sick = False
-        disk.lies = 0
-        _vfs.disks["image"] = lambda: disk
-        return read_queue(disk, "/image")
+        if state is None or state != self._seen_state:
+            disk.is_full = disk.is_sick = False
+            disk.lies = 0
+            _vfs.disks["image"] = lambda: disk
+            self._seen_state, self._seen = state, read_queue(disk, "/image")
+        return self._seen
 
     # --- the run --------------------------------------------------------------------------------
 
     def run(self) -> None:
         globalLogPublisher.addObserver(self._logged)
+        collects = gc.isenabled()
         gc.disable()  # when it runs is no part of the world
         try:
             self._run()
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
             globalLogPublisher.removeObserver(self._logged)
 
     def _run(self) -> None:
@@ -159,6 +111,7 @@ class Simulation:
             client.begin(random.uniform(0.5, IN_MOTION / 2), random.randint(1, 6))
         self.disasters.begin(IN_MOTION)
         self.operator.begin(IN_MOTION)
+        self.reloads.begin(IN_MOTION)
         self._run_until(IN_MOTION)
         self.operator.end()
         if self._dead:
@@ -219,6 +172,7 @@ class Simulation:
             world.run(min(end, world.now + random.expovariate(1 / 120)))
             self.oracle.audit()
             self._check_limits()
+            self.reloads.look_for_left_mail()
             self._raise_fault()
         world.tell(f"{world.events} events")
 
@@ -233,16 +187,18 @@ class Simulation:
             "reported": len(oracle.reported),
             "duplicates in the named windows": oracle.duplicates,
             "deaths of the relay": self.machine.deaths,
+            "reloads": self.reloads.done,
+            "refused reloads": self.reloads.refused,
         }
 
     # --- what must hold -------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
-        for upstream in self.machine.config.upstreams:
-            for host in HOSTS[upstream.name]:
+        for name, hosts in HOSTS.items():
+            for host in hosts:
                 sessions = self.network.sessions(self.machine.reactor, host)
-                if sessions > upstream.max_connections:
-                    self.world.blame(f"{sessions} sessions with {host} of {upstream.name}")
+                if sessions > self.reloads.most_sessions(name):
+                    self.world.blame(f"{sessions} sessions with {host} of {name}")
 
     def _what_is_left(self) -> dict[str, int]:
         """At the end nothing waits, and nothing remembers anything."""

@@ -4,7 +4,6 @@ Written from RFC 5321 alone. A message counts as accepted at the instant the ser
 whatever becomes of its reply. A sloppy one keeps the last transaction's recipients until RSET.
 """
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -249,7 +248,7 @@ class Service(Protocol):
             content, after = bytes(octets[: at + 2]), at + 5
         del octets[:after]
         self._content = None
-        self._end(re.sub(rb"(^|\r\n)\.", rb"\1", content))
+        self._end(content.removeprefix(b".").replace(b"\r\n.", b"\r\n"))
         return True
 
     def _take_chunk(self) -> bool:

@@ -15,33 +15,31 @@ class Violation(Exception):
     """The relay broke its word."""
 
 
-class Event:
-    """Something that will happen, unless cancelled."""
+class Event(list[Any]):
+    """Something that will happen, unless cancelled: when, its number, what (None: over), with what.
 
-    __slots__ = ("act", "arguments", "at", "is_over")
+    A list, for these are made, compared and dropped more often than anything else.
+    """
 
-    def __init__(self, at: float, act: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        self.at = at
-        self.act = act
-        self.arguments = arguments
-        self.is_over = False
+    __slots__ = ()
 
     def cancel(self) -> None:
-        self.is_over = True
+        self[2] = None
 
 
 class World:
-    """`now` in seconds since the beginning. `after_event` is called between any two events."""
+    """`now` in seconds since the beginning."""
 
     def __init__(self, seed: int, show: Callable[[str], object] | None = None) -> None:
         self.seed = seed
         self.now = 0.0
         self.events = 0
-        self.after_event: Callable[[], object] = int
         self.fault: Violation | None = None
+        self._after_event: Callable[[], object] | None = None
+        self._is_interrupted = False
         self._show = show
         self._digest = hashlib.sha256()
-        self._heap: list[tuple[float, int, Event]] = []
+        self._heap: list[Event] = []
         self._serial = 0
 
     def chance(self, part: str) -> Random:
@@ -49,32 +47,46 @@ class World:
         return Random(f"{self.seed} {part}")
 
     def after(self, delay: float, act: Callable[..., object], *arguments: Any) -> Event:
-        event = Event(self.now + delay, act, arguments)
         self._serial += 1
-        heappush(self._heap, (event.at, self._serial, event))
+        event = Event((self.now + delay, self._serial, act, arguments))
+        heappush(self._heap, event)
         return event
+
+    def after_event(self, act: Callable[[], object]) -> None:
+        """Once the event that happens now is over, before any other."""
+        self._after_event = act
+        self._is_interrupted = True
 
     def run(self, until: float) -> None:
         """All events up to that time, which is then."""
         heap = self._heap
         while heap and heap[0][0] <= until:
-            at, _, event = heappop(heap)
-            if event.is_over:
+            event = heappop(heap)
+            at, _, act, arguments = event
+            if act is None:
                 continue
-            event.is_over = True
+            event[2] = None
             self.now = at
             self.events += 1
-            event.act(*event.arguments)
-            self.after_event()
-            if self.fault is not None:
-                raise self.fault
+            act(*arguments)
+            if self._is_interrupted:
+                self._interrupt()
         self.now = until
+
+    def _interrupt(self) -> None:
+        act, self._after_event = self._after_event, None
+        self._is_interrupted = False
+        if act is not None:
+            act()
+        if self.fault is not None:
+            raise self.fault
 
     def blame(self, what: str) -> None:
         """The relay broke its word: the run ends after this event, whoever would catch an
         exception in between."""
         if self.fault is None:
             self.fault = Violation(what)
+            self._is_interrupted = True
             self.tell(f"VIOLATION {what}")
 
     def tell(self, what: str) -> None:

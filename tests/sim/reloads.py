@@ -1,0 +1,142 @@
+"""The simulated operator changes the config's file and has the running relay read it.
+
+A crash may come at any point of that: the next start reads the same file. A bad file is put right
+once the relay has refused it.
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.config import Config, ConfigError
+from tests.sim.configs import Configs, Tables, read_tables, ways
+
+ATTEMPT = 1200.0
+"""Seconds that a slow attempt may take, host after host."""
+
+MOVED_WITHIN = 90.0
+"""Seconds in which mail of a removed upstream is on its new way, with the disk well."""
+
+
+class Reloads:
+    """`done` and `refused`: how often the relay took a config, and would not."""
+
+    def __init__(self, simulation: Any, configs: Configs, first: Tables) -> None:
+        self._world = simulation.world
+        self._machine = simulation.machine
+        self._oracle = simulation.oracle
+        self._configs = configs
+        self._tables = first
+        self._random = simulation.world.chance("reloads")
+        self._until = 0.0
+        self._is_busy = False
+        self._left_since: dict[str, float] = {}  # lanes of removed upstreams with mail
+        self._former: list[tuple[float, Config]] = []  # until when; of this process
+        self.done = self.refused = 0
+        self._machine.when_started.append(self._started)
+
+    def begin(self, until: float) -> None:
+        self._until = until
+        if self._random.random() < 0.5:
+            self._next()
+
+    def _next(self) -> None:
+        self._world.after(self._random.expovariate(1 / 150), self._reload)
+
+    def _reload(self) -> None:
+        if self._world.now >= self._until:
+            return
+        if self._machine.is_open and not self._is_busy:
+            if self._random.random() < 0.2:
+                self._try_bad(self._configs.bad(self._tables))
+            else:
+                self._use(self._configs.another(self._tables))
+        self._next()
+
+    def _try_bad(self, tables: Tables) -> None:
+        self._world.tell("operator: reload of a bad config")
+        before = self._machine.service._config
+
+        def refused(why: Any) -> None:
+            why.trap(ConfigError)
+            self.refused += 1
+
+        def check(_: object) -> None:
+            if service._config is not before:
+                self._world.blame("a bad config was taken")
+
+        service = self._machine.service
+        self._machine.tables = tables
+        self._ask().addErrback(refused).addCallback(check)
+        self._machine.tables = self._tables
+
+    def _use(self, tables: Tables) -> None:
+        machine, world = self._machine, self._world
+        service = machine.service
+        self._former.append((world.now, machine.config))
+        self._tables = machine.tables = tables
+        machine.config = read_tables(tables)
+        self._oracle.routes.announce(ways(tables), world.now)
+        world.tell(f"operator: reload {ways(tables)} {[u['name'] for u in tables['upstream']]}")
+        self._is_busy = True
+
+        def done(_: object) -> None:
+            self._is_busy = False
+            if machine.service is service:
+                world.tell("reloaded")
+                self.done += 1
+                self._oracle.routes.settle(world.now)
+
+        def failed(why: Any) -> None:
+            """It could not: the disk is ill, or it stops. Somebody asks again."""
+            why.trap(ConfigError)
+            self._is_busy = False
+            world.tell(f"not reloaded: {why.getErrorMessage()}")
+            world.after(5, self._again)
+
+        self._ask().addCallbacks(done, failed)
+
+    def _again(self) -> None:
+        if self._machine.is_open and self._machine.service._config != self._machine.config:
+            self._use(self._tables)
+
+    def _ask(self) -> "Deferred[Any]":
+        return Deferred.fromCoroutine(self._machine.service.operations.reload())
+
+    def _started(self) -> None:
+        """By the file as it is."""
+        self._is_busy = False
+        self._former.clear()
+        self._left_since.clear()
+        self._oracle.routes.settle(self._world.now)
+
+    def look_for_left_mail(self) -> None:
+        """In lanes of upstreams that are gone nothing waits, but for a while."""
+        machine, now = self._machine, self._world.now
+        disk = machine.disk
+        is_ill = disk.is_full or disk.is_sick or bool(disk.lies)
+        if is_ill or self._is_busy or not machine.is_open:
+            self._left_since.clear()
+            return
+        in_hand = machine.service._stage.store._calls._ledger._writes._in_hand
+        names = {each.name for each in machine.config.upstreams}
+        left = {
+            lane
+            for lane, count in in_hand.waiting.items()
+            if lane not in names and count > len(in_hand._lanes.get(lane, ()))
+        }
+        for lane in [lane for lane in self._left_since if lane not in left]:
+            del self._left_since[lane]
+        for lane in sorted(left):
+            if now - self._left_since.setdefault(lane, now) > MOVED_WITHIN:
+                self._world.blame(f"mail was left behind in {lane}, which is gone")
+
+    def most_sessions(self, name: str) -> int:
+        """With a host of it. What was under way at a reload ends by the config before."""
+        recent = [each for until, each in self._former if self._world.now - until < ATTEMPT]
+        return sum(
+            upstream.max_connections
+            for config in [self._machine.config, *recent]
+            for upstream in config.upstreams
+            if upstream.name == name
+        )
