@@ -481,6 +481,9 @@ class Delivery:
 
 def _is_same(hop: Hop, upstream: Upstream, hostname: str) -> bool:
     """Whether the hop serves for that config, too. Files may hold something else by now."""
-    has_files = bool(upstream.ca_file or upstream.client_certificate)
+    logins: tuple[Upstream | Identity, ...] = (upstream, *upstream.identities)
+    has_files = bool(upstream.ca_file or upstream.client_certificate) or any(
+        login.oauth is not None and login.oauth.ca_file for login in logins
+    )
     hello_name = upstream.helo or hostname
     return hop.upstream == upstream and hop.hello_name == hello_name and not has_files

@@ -60,6 +60,8 @@ class Directory:
     def give_up(self) -> None:
         """Whoever waits for an answer hears at once that there is none."""
         self._resolver.give_up()
+        for hosts in self._hosts.values():
+            hosts.give_up()
 
     def stop(self) -> Deferred[None]:
         """Fires when the last thread has ended."""

@@ -149,8 +149,7 @@ class DomainsHop:
 
     def to_try(self, factories: Sequence[QueuedClientFactory]) -> Sequence[QueuedClientFactory]:
         """In the same order, without those that failed lately."""
-        now = self._reactor.seconds()
-        return [f for f in factories if self.memory.is_due(_key(f), now)] or factories
+        return self.memory.order(factories, self._reactor.seconds(), _key)
 
     def leave(self, why: Reply = STOPPING) -> None:
         """Keep no session idle. What waits for its turn could wait for long: it goes back to the

@@ -4,7 +4,7 @@ Pure. A host that failed is skipped until its retry time, so that only one messa
 for finding out; where every host failed, all are tried.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 FIRST_RETRY = 60.0
@@ -20,6 +20,10 @@ due again are forgotten, then all."""
 Host = TypeVar("Host", bound=Hashable)
 
 
+def _itself(host: Hashable) -> Hashable:
+    return host
+
+
 class HostMemory:
     """The trouble of hosts, whatever they are known by."""
 
@@ -27,11 +31,13 @@ class HostMemory:
         self._failures: dict[Hashable, int] = {}
         self._retry_at: dict[Hashable, float] = {}
 
-    def order(self, hosts: Sequence[Host], now: float) -> Sequence[Host]:
-        """Those to try, in the order given."""
+    def order(
+        self, hosts: Sequence[Host], now: float, key: Callable[[Host], Hashable] = _itself
+    ) -> Sequence[Host]:
+        """Those to try, in the order given. `key`: what a host is remembered by."""
         if not self._retry_at:
             return hosts
-        return [host for host in hosts if self.is_due(host, now)] or hosts
+        return [host for host in hosts if self.is_due(key(host), now)] or hosts
 
     def is_due(self, host: Hashable, now: float) -> bool:
         """It has not failed lately."""

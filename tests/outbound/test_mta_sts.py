@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from OpenSSL import crypto
-from twisted.internet import ssl
+from twisted.internet import reactor, ssl
+from twisted.internet.defer import succeed
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from relay.mail.outcome import Relayed
 from relay.outbound.sts import fetch, policies
+from relay.outbound.web.https import NotFetched
 from relay.queue.lane_book import EASED
 from tests.certificates import Authority, self_signed
 from tests.outbound.mx_case import MxCase
@@ -62,6 +66,21 @@ def policy(mode="enforce", mx="mail.sts.test", max_age=86400) -> str:
     return POLICY.format(mode=mode, mx=mx, max_age=max_age)
 
 
+class SilentTests(TestCase):
+    timeout = 20
+
+    async def test_one_timeout_is_for_all_addresses(self) -> None:
+        self.patch(fetch, "WITHIN", 0.2)
+        silent = Factory.forProtocol(Protocol)
+        port = reactor.listenTCP(0, silent, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        fetcher = fetch.PolicyFetcher(
+            lambda host: succeed(["127.0.0.1"] * 3), None, reactor, port.getHost().port
+        )
+        with self.assertRaises(NotFetched):
+            await fetcher.fetch("sts.test")
+
+
 class StsTests(MxCase):
     zones: ClassVar = {"sts.test": ZONE}
 
@@ -106,6 +125,15 @@ class StsTests(MxCase):
     async def assert_way(self, wanted, *args, **more):
         found = await self.way(*args, **more)
         self.assertTrue(found.startswith(wanted), found)
+
+    async def test_a_stop_does_not_wait_for_a_policy(self) -> None:
+        self.web.is_silent = True
+        delivery = self.sts()
+        self.there()
+        attempt = self.send(delivery, "sts.test")
+        await self.until(lambda: self.web.asked)
+        await delivery.stop(0.1)
+        self.assertTrue((await attempt).is_withdrawn)
 
     # --- policies -----------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ resolver. What fails raises NotFetched with the reason, for operators.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.web.client import URI, Agent, ResponseNeverReceived
@@ -61,6 +61,8 @@ class PolicyFetcher:
             try:
                 return await self._fetch_from(host, address)
             except (ConnectError, ResponseNeverReceived) as error:
+                if _was_cancelled(error):  # by the one timeout that there is for all addresses
+                    raise
                 trouble = error
         raise trouble
 
@@ -86,6 +88,11 @@ class PolicyFetcher:
             optionsForClientTLS(host, **self._options), connect
         )
         return wrapped
+
+
+def _was_cancelled(error: Exception) -> bool:
+    reasons = getattr(error, "reasons", ())
+    return any(reason.check(CancelledError, ConnectingCancelledError) for reason in reasons)
 
 
 @implementer(IAgentEndpointFactory)

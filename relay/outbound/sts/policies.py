@@ -53,6 +53,7 @@ class StsPolicies:
         self._store = store
         self._clock = clock
         self._fetching: dict[str, list[Deferred[None]]] = {}
+        self._under_way: dict[str, Deferred[None]] = {}
         self._failed_at: dict[str, float] = {}
 
     async def find(self, domain: str) -> StsPolicy | None:
@@ -104,6 +105,8 @@ class StsPolicies:
         self._fetching[domain] = []
         fetched = self._fetcher.fetch(domain).addCallback(self._fetched, domain, announced)
         fetched.addErrback(self._not_fetched, domain).addCallback(self._tell, domain)
+        if not fetched.called:
+            self._under_way[domain] = fetched
 
     def _fetched(self, text: str, domain: str, announced: str) -> None:
         kept = Kept(announced, self._clock.seconds(), parse(text))
@@ -121,8 +124,14 @@ class StsPolicies:
             _log.failure("fetching the MTA-STS policy of {domain} broke", reason, domain=domain)
 
     def _tell(self, _: None, domain: str) -> None:
+        self._under_way.pop(domain, None)
         for done in self._fetching.pop(domain):
             done.callback(None)
+
+    def give_up(self) -> None:
+        """Whoever waits for a policy hears at once that none was had."""
+        for fetching in list(self._under_way.values()):
+            fetching.cancel()
 
     def __repr__(self) -> str:
         return f"<StsPolicies {self._store!r} fetching {len(self._fetching)}>"

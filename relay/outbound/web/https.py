@@ -1,9 +1,9 @@
 """What HTTPS requests of ours have in common: whom they trust, and a limit on what comes back."""
 
-import re
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectingCancelledError
@@ -12,6 +12,7 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
+from relay.tls.certificates import CertificateUnusable, read_certificates
 from relay.tls.client import TlsUnusable
 from relay.tls.trouble import handshake_trouble
 
@@ -25,11 +26,11 @@ class NotFetched(Exception):
 def authorities(file: Path) -> Any:
     """Those in a PEM file, as a trust root. Raises TlsUnusable."""
     try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise TlsUnusable(f"{file} cannot be read: {error.strerror}") from None
-    found = re.findall(rb"-----BEGIN CERT.*?-----END CERT[^\n]*", text, re.DOTALL)
-    return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])
+        found = read_certificates(file)
+    except CertificateUnusable as error:
+        raise TlsUnusable(str(error)) from None
+    in_pem = (each.public_bytes(Encoding.PEM) for each in found)
+    return trustRootFromCertificates([Certificate.loadPEM(each) for each in in_pem])
 
 
 class Body(Protocol):
