@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from relay.notices import Observer, ShutOut
 from relay.service.shut_out import shut_out_status
@@ -86,11 +87,11 @@ class Book:
             rows = self._rows(keys)
             if rows:
                 reader.is_reading = True
-                reader.ask("failures", rows).addCallbacks(
-                    lambda _: self._has_read(reader), lambda _: reader.due.clear()
-                )
+                reader.ask("failures", rows).addBoth(self._has_read, reader)
 
-    def _has_read(self, reader: _Reader) -> None:
+    def _has_read(self, answer: object, reader: _Reader) -> None:
+        if isinstance(answer, Failure):  # it is gone, and whoever comes next gets all of it
+            reader.due.clear()
         reader.is_reading = False
         self._read(reader)
 

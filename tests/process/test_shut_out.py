@@ -96,7 +96,7 @@ class ShutOutTests(WorkersCase):
         self.assertEqual(1, self.told(relay)["shut_out_addresses"])
 
     def test_its_end_is_everywhere(self) -> None:
-        relay = self.relay(shut_out_for="3s")
+        relay = self.relay(shut_out_for="8s")
         self.shut_out(relay)
         wait_until(lambda: not self.told(relay)["shut_out_addresses"], "the end of the shut-out")
         self.wait_for_everywhere(relay, 235)
