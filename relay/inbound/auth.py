@@ -4,8 +4,6 @@ The mechanisms are the engine's (relay.smtp.sasl), the users are `relay.users`; 
 an exchange goes into a log but the name of a user that there is.
 """
 
-import hmac
-import os
 import secrets
 from collections.abc import Callable
 
@@ -70,11 +68,6 @@ class Doorkeeper:
         self.observe = observe
         self.listener = listener
         self.is_required = is_required
-        self._key = os.urandom(32)
-
-    def digest(self, asked: CheckPassword) -> bytes:
-        """Tells a wrong password from another wrong one, and nothing else."""
-        return hmac.digest(self._key, f"{asked.name}\0{asked.password}".encode(), "sha256")
 
 
 class Authentication:
@@ -139,7 +132,8 @@ class Authentication:
         if user is not None:
             self._grant(user, then)
         else:
-            self._fail(asked.name, "wrong password", then, self._keeper.digest(asked))
+            tried = self._keeper.failures.digest(asked.name, asked.password)
+            self._fail(asked.name, "wrong password", then, tried)
 
     def _not_checked(self, failure: Failure, then: Then) -> None:
         """Local trouble is no failure of the client's."""
@@ -161,7 +155,8 @@ class Authentication:
 
     def _fail(self, name: str, why: str, then: Then, tried: bytes = b"") -> None:
         keeper = self._keeper
-        verdict = keeper.failures.failed(self._key, keeper.clock.seconds(), tried)
+        now = keeper.clock.seconds()
+        verdict = keeper.failures.failed(self._key, now, tried, keeper.listener)
         if verdict.is_shut_out:
             keeper.observe(ShutOut(self._key, keeper.listener, verdict.count))
         # of names only known ones are told: people type their password where the name belongs

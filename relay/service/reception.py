@@ -28,18 +28,10 @@ from relay.tls.server import ServerTls
 from relay.users.accounts import Accounts
 from relay.users.failures import Failures
 from relay.users.file import UsersUnusable
-from relay.users.opening import accounts_of
+from relay.users.opening import accounts_of, limits_of
 
 Sockets = Mapping[str, int]
 """Descriptors of sockets that were bound elsewhere, by listener."""
-
-
-@dataclass(slots=True)
-class Credentials:
-    """Whoever may authenticate, by one [auth]."""
-
-    accounts: Accounts
-    failures: Failures
 
 
 @dataclass(slots=True)
@@ -47,7 +39,7 @@ class PreparedReception:
     """Another config's part of it."""
 
     config: Config
-    credentials: Credentials | None
+    accounts: Accounts | None
     factories: Mapping[str, InboundFactory]
     kept: Mapping[str, str]
     bound: list[InboundListener] = field(default_factory=list)
@@ -64,18 +56,21 @@ class Reception:
         observe: Observer,
         sockets: Sockets | None,
         systemd: Systemd,
+        failures: Failures,
     ) -> None:
         self._systemd = systemd
+        self._failures = failures
+        failures.limits = limits_of(config.auth)
         self._config = config
         self._backstage = backstage
         self._reactor = reactor
         self._observe = observe
         self._takes_mail = sockets is None or bool(sockets)
-        self._credentials = self._credentials_of(config)
+        self._accounts = self._accounts_of(config)
         self._former: list[InboundFactory] = []  # whose sessions go on
         self.listeners = [
             InboundListener(
-                each, self._factory(each, config, self._credentials), cast(IReactorTCP, reactor)
+                each, self._factory(each, config, self._accounts), cast(IReactorTCP, reactor)
             )
             for each in self._served(config)
         ]
@@ -84,18 +79,15 @@ class Reception:
     def _served(self, config: Config) -> Sequence[Listener]:
         return config.listeners if self._takes_mail else ()
 
-    def _credentials_of(self, config: Config) -> Credentials | None:
+    def _accounts_of(self, config: Config) -> Accounts | None:
         """None where nobody can authenticate."""
         auth = config.auth
         if auth is None or not self._takes_mail or not config.takes_passwords:
             return None
-        failures = Failures(
-            auth.failure_delay, auth.max_failure_delay, auth.max_failures, auth.shut_out_for
-        )
-        return Credentials(accounts_of(auth, self._reactor, self._observe), failures)
+        return accounts_of(auth, self._reactor, self._observe)
 
     def _factory(
-        self, listener: Listener, config: Config, credentials: Credentials | None
+        self, listener: Listener, config: Config, accounts: Accounts | None
     ) -> InboundFactory:
         stage = self._backstage
         policy = Policy(listener, stage.routes.find, config.postmaster, stage.next_hops.lane_of)
@@ -120,16 +112,16 @@ class Reception:
             stage.next_session,
             stage.places,
             self._passages(listener.name, intake, config),
-            self._doorkeeper(listener, credentials),
+            self._doorkeeper(listener, accounts),
             ServerTls(listener, self._observe, stage.clock.seconds) if listener.has_tls else None,
         )
 
-    def _doorkeeper(self, listener: Listener, credentials: Credentials | None) -> Doorkeeper | None:
-        if credentials is None or listener.auth == "none":
+    def _doorkeeper(self, listener: Listener, accounts: Accounts | None) -> Doorkeeper | None:
+        if accounts is None or listener.auth == "none":
             return None
         return Doorkeeper(
-            credentials.accounts,
-            credentials.failures,
+            accounts,
+            self._failures,
             self._backstage.clock,
             self._observe,
             listener.name,
@@ -177,8 +169,8 @@ class Reception:
 
     def start(self) -> None:
         """Raises UsersUnusable."""
-        if self._credentials is not None:
-            self._credentials.accounts.start()
+        if self._accounts is not None:
+            self._accounts.start()
 
     async def close(self) -> None:
         """Take no further connection."""
@@ -195,8 +187,8 @@ class Reception:
 
     def stop(self) -> None:
         """No session is left."""
-        if self._credentials is not None:
-            self._credentials.accounts.stop()
+        if self._accounts is not None:
+            self._accounts.stop()
 
     def _factories(self) -> list[InboundFactory]:
         return [*(listener.factory for listener in self.listeners), *self._former]
@@ -214,19 +206,19 @@ class Reception:
     def prepare(self, config: Config, sockets: Sockets | None) -> PreparedReception:
         """Nothing is changed yet, but new addresses are bound. Raises ConfigError."""
         kept = kept_sockets([listener.config for listener in self.listeners], self._served(config))
-        credentials = self._credentials
+        accounts = self._accounts
         if (config.auth, config.takes_passwords) != (
             self._config.auth,
             self._config.takes_passwords,
         ):
-            credentials = self._credentials_of(config)
-        prepared = PreparedReception(config, credentials, {}, kept)
+            accounts = self._accounts_of(config)
+        prepared = PreparedReception(config, accounts, {}, kept)
         try:
             prepared.factories = {
-                each.name: self._factory(each, config, credentials) for each in self._served(config)
+                each.name: self._factory(each, config, accounts) for each in self._served(config)
             }
-            if credentials is not None and credentials is not self._credentials:
-                credentials.accounts.start()
+            if accounts is not None and accounts is not self._accounts:
+                accounts.start()
         except (CertificateUnusable, UsersUnusable) as error:
             raise ConfigError([str(error)]) from None
         prepared.bound = [
@@ -243,8 +235,8 @@ class Reception:
         """It will not be taken."""
         for listener in prepared.bound:
             listener.close()
-        if prepared.credentials is not None and prepared.credentials is not self._credentials:
-            prepared.credentials.accounts.stop()
+        if prepared.accounts is not None and prepared.accounts is not self._accounts:
+            prepared.accounts.stop()
 
     def take(self, prepared: PreparedReception) -> None:
         """From now on. Listeners that are gone take no further connection."""
@@ -263,11 +255,12 @@ class Reception:
         for gone in before.values():
             gone.close()
         self._former = list(former)
-        old, self._credentials = self._credentials, prepared.credentials
+        old, self._accounts = self._accounts, prepared.accounts
         self._config = prepared.config
-        if old is not None and old is not prepared.credentials:
+        self._failures.limits = limits_of(prepared.config.auth) or self._failures.limits
+        if old is not None and old is not prepared.accounts:
             left = DeferredList([factory.when_empty() for factory in former])
-            left.addCallback(lambda _: old.accounts.stop())
+            left.addCallback(lambda _: old.stop())
         for factory in former:
             factory.when_empty().addCallback(lambda _: self._forget_former())
 

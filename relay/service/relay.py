@@ -29,8 +29,10 @@ from relay.service.process import exit_with, on_signal
 from relay.service.reception import PreparedReception, Reception, Sockets
 from relay.service.reload import Reload
 from relay.service.share import Share
+from relay.service.shut_out import shut_out_status
 from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
 from relay.tls.client import TlsUnusable
+from relay.users.failures import Failures
 from relay.users.file import UsersUnusable
 
 DRAIN_LOOK = 5.0
@@ -61,7 +63,10 @@ class RelayService(Service):
         self._observe = fan_out(*([] if self._log is None else [self._log]))
         self._stage = Backstage(config, reactor, share, self._observe)
         sockets = None if share is None else share.sockets
-        self._reception = Reception(config, self._stage, reactor, self._observe, sockets, systemd)
+        self._failures = Failures() if share is None else share.failures
+        self._reception = Reception(
+            config, self._stage, reactor, self._observe, sockets, systemd, self._failures
+        )
         self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         self._prepared: tuple[Prepared, PreparedReception] | None = None
         stage = self._stage
@@ -73,12 +78,15 @@ class RelayService(Service):
 
     def _status(self) -> dict[str, object]:
         """What the parts beside the queue tell of themselves, for relayctl status."""
-        return {
+        told = {
             "hostname": self._config.hostname,
             "listeners": self._reception.status(),
             "hosts": self._stage.delivery.status(),
             "has_space": self._stage.has_space(),
         }
+        if self._share is None:  # else the supervisor tells it of all workers
+            told |= shut_out_status(self._failures, self._reactor.seconds())
+        return told
 
     # --- start --------------------------------------------------------------------------------
 

@@ -4,14 +4,31 @@ Pure: time is passed in, in seconds. An IPv6 client is its /64, for it has all o
 that fails again with the same wrong password guesses nothing: it is slowed, but not counted.
 """
 
+import hmac
+import os
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 MAX_ADDRESSES = 20_000
 """Remembered, in each process: some 5 MB. Those whose last failure is the oldest go first."""
 
+DIGEST_SIZE = 16
+"""Octets of the digest of what was tried: it need not be hard to find another one with it."""
+
 _HOST_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When failures slow down and shut out; times in seconds."""
+
+    first_delay: float
+    max_delay: float
+    max_failures: int
+    shut_out_for: float
 
 
 @dataclass(slots=True)
@@ -19,50 +36,108 @@ class _Record:
     count: int = 0
     forgotten_at: float = 0.0
     last_try: bytes = b""
-    is_shut_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a failure leads to. `delay` of the reply in seconds; `is_shut_out`: from now on."""
+    """What a failure leads to. `delay` of the reply in seconds; `is_shut_out`: from now on, and
+    whoever asked is the one to tell of it."""
 
     delay: float
     count: int
     is_shut_out: bool
 
 
-class Failures:
-    """Of one relay process."""
+class Entry(NamedTuple):
+    """What is known of one address. `left`: seconds until it is forgotten."""
 
-    def __init__(
-        self, first_delay: float, max_delay: float, max_failures: int, shut_out_for: float
-    ) -> None:
-        self._first_delay = first_delay
-        self._max_delay = max_delay
-        self._max_failures = max_failures
-        self._shut_out_for = shut_out_for
+    key: str
+    failures: int
+    left: float
+    last_try: bytes
+
+
+Report = Callable[[str, bytes, str], bool]
+"""Hears of each failure: whose, what was tried, at which listener. Whether the book that several
+processes have in common takes it, and tells of a shut-out."""
+
+
+def _no_report(key: str, tried: bytes, listener: str) -> bool:
+    return False
+
+
+class Failures:
+    """Of one process, or of all. `limits` may change; None: nobody can authenticate."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits
+        self.digest_key = os.urandom(32)
+        self.report: Report = _no_report
         self._records: OrderedDict[str, _Record] = OrderedDict()  # by the last failure's time
+
+    def digest(self, name: str, password: str) -> bytes:
+        """Tells a wrong password from another wrong one, and nothing else."""
+        tried = f"{name}\0{password}".encode()
+        return hmac.digest(self.digest_key, tried, "sha256")[:DIGEST_SIZE]
 
     def is_shut_out(self, key: str, now: float) -> bool:
         record = self._records.get(key)
-        return record is not None and record.is_shut_out and now < record.forgotten_at
+        return record is not None and now < record.forgotten_at and self._is_over(record)
 
-    def failed(self, key: str, now: float, tried: bytes = b"") -> Verdict:
+    def _is_over(self, record: _Record) -> bool:
+        return self.limits is not None and record.count >= self.limits.max_failures
+
+    def failed(self, key: str, now: float, tried: bytes = b"", listener: str = "") -> Verdict:
         """One more. `tried`: a digest of what was tried, b"" where there is none."""
+        assert self.limits is not None
+        limits, record = self.limits, self._record(key, now)
+        was_over = self._is_over(record)
+        record.count += not tried or tried != record.last_try
+        record.last_try = tried
+        record.forgotten_at = now + limits.shut_out_for
+        is_new = self._is_over(record) and not was_over
+        is_reported = self.report(key, tried, listener)
+        delay = min(limits.max_delay, limits.first_delay * 2.0 ** min(record.count - 1, 30))
+        return Verdict(delay, record.count, is_new and not is_reported)
+
+    def _record(self, key: str, now: float) -> _Record:
+        """The one there is, or a new one; from now on the last to go."""
         record = self._records.get(key)
         if record is None or now >= record.forgotten_at:
             record = self._records[key] = _Record()
-        is_repeated = bool(tried) and tried == record.last_try
-        record.last_try = tried
-        record.count += not is_repeated
-        record.forgotten_at = now + self._shut_out_for
-        was_shut_out = record.is_shut_out
-        record.is_shut_out = record.count >= self._max_failures
         self._records.move_to_end(key)
         if len(self._records) > MAX_ADDRESSES:
             self._records.popitem(last=False)
-        delay = min(self._max_delay, self._first_delay * 2.0 ** min(record.count - 1, 30))
-        return Verdict(delay, record.count, record.is_shut_out and not was_shut_out)
+        return record
+
+    # --- between several processes ------------------------------------------------------------
+
+    def entry(self, key: str, now: float) -> Entry | None:
+        """What others should know of an address; None: it is forgotten."""
+        record = self._records.get(key)
+        if record is None or now >= record.forgotten_at:
+            return None
+        return Entry(key, record.count, record.forgotten_at - now, record.last_try)
+
+    def learn(self, told: Entry, now: float, unknown: int) -> None:
+        """What the common book says, which does not know of the last `unknown` failures here."""
+        record = self._record(told.key, now)
+        record.count = told.failures + unknown
+        record.forgotten_at = max(record.forgotten_at, now + told.left)
+        if not unknown:
+            record.last_try = told.last_try
+
+    def known(self, now: float) -> Iterator[Entry]:
+        """Those that are not forgotten, the one that failed last first."""
+        for key in reversed(self._records):
+            entry = self.entry(key, now)
+            if entry is not None:
+                yield entry
+
+    def shut_out(self, now: float) -> list[Entry]:
+        """Those that are, the one that failed last first."""
+        limits = self.limits
+        return [each for each in self.known(now) if limits and each.failures >= limits.max_failures]
 
     def __len__(self) -> int:
         return len(self._records)

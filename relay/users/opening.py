@@ -6,6 +6,7 @@ from relay.config.schema import Auth
 from relay.notices import Observer
 from relay.users.accounts import Accounts, FileAccounts
 from relay.users.cred import CheckerAccounts
+from relay.users.failures import Limits
 from relay.users.pool import Pool
 from relay.users.remembered import Remembered
 from relay.users.watched import WatchedFile
@@ -20,3 +21,10 @@ def accounts_of(auth: Auth, reactor: Any, observe: Observer) -> Accounts:
     assert auth.checker is not None
     max_checks = auth.max_checks + auth.max_waiting_checks
     return CheckerAccounts(auth.checker, max_checks, remembered, reactor)
+
+
+def limits_of(auth: Auth | None) -> Limits | None:
+    """Of failures."""
+    if auth is None:
+        return None
+    return Limits(auth.failure_delay, auth.max_failure_delay, auth.max_failures, auth.shut_out_for)

@@ -38,6 +38,7 @@ class WorkerProcess(ProcessProtocol):
         snapshot: Snapshot,
         sockets: Mapping[str, socket.socket],
         told: Mapping[str, Callable[..., object]],
+        asked: Mapping[str, Callable[..., Any]],
         out: Callable[[bytes], None],
         ended: Callable[["WorkerProcess", str], None],
         reactor: Any,
@@ -52,7 +53,7 @@ class WorkerProcess(ProcessProtocol):
         self._ended = ended
         self._reactor = reactor
         self._rests = {1: b"", 2: b""}
-        self.channel = Channel(told, {}, lambda: None)
+        self.channel = Channel(told, asked, lambda: None)
 
     @property
     def number(self) -> int:

@@ -26,6 +26,8 @@ from relay.queue.open_store import spool_of
 from relay.service.process import exit_with, on_signal
 from relay.service.reload import Reload
 from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
+from relay.users.opening import limits_of
+from relay.workers.book import Book
 from relay.workers.handover import Handover
 from relay.workers.ledger import Ledger, Order
 from relay.workers.process import RemoteQueue, WorkerProcess, away_text
@@ -69,6 +71,8 @@ class Supervisor(Service):
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
         self._ledger = Ledger(config.workers)
+        self._book = Book(reactor.seconds, self._observe)
+        self._book.use(limits_of(config.auth))
         self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         several = Several(self._queues, self._queues_there, self._status, self._reload.now)
         self._control = Control(cast(Operations, several), reactor)
@@ -113,14 +117,19 @@ class Supervisor(Service):
             "want": lambda *wish: self._carry_out(self._ledger.want(number, *wish)),
             "give": lambda *given: self._carry_out(self._ledger.give(number, *given)),
         }
+        asked: dict[str, Callable[..., object]] = {
+            "failed": lambda rows: self._book.failed(number, rows),
+        }
         worker = WorkerProcess(
-            orders, self._snapshot, sockets, told, self._pass_on, self._ended, self._reactor
+            orders, self._snapshot, sockets, told, asked, self._pass_on, self._ended, self._reactor
         )
         self._workers[number] = worker
         try:
             worker.start()
         except OSError as error:
             self._ended(worker, f"before it began: {error.strerror}")
+        else:
+            self._book.open_for(number, worker.channel.tell, worker.channel.ask)
 
     def _ready(self, worker: WorkerProcess) -> None:
         worker.is_ready = True
@@ -148,6 +157,7 @@ class Supervisor(Service):
     def _ended(self, worker: WorkerProcess, how: str) -> None:
         number = worker.number
         del self._workers[number]
+        self._book.close_for(number)
         self._carry_out(self._ledger.gone(number))
         if self._is_stopping:
             self._check_ended()
@@ -236,6 +246,7 @@ class Supervisor(Service):
                 {"worker": f"{number}", "state": self._state(number)}
                 for number in sorted({*self._workers, *self._restarts})
             ],
+            **self._book.status(),
         }
 
     def _state(self, number: int) -> str:
@@ -270,6 +281,7 @@ class Supervisor(Service):
         self._config, self._snapshot = config, handover.snapshot
         self._sockets = handover.sockets
         handover.take(workers)
+        self._book.use(limits_of(config.auth))
 
     def _observe(self, notice: Notice) -> None:
         if self._log is not None:

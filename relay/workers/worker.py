@@ -22,8 +22,10 @@ from relay.service.relay import RelayService
 from relay.service.share import Share
 from relay.tls.certificates import CertificateUnusable
 from relay.tls.client import TlsUnusable
+from relay.users.failures import Failures
 from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
+from relay.workers.reporter import Reporter
 from relay.workers.snapshot import read_snapshot
 
 CHANNEL = 3
@@ -52,11 +54,14 @@ class Worker:
 
     def __init__(self, orders: Orders) -> None:
         self._purse = Purse(self._tell, reactor)
+        failures = Failures()
+        reporter = Reporter(failures, self._ask, reactor.seconds)
         self._share = Share(
             orders.number,
             orders.of,
             {name: SNAPSHOT + place for place, name in enumerate(orders.listeners, 1)},
             self._purse,
+            failures,
             lambda: self._tell("ready"),
             lambda: self._tell("drained"),
         )
@@ -65,12 +70,17 @@ class Worker:
             "granted": self._purse.granted,
             "none": self._purse.none,
             "recall": self._purse.recall,
+            "digest_key": reporter.use_key,
             "reopen": self._service.reopen_log,
             "take": self._service.take,
             "forget": self._service.forget,
             "stop": self._stop,
         }
-        asked = {**_asked(self._service.operations), "prepare": self._prepare}
+        asked = {
+            **_asked(self._service.operations),
+            "prepare": self._prepare,
+            "failures": reporter.learn,
+        }
         self._channel = Channel(told, asked, self._stop)
 
     def run(self) -> None:
@@ -101,6 +111,9 @@ class Worker:
 
     def _tell(self, name: str, *arguments: object) -> None:
         self._channel.tell(name, *arguments)
+
+    def _ask(self, name: str, *arguments: object) -> "Deferred[Any]":
+        return self._channel.ask(name, *arguments)
 
     def _stop(self) -> None:
         if reactor.running:

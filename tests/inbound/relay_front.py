@@ -20,7 +20,7 @@ from relay.mail.address import AddressGlob
 from relay.places import OwnPlaces, Places
 from relay.tls.server import ServerTls
 from relay.users.accounts import Accounts
-from relay.users.failures import Failures
+from relay.users.failures import Failures, Limits
 from tests.certificates import Authority
 from tests.inbound.few_accounts import FewAccounts
 from tests.queue.scripted import Bench
@@ -60,7 +60,7 @@ class Front:
             **keys,
         )
         self.accounts = accounts or FewAccounts()
-        self.failures = Failures(*failures)
+        self.failures = Failures(Limits(*failures))
         policy = Policy(self.config, self._route_for, postmaster)
         intake = Intake(
             "relay.example",

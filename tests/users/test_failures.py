@@ -5,12 +5,12 @@ from ipaddress import ip_address
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.users import failures as failures_module
-from relay.users.failures import Failures, key_of
+from relay.users.failures import Failures, Limits, key_of
 
 
 class FailuresTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.failures = Failures(1.0, 10.0, 6, 900.0)
+        self.failures = Failures(Limits(1.0, 10.0, 6, 900.0))
 
     def test_each_failure_delays_more_and_the_last_shuts_out(self) -> None:
         verdicts = [self.failures.failed("a", now, b"%d" % now) for now in range(8)]
@@ -50,7 +50,7 @@ class FailuresTests(SynchronousTestCase):
         self.assertEqual(self.failures.failed("b", 1.0).count, 1)
 
     def test_no_delay_at_all(self) -> None:
-        failures = Failures(0.0, 10.0, 100000, 900.0)
+        failures = Failures(Limits(0.0, 10.0, 100000, 900.0))
         self.assertEqual({failures.failed("a", 1.0).delay for _ in range(2000)}, {0.0})
 
     def test_whom_an_address_is_counted_as(self) -> None:

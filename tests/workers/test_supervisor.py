@@ -48,7 +48,9 @@ class StandIn:
         self.told: list[Any] = []
         self.answer: Deferred[Any] = Deferred()
         self.channel = SimpleNamespace(
-            tell=lambda *words: self.told.append(words), ask_with=lambda *words: self.answer
+            tell=lambda *words: self.told.append(words),
+            ask=lambda *words: Deferred(),
+            ask_with=lambda *words: self.answer,
         )
 
     def start(self) -> None:
@@ -88,7 +90,7 @@ class SupervisorTests(SynchronousTestCase):
         for worker in self.workers.values():
             worker.answer.callback([])
         self.assertIsNone(self.successResultOf(change))
-        self.assertEqual([("take",)], self.workers[0].told)
+        self.assertEqual([("take",)], self.workers[0].told[1:], "after the key of the digests")
 
     def test_a_process_that_cannot_be_made_is_tried_again(self) -> None:
         self.patch(StandIn, "cannot_start", BlockingIOError(11, "no more processes"))
