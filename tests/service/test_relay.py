@@ -1,6 +1,7 @@
 """What the service hands on from the config to its parts. Whole relays: tests/process."""
 
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import Clock
@@ -47,7 +48,8 @@ class RoutingAnewTests(SynchronousTestCase):
     def setUp(self) -> None:
         file = Path(self.mktemp())
         file.write_text(CONFIG)
-        self.clock = Clock()
+        self.clock: Any = Clock()
+        self.clock.callFromThread = lambda call: call()  # no thread begins here
         self.stage = Backstage(load(file), self.clock, None, lambda notice: None)
         self.addCleanup(self.stage.store.buffers.close)
         self.runs: list[str] = []
