@@ -172,9 +172,12 @@ def _shown(value: object) -> str:
 
 
 def _trusted(listener: Listener) -> str:
-    """Networks, and names in certificates."""
+    """Networks, names in certificates, and users."""
+    if listener.auth == "required":
+        return "users alone"
     certificates = [f"certificate {pattern}" for pattern in listener.relay_certificates]
-    return ", ".join([*map(str, listener.relay_networks), *certificates]) or "nobody"
+    users = ["users"] if listener.auth == "offered" else []
+    return ", ".join([*map(str, listener.relay_networks), *certificates, *users]) or "nobody"
 
 
 def _any(tests: tuple[str, ...]) -> str:

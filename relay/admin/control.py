@@ -109,8 +109,15 @@ def _make_room(path: Path) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.ECONNREFUSED:
+            # nobody listens, or it is another user's: the queue is ours, so is whoever's this was
+            if error.errno not in (errno.ECONNREFUSED, errno.EACCES):
                 raise DoorUnusable(f"{path} cannot be used: {error.strerror}") from None
         else:
             raise DoorUnusable(f"{path} belongs to a relay that is running")
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DoorUnusable(
+            f"{path} is in the way and cannot be removed ({error.strerror}): remove it, then"
+            " restart the relay; until then relayctl will not work"
+        ) from None

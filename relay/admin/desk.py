@@ -10,6 +10,7 @@ import click
 from relay.admin.client import AskFailed, NoRelay, RunningRelay
 from relay.admin.operations import Json
 from relay.config import Config, ConfigError, load
+from relay.config.reading import spool_in
 from relay.queue.spool import folders_of
 from relay.queue.store import Selection
 
@@ -52,21 +53,44 @@ def read_config(path: Path) -> Config:
     try:
         return load(path)
     except ConfigError as error:
-        hint = "" if path.exists() else "; pass --config FILE or set RELAY_CONFIG"
-        raise Unusable("\nrelayctl: ".join(error.problems) + hint) from None
+        raise _unusable(path, error) from None
+
+
+def _unusable(path: Path, error: ConfigError) -> Unusable:
+    hint = "" if path.exists() else "; pass --config FILE or set RELAY_CONFIG"
+    return Unusable("\nrelayctl: ".join(error.problems) + hint)
 
 
 @contextmanager
 def open_desk(path: Path, *, must_run: bool = False) -> Iterator[Desk]:
     """The queue of this configuration. Raises Failed or Unusable."""
-    config = read_config(path)
-    desk = _desk(config, path, must_run)
+    try:
+        desk = _desk(load(path), path, must_run)
+    except ConfigError as error:
+        desk = _running_all_the_same(path, error)
     try:
         yield desk
     except AskFailed as error:
         raise Failed(str(error)) from None
     finally:
         desk.close()
+
+
+def _running_all_the_same(path: Path, error: ConfigError) -> Desk:
+    """Where a file is being changed, its relay still runs. Raises Unusable."""
+    spool = spool_in(path)
+    if spool is None:
+        raise _unusable(path, error)
+    try:
+        desk = RunningRelay(spool)
+    except (AskFailed, NoRelay):
+        raise _unusable(path, error) from None
+    click.echo(
+        f"relayctl: {path} has mistakes (relayctl check tells them); the relay that runs goes on"
+        " by what it read before",
+        err=True,
+    )
+    return desk
 
 
 def _desk(config: Config, path: Path, must_run: bool) -> Desk:
@@ -84,7 +108,10 @@ def _desk(config: Config, path: Path, must_run: bool) -> Desk:
         pass
     start = f"start it with: twistd -n relay --config {path}"
     if must_run:
-        raise Failed(f"no relay is running on {place}; {start}")
+        raise Failed(
+            f"no relay is running on {place}; {start}. Where queue.store was changed, the relay"
+            " still runs on the former one"
+        )
     if not _is_there(Path(place)):
         raise Failed(
             f"no relay is running on {place}, and there is no queue yet; {start};"

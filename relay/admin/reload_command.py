@@ -31,4 +31,8 @@ def reload(config: Path, as_json: bool) -> None:
         click.echo(f"warning: {tables.safe(warning)}", err=True)
     for change in told["changes"]:
         click.echo(f"changed: {tables.safe(change)}")
-    click.echo("reloaded" if told["changes"] else "reloaded: nothing is another than before")
+    click.echo(
+        "reloaded"
+        if told["changes"]
+        else "reloaded: no key is another than before; the files that they name were read anew"
+    )

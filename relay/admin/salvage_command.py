@@ -1,5 +1,7 @@
 """relayctl salvage: what can still be read of a damaged queue, as a new one."""
 
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -23,7 +25,7 @@ def salvage_command(config: Path, directory: Path, as_json: bool) -> None:
     """Save what can be read of a damaged queue to DIRECTORY, a new one.
 
     The relay must not run. The damaged queue is only read. Afterwards look at what is told, move
-    the old spool away and DIRECTORY into its place. Ends with 1 where anything was lost.
+    the old spool away and DIRECTORY into its place. Ends with 1 where anything was or may be lost.
     """
     spool = spool_of(read_config(config).queue.store)
     if spool is None:
@@ -37,13 +39,15 @@ def salvage_command(config: Path, directory: Path, as_json: bool) -> None:
             found.saved += part.saved
             found.held += part.held
             found.lost += part.lost
+            found.is_whole = found.is_whole and part.is_whole
     except (StoreUnusable, OSError) as error:
+        shutil.rmtree(directory, ignore_errors=True)  # it was not there before
         raise Failed(str(error)) from None
     if as_json:
-        tables.show_json({"saved": found.saved, "held": found.held, "lost": found.lost})
+        tables.show_json(asdict(found))
     else:
         _show(found, spool, directory)
-    if found.lost:
+    if found.lost or not found.is_whole:
         raise SystemExit(1)
 
 
@@ -59,5 +63,10 @@ def _show(found: Salvaged, spool: Path, directory: Path) -> None:
             f"lost: {len(found.lost)} that left a trace; the traffic log tells whose they were:"
             f" {' '.join(found.lost[:_NAMED])}"
         )
+    if not found.is_whole:
+        click.echo("some of the database could not be read: there may have been more messages")
+    if not found.saved:
+        click.echo(f"nothing was saved: keep {spool}, and restore it from a backup")
+        return
     click.echo(f"what left no trace is not counted. Next: mv {spool} {spool}.damaged;")
     click.echo(f"mv {directory} {spool}; give it to the relay's user (chown -R)")

@@ -37,6 +37,16 @@ def load(path: str | Path) -> Config:
     return check(parse(_read(path), path), path.resolve().parent)
 
 
+def spool_in(path: Path) -> Path | None:
+    """The directory of `queue.store` in a file that has mistakes elsewhere; None: not to be had."""
+    try:
+        store = parse(_read(path), path)["queue"]["store"]
+        kind, _, place = store.partition(":")
+    except (ConfigError, LookupError, TypeError, AttributeError):
+        return None
+    return path.resolve().parent / place if kind == "sqlite" and place else None
+
+
 def check(tables: dict[str, Any], folder: Path) -> Config:
     """Check what TOML gave; relative paths start at `folder`. Raises ConfigError."""
     try:

@@ -94,13 +94,19 @@ class Authentication:
 
     def begin(self, name: str, response: bytes | None, then: Then) -> None:
         """AUTH came."""
-        keeper = self._keeper
-        if keeper.failures.is_shut_out(self._key, keeper.clock.seconds()):
-            then(SHUT_OUT, "shut out", 0.0)
+        if self._is_shut_out(then):
             return
         self.mechanism = name
         self._mechanism = MECHANISMS[name](secrets.token_urlsafe(_NONCE_OCTETS))
         self.go_on(response, then)
+
+    def _is_shut_out(self, then: Then) -> bool:
+        """Then that is the answer, to the right password as to a wrong one."""
+        keeper = self._keeper
+        is_so = keeper.failures.is_shut_out(self._key, keeper.clock.seconds())
+        if is_so:
+            then(SHUT_OUT, "shut out", 0.0)
+        return is_so
 
     def go_on(self, response: bytes | None, then: Then) -> None:
         """A response came, or None: nothing yet."""
@@ -146,6 +152,8 @@ class Authentication:
         then(TROUBLE, "the checker failed", 0.0)
 
     def _grant(self, user: User | None, then: Then) -> None:
+        if self._is_shut_out(then):  # by other sessions, since this one began
+            return
         if user is None:
             then(FAILED, "the user is gone", 0.0)
             return
@@ -154,6 +162,8 @@ class Authentication:
         then(SUCCEEDED, "", 0.0)
 
     def _fail(self, name: str, why: str, then: Then, tried: bytes = b"") -> None:
+        if self._is_shut_out(then):
+            return
         keeper = self._keeper
         now = keeper.clock.seconds()
         verdict = keeper.failures.failed(self._key, now, tried, keeper.listener)

@@ -43,6 +43,8 @@ class Salvaged:
     held: list[str] = field(default_factory=list)
     """Of those saved: what they owe could not be read."""
     lost: list[str] = field(default_factory=list)
+    is_whole: bool = True
+    """False: something could not be read, and may have told of more."""
 
 
 def salvage(directory: Path, number: int, to: Path) -> Salvaged:
@@ -89,7 +91,12 @@ def _open_copy(path: Path, folder: Path) -> apsw.Connection:
         return _opened(copy)
     except StoreUnusable:
         _replace_first_page(copy, folder / "new.db")
+    try:
         return _opened(copy)
+    except StoreUnusable:
+        raise StoreUnusable(
+            f"nothing can be read of {path}: restore the spool from a backup"
+        ) from None
 
 
 def _count_pages(path: Path) -> None:
@@ -161,6 +168,7 @@ class _Saving:
             while rows := self._rows(question, at):
                 ((found,),) = rows
                 if (found <= at) if sign == ">" else (found >= at):  # a bad page leads back
+                    self._found.is_whole = False
                     rows = None
                     break
                 at = found
@@ -173,6 +181,7 @@ class _Saving:
         try:
             return self._old.execute(question, values).fetchall()
         except apsw.Error:
+            self._found.is_whole = False
             return None
 
     def _insert(self, table: str, columns: str, row: Row) -> None:

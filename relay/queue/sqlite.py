@@ -24,7 +24,7 @@ from relay.queue.ids import from_int
 from relay.queue.in_hand import InHand
 from relay.queue.spool import Spool
 from relay.queue.sqlite_reads import COUNTS, SqliteReads
-from relay.queue.sqlite_schema import connect, next_start_number
+from relay.queue.sqlite_schema import connect, damaged, next_start_number
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import (
     Claim,
@@ -67,6 +67,9 @@ class SqliteLedger:
             self._reads = SqliteReads(database, in_hand, self._spool)
             troubles = self._clear_content()
             return Opened(next_start_number(database), self._reads.lanes(), troubles)
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            database.close()
+            raise damaged(self._spool.database, error) from error
         except (apsw.Error, OSError, StoreFailed) as error:
             database.close()
             raise StoreUnusable(f"{self._spool.database} cannot be used: {error}") from error

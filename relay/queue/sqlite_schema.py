@@ -104,6 +104,13 @@ ALTER TABLE message ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
 """From each layout that was once in use to the next one."""
 
 
+def damaged(path: Path, why: object) -> StoreUnusable:
+    return StoreUnusable(
+        f"{path} is damaged ({why}): save what can be read of it with"
+        " relayctl salvage DIRECTORY, or move the spool away and restore it from a backup"
+    )
+
+
 def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
     """The one connection to the database, its tables made where it is new."""
     try:
@@ -117,10 +124,7 @@ def connect(path: Path, vfs: str | None = None) -> apsw.Connection:
     except apsw.BusyError:
         raise StoreUnusable(f"{path} is in use by another program: end it first") from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise StoreUnusable(
-            f"{path} is damaged ({error}): save what can be read of it with"
-            " relayctl salvage DIRECTORY, or move the spool away and restore it from a backup"
-        ) from None
+        raise damaged(path, error) from None
     except apsw.Error as error:
         raise StoreUnusable(f"{path} cannot be opened: {error}") from None
 

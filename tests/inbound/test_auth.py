@@ -241,6 +241,19 @@ class FailureTests(AuthCase):
         self.assertEqual(cast(FewAccounts, self.front.accounts).checks, checks)
         self.assertEqual(len(self.told(ShutOut)), 1)
 
+    async def test_shut_out_between_its_beginning_and_its_end(self) -> None:
+        """Else each session that waits in an exchange would have one guess more."""
+        client = await self.begin(failures=(0.0, 0.0, 2, 60.0))
+        others = [await self.greeted() for _ in range(2)]
+        for other in others:
+            self.assertEqual(await self.codes(other, "AUTH PLAIN"), ["334"])
+        guesses = [plain(NAME, f"guess{n}") for n in range(2)]
+        self.assertEqual(await self.codes(client, *guesses), ["535"] * 2)
+        right, wrong = plain(), plain(NAME, "guess")
+        for other, guess in zip(others, (right, wrong), strict=True):
+            self.assertEqual(await self.codes(other, guess.removeprefix("AUTH PLAIN ")), ["421"])
+        self.assertEqual(len(self.told(ShutOut)), 1)
+
     async def test_who_is_shut_out_may_still_send_where_anyone_may(self) -> None:
         client = await self.begin(
             failures=(0.0, 0.0, 1, 60.0), accept_recipients=("*@example.org",)

@@ -79,15 +79,30 @@ class RefusedTests(ReloadCase):
         self.assertIn("listener[0].max_recipients", said)
         self.assertIn("there is no upstream named 'nowhere'", said)
         relay.hang_up()
-        (alarm,) = relay.wait_for(1, "alarm", what="configuration")
-        self.assertIn("nothing has changed", alarm["why"])
-        self.assertIn("'nowhere'", alarm["why"])
+        for alarm in relay.wait_for(2, "alarm", what="configuration"):
+            self.assertIn("nothing has changed", alarm["why"])
+            self.assertIn("'nowhere'", alarm["why"])
         send(relay.port, ["one@example.org"])
         main.wait_for(1)
         relay.settings["listener"][0]["max_recipients"] = 7
         del relay.settings["route"][1:]
         self.assertEqual(["listener lan: max_recipients"], list(self.reload(relay)))
         relay.wait_for(1, "alarm_over", what="configuration")
+
+    def test_a_file_that_is_being_changed_hides_nothing_of_the_relay_that_runs(self) -> None:
+        relay = self.idle_relay(upstream("main", self.collector().port))
+        relay.start()
+        relay.settings["upstream"][0]["tls"] = "verifed"
+        relay.write_config()
+        done = relay.relayctl("status")
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn("has mistakes (relayctl check tells them)", done.stderr)
+        self.assertIn("nothing has changed", self.refusal(relay))
+        self.assertTrue(relay.facts("alarm"))
+        relay.stop()
+        done = relay.relayctl("status")
+        self.assertEqual(2, done.returncode)
+        self.assertIn("verifed", done.stderr)
 
     def test_what_needs_a_restart_is_told_and_the_rest_waits_with_it(self) -> None:
         relay = self.relay(upstream("main", 9))

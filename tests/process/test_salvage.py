@@ -66,7 +66,8 @@ class SalvageTests(ThroughRelay):
         to = relay.folder / "saved"
         done = relay.relayctl("salvage", str(to), "--json")
         found: dict[str, list[str]] = json.loads(done.stdout)
-        self.assertEqual(int(bool(found["lost"])), done.returncode, done.stderr)
+        may_lack = bool(found["lost"]) or not found["is_whole"]
+        self.assertEqual(int(may_lack), done.returncode, done.stderr)
         relay.spool.rename(relay.folder / "damaged")
         to.rename(relay.spool)
         return found
@@ -119,6 +120,30 @@ class SalvageTests(ThroughRelay):
 
     def test_the_end_cut_off(self) -> None:
         self.check(end_cut_off, COUNT // 4, is_refused=False)
+
+    def test_so_little_is_left_that_nothing_can_be_read(self) -> None:
+        _, relay = self.full()
+        database = relay.spool / "0" / "queue.db"
+        with database.open("r+b") as file:
+            file.truncate(5 * PAGE)
+        to = relay.folder / "saved"
+        done = relay.relayctl("salvage", str(to))
+        self.assertEqual(1, done.returncode)
+        self.assertIn(f"nothing can be read of {database}: restore", done.stderr)
+        self.assertFalse(to.exists(), "it can be tried again")
+
+    def test_of_what_is_left_nothing_tells_of_a_message(self) -> None:
+        _, relay = self.full()
+        database = relay.spool / "0" / "queue.db"
+        for page in range(2, database.stat().st_size // PAGE):
+            _overwrite(database, page * PAGE, Random(page).randbytes(64))
+        child = relay.launch()
+        self.assertNotEqual(0, child.wait())
+        self.assertIn("relayctl salvage", child.output)
+        done = relay.relayctl("salvage", str(relay.folder / "saved"))
+        self.assertEqual(1, done.returncode)
+        self.assertIn("some of the database could not be read", done.stdout)
+        self.assertIn(f"nothing was saved: keep {relay.spool}", done.stdout)
 
     def test_what_it_refuses(self) -> None:
         relay = self.relay(upstream("main", 2526))

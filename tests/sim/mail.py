@@ -49,7 +49,6 @@ class Submission:
     began_at: float = 0.0
     is_whole: bool = False
     answer: int = 0
-    answered_at: float = 0.0
     removed: bool = False
     faults: set[str] = field(default_factory=set)
 

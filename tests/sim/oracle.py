@@ -6,7 +6,7 @@ once it is committed, and that a message could not be stored.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from relay.mail.outcome import Relayed
@@ -16,8 +16,8 @@ from tests.sim.queued import Queued
 from tests.sim.ways import Ways
 from tests.sim.world import World
 
-ANSWERED_WITHIN = 60.0
-"""Seconds that the answer to a client may lie behind the time its message counts from."""
+SEEN_WITHIN = 60.0
+"""Seconds that a sick disk may keep a DSN's commit from being seen here."""
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Oracle:
         self._refused: dict[str, str] = {}  # by forward-path, or reverse-path
         self.reported: dict[str, str] = {}  # forward-path of a failed one: how it is known
         self._dsns: dict[str, tuple[str, ...]] = {}  # queue id of a DSN: whom it speaks of
+        self._dsn_seen_at: dict[str, float] = {}
         self.relayed = self.duplicates = 0
 
     # --- what clients tell ----------------------------------------------------------------------
@@ -59,7 +60,6 @@ class Oracle:
 
     def answered(self, submission: Submission, text: str) -> None:
         """To the content. What got 250 must be safe at this very instant."""
-        submission.answered_at = self.world.now
         self.world.tell(f"client hears {submission.answer} for {submission.token}: {text}")
         if submission.answer == 250:
             self.check([submission], self.image())
@@ -145,7 +145,7 @@ class Oracle:
         elif isinstance(notice, Rejected) and notice.queue_id and notice.reply[:9] == "451 4.3.0":
             self._not_stored.add(notice.queue_id)
         elif isinstance(notice, Reported) and notice.kind == "failed":
-            self._dsns[notice.dsn_queue_id] = notice.recipients
+            self._know_dsns({notice.dsn_queue_id: notice.recipients})
         elif isinstance(notice, Removed) and notice.why == "undeliverable":
             for path in self._dsns.get(notice.queue_id, ()):
                 self.reported[path] = "undeliverable DSN"
@@ -163,13 +163,19 @@ class Oracle:
         return queued
 
     def check(self, submissions: Iterable[Submission], queued: Queued) -> None:
-        self._dsns.update(queued.dsns)
+        self._know_dsns(queued.dsns)
         reported = {path for paths in queued.dsns.values() for path in paths}
         for submission in submissions:
             if submission.answer == 250 and not submission.removed:
                 for addressee in submission.addressees:
                     if addressee.is_accepted:
                         self._check_owed(submission, addressee, queued, reported)
+
+    def _know_dsns(self, dsns: Mapping[str, tuple[str, ...]]) -> None:
+        self._dsns.update(dsns)
+        for paths in dsns.values():
+            for path in paths:
+                self._dsn_seen_at.setdefault(path, self.world.now)
 
     def _check_owed(
         self, submission: Submission, addressee: Addressee, queued: Queued, reported: set[str]
@@ -182,7 +188,7 @@ class Oracle:
             if content is None or without_trace(content) != submission.content:
                 self.world.blame(f"{path} is in the queue, but its content is not whole")
             return
-        if self._is_unreported(submission, addressee):
+        if self._is_unreported(submission, addressee) or self._may_dsn_have_expired(path):
             return
         self.world.blame(f"{submission.token} got 250, and {path} is lost")
 
@@ -199,9 +205,16 @@ class Oracle:
             or self._may_have_expired(submission)
         )
 
+    def _may_dsn_have_expired(self, path: str) -> bool:
+        """A crash right behind the commit that dropped it leaves no word of it."""
+        seen_at = self._dsn_seen_at.get(path, self.world.now)
+        return self.world.now - seen_at >= self.expire_after - 2 * self.clock_error - SEEN_WITHIN
+
     def _may_have_expired(self, submission: Submission) -> bool:
-        age = self.world.now - submission.answered_at
-        return age >= self.expire_after - 2 * self.clock_error - ANSWERED_WITHIN
+        """Its time counts from its arrival, which a sick disk or network can keep for minutes from
+        its client; it cannot have come before its client began."""
+        age = self.world.now - submission.began_at
+        return age >= self.expire_after - 2 * self.clock_error
 
 
 # --- reading mail -----------------------------------------------------------------------------
