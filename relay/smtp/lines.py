@@ -17,8 +17,17 @@ MAX_SWALLOWED_LINE: Final = 65536
 """Octets of an over-long line that are read for the sake of its reply; then the session ends."""
 
 
-BEGINNING: Final = 4
-"""Octets of an over-long line that are kept: a verb's length."""
+BEGINNING: Final = 68
+"""Octets of an over-long line that are kept to see what it was: what `_CHUNK` looks at."""
+
+_CHUNK: Final = re.compile(rb"[^!-~]{64}|[^!-~]*+BDAT", re.IGNORECASE)
+
+
+def announces_chunk(line: bytes) -> bool:
+    """Whether a line that was not understood may have announced octets: its client will send them,
+    and who went on reading would take them for commands (RFC 3030 2). More is taken for BDAT than
+    is, and so is a line with nothing to be read at its beginning."""
+    return _CHUNK.match(line) is not None
 
 
 class LineFault(Exception):

@@ -39,7 +39,14 @@ from relay.smtp.events import (
 from relay.smtp.extensions import offered_keywords
 from relay.smtp.grammar import Malformed, parse_bdat, parse_hello, parse_mail, parse_rcpt
 from relay.smtp.incoming import Incoming
-from relay.smtp.lines import InputBuffer, LineBare, LineEndless, LineFault, command_text
+from relay.smtp.lines import (
+    InputBuffer,
+    LineBare,
+    LineEndless,
+    LineFault,
+    announces_chunk,
+    command_text,
+)
 from relay.smtp.sasl import commands as sasl
 from relay.smtp.wire import reply_octets
 
@@ -259,7 +266,7 @@ class ServerEngine:
             line = self._input.read_line()
         except LineFault as fault:
             answer = answers.BARE_LINE if type(fault) is LineBare else answers.LINE_TOO_LONG
-            is_lost = type(fault) is LineEndless or _is_bdat(fault.beginning)
+            is_lost = type(fault) is LineEndless or announces_chunk(fault.beginning)
             return self._refuse("?", answer, must_close=is_lost)
         if line is None:
             return None
@@ -269,7 +276,7 @@ class ServerEngine:
         text = command_text(line)
         if text is None:
             # a session that begins like this is no SMTP: TLS on a plain port, a scanner
-            is_lost = self._state is State.GREETED or _is_bdat(line)
+            is_lost = self._state is State.GREETED or announces_chunk(line)
             return self._refuse("?", answers.UNREADABLE, must_close=is_lost)
         word, _, argument = text.partition(" ")
         verb = word.upper()
@@ -289,7 +296,8 @@ class ServerEngine:
     def _unknown(self, verb: str, argument: str) -> ServerEvent:
         if verb in answers.HTTP_VERBS:
             return self._refuse("?", answers.NOT_SMTP, must_close=True)
-        return self._refuse("?", answers.UNKNOWN)
+        is_lost = announces_chunk(f"{verb} {argument}".encode())
+        return self._refuse("?", answers.UNKNOWN, must_close=is_lost)
 
     def _not_offered(self, verb: str, argument: str) -> ServerEvent:
         return self._refuse(verb, answers.NOT_OFFERED)
@@ -403,16 +411,19 @@ class ServerEngine:
     def _read_response(self) -> ServerEvent | None:
         """A line of the exchange; what is wrong with it ends the exchange."""
         moves = TABLE[State.AUTH][RESPONSE]
+        line: bytes | None = b""
         try:
             line = self._input.read_line(sasl.MAX_RESPONSE_LINE)
             if line is None:
                 return None
             event: ServerEvent = self._ask(AuthResponse(sasl.read_response(line)), moves)
         except Malformed as malformed:
-            event = self._refuse("AUTH", malformed.reply, moves)
+            is_lost = announces_chunk(line or b"")
+            event = self._refuse("AUTH", malformed.reply, moves, must_close=is_lost)
         except LineFault as fault:
             answer = answers.BARE_LINE if type(fault) is LineBare else sasl.LINE_TOO_LONG
-            event = self._refuse("AUTH", answer, moves, must_close=type(fault) is LineEndless)
+            is_lost = type(fault) is LineEndless or announces_chunk(fault.beginning)
+            event = self._refuse("AUTH", answer, moves, must_close=is_lost)
         self._read = ServerEngine._read_command
         return event
 
@@ -575,11 +586,6 @@ class ServerEngine:
 
 
 _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
-
-
-def _is_bdat(line: bytes) -> bool:
-    """Behind one that cannot be read nobody knows where the next command begins."""
-    return line[:4].upper() == b"BDAT"
 
 
 _HANDLERS: Final[Mapping[str, _Handler]] = {

@@ -8,6 +8,25 @@ from tests.smtp.shell import Shell, settings
 
 OPENING = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@example.org>\r\n"
 
+ANNOUNCED = (
+    b"BDAT\t60",
+    b" BDAT 60",
+    b"\tBDAT 60",
+    b"\0BDAT 60",
+    b"\xef\xbb\xbfBDAT 60",
+    b"BDAT\xc2\xa060",
+    b"BDAT\xff60",
+    b"BDAT60",
+    b"bdat:60",
+    b"BDAT 60\tLAST",
+    b"BDAT 60" + b" " * 2100,
+    b"BDAT" + b" " * 2100 + b"60",
+    b"bdat 60 LAST" + b" " * 60000,
+    b" " * 3000 + b"BDAT 60",
+    b" " * 63 + b"BDAT 60" + b" " * 3000,
+)
+"""Each tells somebody of octets that follow."""
+
 
 def on_the_wire(content: bytes, size: int) -> bytes:
     """As the client engine sends it, where it comes from the store in pieces of that size."""
@@ -131,12 +150,46 @@ class _Bdat:
             self.assertNotIn(b"503", shell.sent)
 
 
-class NormaliseTests(_Data, _Bdat, _Matrix):
+class _Announced:
+    """A chunk is on its way behind a line that was not understood: it is nobody's commands."""
+
+    def test_no_chunk_is_read_as_commands(self: _Matrix) -> None:
+        chunk = b"RSET\r\nMAIL FROM:<%b>\r\n" % SMUGGLED.encode()
+        for line in ANNOUNCED:
+            for opening in (b"", b"EHLO c\r\n", OPENING):
+                for size in (1, 7, 1000, len(line) + len(chunk)):
+                    octets = opening + line + b"\r\n" + chunk
+                    shell = self.shell()
+                    shell.say(*[octets[at : at + size] for at in range(0, len(octets), size)])
+                    self.assertTrue(shell.is_closed, (line[:80], opening, size))
+                    paths = [getattr(event, "reverse_path", "") for event in shell.events]
+                    self.assertNotIn(SMUGGLED, paths, line[:80])
+
+    def test_other_mistakes_close_nothing(self: _Matrix) -> None:
+        for line in (b"XYZZY", b"", b" ", b" NOOP", b"DBAT 5", b"MAIL BDAT", b"x" * 3000):
+            shell = self.shell()
+            shell.say(b"EHLO c\r\n" + line + b"\r\n")
+            self.assertFalse(shell.is_closed, line[:80])
+
+    def test_in_the_place_of_a_response_to_a_challenge(self: _Matrix) -> None:
+        shell = Shell(
+            settings(bare_newline=self.bare_newline, auth="offered", auth_without_tls=True)
+        )
+        shell.say(b"EHLO c\r\nAUTH PLAIN\r\nBDAT 6\r\nQUIT\r\n")
+        self.assertTrue(shell.is_closed)
+        self.assertNotIn(b"221", shell.sent)
+
+
+class NormaliseTests(_Announced, _Data, _Bdat, _Matrix):
     bare_newline = "normalise"
 
 
-class RejectTests(_Data, _Bdat, _Matrix):
+class RejectTests(_Announced, _Data, _Bdat, _Matrix):
     bare_newline = "reject"
+
+    def test_a_chunk_announced_by_a_line_that_ends_in_a_bare_lf(self) -> None:
+        shell = self.said(b"BDAT 12\nMAIL FROM:<x@y>\r\n")
+        self.assertNotIn(b"503", shell.sent)
 
     def test_nothing_but_canonical_lines_is_taken(self) -> None:
         for variant in variants():
