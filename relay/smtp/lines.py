@@ -107,7 +107,7 @@ class InputBuffer:
         if end > at and self._octets[end - 1] == 13:
             return self._octets[at : end - 1]
         if not self._may_end_bare:
-            raise LineBare(self._octets[at : at + BEGINNING])
+            raise LineBare(self._octets[at : min(end, at + BEGINNING)])
         return self._octets[at:end]
 
     def _check_unended(self, limit: int) -> None:
