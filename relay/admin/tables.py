@@ -208,7 +208,7 @@ def show_status(told: Json, at: float) -> None:
     """Whatever the relay tells: numbers and texts first, then the lanes, then other lists."""
     for name, value in told.items():
         if not isinstance(value, list | dict):
-            click.echo(f"{name.replace('_', ' ') + ':':<18}{safe(str(_plain(value)))}")
+            click.echo(f"{name.replace('_', ' ') + ':':<20}{safe(str(_plain(value)))}")
     click.echo()
     show_table(LANE_COLUMNS, [lane_row(lane, at) for lane in told["lanes"]])
     for name, value in told.items():
