@@ -163,9 +163,12 @@ class Collector:
         except (OSError, _Over):
             pass
         finally:
-            with self._lock:
-                self._open.discard(connection)
+            self.count_out(connection)
             _cut(connection)
+
+    def count_out(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._open.discard(connection)
 
 
 class _Over(Exception):
@@ -197,6 +200,8 @@ class _Session:
         elif word == "RCPT" and not self._mail:
             self._send("503 5.5.1 MAIL first")
         else:
+            if word == "QUIT":  # once answered, the client may have another session elsewhere
+                self._collector.count_out(self._connection)
             code = self._answer(word, argument)
             if word == "MAIL" and code < 300:
                 self._mail, self._rcpt = argument, []
