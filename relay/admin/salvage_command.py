@@ -9,7 +9,7 @@ import click
 from relay.admin import tables
 from relay.admin.desk import Failed, read_config
 from relay.queue.open_store import spool_of
-from relay.queue.salvage import Salvaged, salvage
+from relay.queue.salvage import NothingLeft, Salvaged, salvage
 from relay.queue.spool import folders_of
 from relay.queue.store import StoreUnusable
 
@@ -35,14 +35,12 @@ def salvage_command(config: Path, directory: Path, as_json: bool) -> None:
     found = Salvaged()
     try:
         for number in folders_of(spool):
-            part = salvage(spool, number, directory)
-            found.saved += part.saved
-            found.held += part.held
-            found.lost += part.lost
-            found.is_whole = found.is_whole and part.is_whole
+            _add(found, spool, number, directory)
     except (StoreUnusable, OSError) as error:
         shutil.rmtree(directory, ignore_errors=True)  # it was not there before
         raise Failed(str(error)) from None
+    if not found.saved:
+        shutil.rmtree(directory, ignore_errors=True)
     if as_json:
         tables.show_json(asdict(found))
     else:
@@ -51,8 +49,23 @@ def salvage_command(config: Path, directory: Path, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+def _add(found: Salvaged, spool: Path, number: int, directory: Path) -> None:
+    """What is left of one worker's queue."""
+    try:
+        part = salvage(spool, number, directory)
+    except NothingLeft as error:
+        click.echo(f"relayctl: {error}", err=True)
+        found.is_whole = False
+        return
+    found.saved += part.saved
+    found.held += part.held
+    found.lost += part.lost
+    found.is_whole = found.is_whole and part.is_whole
+
+
 def _show(found: Salvaged, spool: Path, directory: Path) -> None:
-    click.echo(f"saved: {len(found.saved)} messages, in {directory}")
+    if found.saved:
+        click.echo(f"saved: {len(found.saved)} messages, in {directory}")
     if found.held:
         click.echo(
             f"of these held: {len(found.held)}, since who has them already could not be read;"
@@ -66,7 +79,9 @@ def _show(found: Salvaged, spool: Path, directory: Path) -> None:
     if not found.is_whole:
         click.echo("some of the database could not be read: there may have been more messages")
     if not found.saved:
-        click.echo(f"nothing was saved: keep {spool}, and restore it from a backup")
+        is_empty = found.is_whole and not found.lost
+        advice = "no message is in it" if is_empty else f"keep {spool}, restore it from a backup"
+        click.echo(f"nothing was saved: {advice}")
         return
     click.echo(f"what left no trace is not counted. Next: mv {spool} {spool}.damaged;")
     click.echo(f"mv {directory} {spool}; give it to the relay's user (chown -R)")

@@ -94,19 +94,19 @@ class Authentication:
 
     def begin(self, name: str, response: bytes | None, then: Then) -> None:
         """AUTH came."""
-        if self._is_shut_out(then):
+        if self._turn_away(then):
             return
         self.mechanism = name
         self._mechanism = MECHANISMS[name](secrets.token_urlsafe(_NONCE_OCTETS))
         self.go_on(response, then)
 
-    def _is_shut_out(self, then: Then) -> bool:
-        """Then that is the answer, to the right password as to a wrong one."""
+    def _turn_away(self, then: Then) -> bool:
+        """Whether it is shut out, and was told so: to the right password as to a wrong one."""
         keeper = self._keeper
-        is_so = keeper.failures.is_shut_out(self._key, keeper.clock.seconds())
-        if is_so:
+        is_shut_out = keeper.failures.is_shut_out(self._key, keeper.clock.seconds())
+        if is_shut_out:
             then(SHUT_OUT, "shut out", 0.0)
-        return is_so
+        return is_shut_out
 
     def go_on(self, response: bytes | None, then: Then) -> None:
         """A response came, or None: nothing yet."""
@@ -152,7 +152,7 @@ class Authentication:
         then(TROUBLE, "the checker failed", 0.0)
 
     def _grant(self, user: User | None, then: Then) -> None:
-        if self._is_shut_out(then):  # by other sessions, since this one began
+        if self._turn_away(then):  # by other sessions, since this one began
             return
         if user is None:
             then(FAILED, "the user is gone", 0.0)
@@ -162,7 +162,7 @@ class Authentication:
         then(SUCCEEDED, "", 0.0)
 
     def _fail(self, name: str, why: str, then: Then, tried: bytes = b"") -> None:
-        if self._is_shut_out(then):
+        if self._turn_away(then):
             return
         keeper = self._keeper
         now = keeper.clock.seconds()

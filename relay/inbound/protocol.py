@@ -364,21 +364,21 @@ class InboundProtocol(Connection):
         is_gone = self._is_closing
         why = "" if self._passage is None else self._passage.trouble
         refusal = self._rejected(command, answer, recipient, queue_id, why)
-        if not is_gone and self._is_timely(refusal):
+        if not is_gone and not self._hold_back(refusal):
             self._say(refusal)
 
     def _refused(self, command: str, refusal: Reply, recipient: str = "") -> Reply | None:
         refusal = self._rejected(command, refusal, recipient)
-        return refusal if self._is_timely(refusal) else None
+        return None if self._hold_back(refusal) else refusal
 
-    def _is_timely(self, refusal: Reply) -> bool:
-        """Else it is held back, and what is pipelined behind it with it: who errs without end
-        gets no more of our time than a little each second."""
+    def _hold_back(self, refusal: Reply) -> bool:
+        """Whether it waits now, and what is pipelined behind it too: who errs without end gets no
+        more of our time than a little each second."""
         if self._is_closing or not self._has_tried_patience:
-            return True
+            return False
         self._is_waiting = True
         self._held_back = self._intake.clock.callLater(self._error_delay, self._let_out, refusal)
-        return False
+        return True
 
     def _let_out(self, refusal: Reply) -> None:
         self._held_back = None

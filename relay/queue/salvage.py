@@ -31,6 +31,11 @@ _PAGE_COUNT = slice(28, 32)
 _FREE_LIST = slice(32, 40)
 """Of the database's first page (SQLite's file format, 1.3)."""
 
+
+class NothingLeft(StoreUnusable):
+    """Nothing can be read of one queue. The text is one line for the operator."""
+
+
 _START_NUMBERS = 1 << 9
 """Where the old start number cannot be read: half of the numbers away from a young queue's."""
 
@@ -48,7 +53,8 @@ class Salvaged:
 
 
 def salvage(directory: Path, number: int, to: Path) -> Salvaged:
-    """From DIRECTORY/NUMBER to TO/NUMBER, which must not exist yet. Raises StoreUnusable."""
+    """From DIRECTORY/NUMBER to TO/NUMBER, which must not exist yet. Raises StoreUnusable, and of
+    these NothingLeft where another queue may still be saved."""
     source, target = Spool(directory, number), Spool(to, number)
     source.open()
     try:
@@ -94,9 +100,7 @@ def _open_copy(path: Path, folder: Path) -> apsw.Connection:
     try:
         return _opened(copy)
     except StoreUnusable:
-        raise StoreUnusable(
-            f"nothing can be read of {path}: restore the spool from a backup"
-        ) from None
+        raise NothingLeft(f"nothing can be read of {path}: restore it from a backup") from None
 
 
 def _count_pages(path: Path) -> None:

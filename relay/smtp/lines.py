@@ -16,7 +16,6 @@ gets a reply in place of a reset."""
 MAX_SWALLOWED_LINE: Final = 65536
 """Octets of an over-long line that are read for the sake of its reply; then the session ends."""
 
-
 BEGINNING: Final = 68
 """Octets of an over-long line that are kept to see what it was: what `_CHUNK` looks at."""
 

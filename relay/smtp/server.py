@@ -587,7 +587,6 @@ class ServerEngine:
 
 _Handler = Callable[[ServerEngine, str, str], ServerEvent | None]
 
-
 _HANDLERS: Final[Mapping[str, _Handler]] = {
     "EHLO": ServerEngine._hello,
     "HELO": ServerEngine._hello,

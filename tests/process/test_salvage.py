@@ -130,7 +130,25 @@ class SalvageTests(ThroughRelay):
         done = relay.relayctl("salvage", str(to))
         self.assertEqual(1, done.returncode)
         self.assertIn(f"nothing can be read of {database}: restore", done.stderr)
+        self.assertIn(f"nothing was saved: keep {relay.spool}", done.stdout)
         self.assertFalse(to.exists(), "it can be tried again")
+
+    def test_one_queue_of_which_nothing_is_left_does_not_keep_the_others(self) -> None:
+        _, relay = self.full()
+        shutil.copytree(relay.spool / "0", relay.spool / "1")
+        with (relay.spool / "1" / "queue.db").open("r+b") as file:
+            file.truncate(5 * PAGE)
+        found = self.salvaged(relay)
+        self.assertEqual(COUNT + 1, len(found["saved"]))
+        self.assertFalse(found["is_whole"])
+
+    def test_an_empty_one(self) -> None:
+        relay = self.relay(upstream("main", 2526))
+        relay.stop()
+        done = relay.relayctl("salvage", str(relay.folder / "saved"))
+        self.assertEqual(
+            (0, "nothing was saved: no message is in it\n"), (done.returncode, done.stdout)
+        )
 
     def test_of_what_is_left_nothing_tells_of_a_message(self) -> None:
         _, relay = self.full()

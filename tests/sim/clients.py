@@ -285,7 +285,7 @@ class Session:
         if self._left >= 0:
             self._left -= len(octets)
         if is_final and self._submission is not None:
-            self._submission.is_whole = True
+            self._client.oracle.ended(self._submission)
         if self._dribbles and len(octets) < 5000:
             await self._dribble(octets)
         else:

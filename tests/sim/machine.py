@@ -46,7 +46,7 @@ class Machine:
         self.starts = 0
         self.deaths = 0
         self.observers: list[Callable[[Notice], None]] = []
-        self.when_dead: list[Callable[[], None]] = []
+        self.when_cut_short: list[Callable[[], None]] = []  # dead, or with what it could not record
         self.when_started: list[Callable[[], None]] = []
         self.restarts_after: Callable[[], float] = lambda: self.random.uniform(0.1, 20)
         self._is_power_cut = False
@@ -88,6 +88,8 @@ class Machine:
             if self.service is service:
                 self.reactor.die()
                 self.service = None
+                if self.disk.is_full or self.disk.is_sick:
+                    self._tell_of_the_end()
                 self.disk = self.disk.after_crash()
                 self.world.after(1, self.start)
 
@@ -141,9 +143,12 @@ class Machine:
         dead = self.disk
         self.disk = dead.after_power_cut(self.random) if is_power_cut else dead.after_crash()
         dead.is_frozen = True
-        for tell in self.when_dead:
-            tell()
+        self._tell_of_the_end()
         self.world.after(self.restarts_after(), self.start)
+
+    def _tell_of_the_end(self) -> None:
+        for tell in self.when_cut_short:
+            tell()
 
     # --- what the relay asks of it --------------------------------------------------------------
 

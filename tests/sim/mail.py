@@ -47,6 +47,7 @@ class Submission:
     content: bytes
     wire: bytes
     began_at: float = 0.0
+    ended_at: float = 0.0  # when the last octet was sent
     is_whole: bool = False
     answer: int = 0
     removed: bool = False

@@ -29,7 +29,8 @@ class Copy:
     paths: tuple[str, ...]
     content: bytes
     was_answered: Callable[[], bool] = field(default=lambda: False)
-    deaths: int = 0  # of the relay, before
+    starts: int = 0  # of the relay, before
+    ends: int = 0  # of those that cut it short
 
 
 class Oracle:
@@ -40,7 +41,7 @@ class Oracle:
         self.expire_after = expire_after
         self.submissions: dict[str, Submission] = {}
         self.routes = Ways()
-        self.deaths = 0
+        self.starts = self.ends = 0
         self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
         self.image: Callable[[], Queued] = Queued
         self._copies: dict[str, list[Copy]] = {}  # by forward-path
@@ -58,6 +59,11 @@ class Oracle:
         submission.began_at = self.world.now
         self.submissions[submission.token] = submission
 
+    def ended(self, submission: Submission) -> None:
+        """Its last octet is on its way."""
+        submission.is_whole = True
+        submission.ended_at = self.world.now
+
     def answered(self, submission: Submission, text: str) -> None:
         """To the content. What got 250 must be safe at this very instant."""
         self.world.tell(f"client hears {submission.answer} for {submission.token}: {text}")
@@ -67,7 +73,7 @@ class Oracle:
     # --- what upstreams tell --------------------------------------------------------------------
 
     def accepted(self, copy: Copy) -> None:
-        copy.deaths = self.deaths
+        copy.starts, copy.ends = self.starts, self.ends
         self.world.tell(f"{copy.upstream} accepts {copy.reverse_path} -> {' '.join(copy.paths)}")
         if is_report(copy.content):
             self._take_report(copy)
@@ -102,12 +108,14 @@ class Oracle:
     def _count(self, path: str, copy: Copy) -> None:
         before = self._copies.setdefault(path, [])
         # Two windows at once: hybrid mail could not be stored and was relayed all the same, and the
-        # commit that was said to have failed is there after a crash. No 250 was given.
+        # commit that was said to have failed is there after the next start. No 250 was given.
         may_be_back = trace_id(copy.content) in self._not_stored
         for earlier in before:
-            if path in self._said_relayed and not (may_be_back and earlier.deaths < self.deaths):
+            if may_be_back and earlier.starts < self.starts:
+                continue
+            if path in self._said_relayed:
                 self.world.blame(f"{path} got a second copy after the first was recorded")
-            if earlier.was_answered() and earlier.deaths == self.deaths:
+            if earlier.was_answered() and earlier.ends == self.ends:
                 self.world.blame(f"{path} got a second copy, and the first was answered")
         self.duplicates += bool(before)
         self.relayed += not before
@@ -152,8 +160,12 @@ class Oracle:
 
     # --- the account ----------------------------------------------------------------------------
 
-    def died(self) -> None:
-        self.deaths += 1
+    def started(self) -> None:
+        self.starts += 1
+
+    def cut_short(self) -> None:
+        """It died, or was stopped while the disk took nothing."""
+        self.ends += 1
         self.audit()
 
     def audit(self) -> Queued:
@@ -211,9 +223,9 @@ class Oracle:
         return self.world.now - seen_at >= self.expire_after - 2 * self.clock_error - SEEN_WITHIN
 
     def _may_have_expired(self, submission: Submission) -> bool:
-        """Its time counts from its arrival, which a sick disk or network can keep for minutes from
-        its client; it cannot have come before its client began."""
-        age = self.world.now - submission.began_at
+        """Its time counts from its arrival, which is not before its client sent the last octet; a
+        sick disk or network can keep the answer back for minutes."""
+        age = self.world.now - submission.ended_at
         return age >= self.expire_after - 2 * self.clock_error
 
 

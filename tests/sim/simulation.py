@@ -60,7 +60,8 @@ class Simulation:
         self._seen = Queued()
         _vfs.disks["disk"] = lambda: self.machine.disk
         self.machine.observers.append(self.oracle.heard)
-        self.machine.when_dead.append(self.oracle.died)
+        self.machine.when_cut_short.append(self.oracle.cut_short)
+        self.machine.when_started.append(self.oracle.started)
         random = world.chance("world")
         self.upstreams = [
             Upstream(name, host, world, self.network, self.oracle, Mood())
