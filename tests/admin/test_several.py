@@ -168,7 +168,9 @@ class LanesTests(SeveralCase):
             self.queue(attempt=1, next_attempt_at=70, paused=True),
             self.queue(name="a", waiting=0),
         )
-        first, main = self.get(several.lanes())["lanes"]
+        lanes = self.get(several.lanes())["lanes"]
+        self.assertEqual(lanes, self.get(several.status())["lanes"])
+        first, main = lanes
         self.assertEqual("a", first["name"])
         self.assertEqual(
             {

@@ -1,10 +1,14 @@
 """Another config of upstreams: those that changed get new sessions, attempts end where they run."""
 
+from pathlib import Path
+
 from twisted.internet.defer import gatherResults
 
 from relay.mail.outcome import Attempt, Relayed
 from relay.testing.upstream import Act
+from tests.certificates import Authority
 from tests.outbound.case import DeliveryCase
+from tests.outbound.identity.token_server import write_private
 
 
 class ChangeTests(DeliveryCase):
@@ -38,6 +42,30 @@ class ChangeTests(DeliveryCase):
         named = self.settings(upstream, helo="its.own.test")
         self.change(delivery, named, hostname="new.test")
         self.assertEqual(frozenset(), self.change(delivery, named, hostname="other.test"))
+
+    async def test_files_of_authorities_may_hold_something_else_by_now(self) -> None:
+        upstream = self.upstream()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = str(Authority().write(folder))
+        oauth = {
+            "grant": "refresh-token",
+            "token_url": "https://127.0.0.1:1/",
+            "client_id": "client",
+            "refresh_token_file": write_private(folder, "refresh", "refresh-1"),
+        }
+        login = {"user": "me", "oauth": oauth}
+        trusting = {"user": "me", "oauth": {**oauth, "ca_file": file}}
+        identity = {"name": "i", "senders": ("a@x",), **trusting}
+        for settings, changed in (
+            (login, set()),
+            (trusting, {"up"}),
+            ({**login, "ca_file": file}, {"up"}),
+            ({**login, "identity": (identity,)}, {"up"}),
+        ):
+            settings = {"tls": "required", **settings}
+            delivery = self.delivery(upstream, **settings)
+            self.assertEqual(changed, self.change(delivery, self.settings(upstream, **settings)))
 
     async def test_an_attempt_ends_where_it_runs(self) -> None:
         upstream, other = self.upstream(), self.upstream()

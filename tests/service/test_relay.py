@@ -1,9 +1,11 @@
 """What the service hands on from the config to its parts. Whole relays: tests/process."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -40,6 +42,35 @@ class WiringTests(SynchronousTestCase):
         self.assertEqual([False] * 48 + [True] * 2, full)
         for writer in writers:
             writer.discard()
+
+
+class OverlappingReloadsTests(SynchronousTestCase):
+    """The supervisor gives up one that takes too long, and may ask for another."""
+
+    def test_what_the_former_bound_is_given_back(self) -> None:
+        file = Path(self.mktemp())
+        file.write_text(CONFIG)
+        service: Any = RelayService(load(file), reactor)
+        self.addCleanup(service._stage.store.buffers.close)
+        service._opening, service._is_open, service.running = succeed(None), True, 1
+        ready: list[Deferred[None]] = [Deferred(), Deferred()]
+        begun = iter(ready)
+        forgotten: list[object] = []
+
+        async def prepare(config: object) -> object:
+            await next(begun)
+            return config
+
+        service._stage = SimpleNamespace(prepare=prepare)
+        service._reception = SimpleNamespace(
+            prepare=lambda config, sockets: f"bound for {config}", forget=forgotten.append
+        )
+        for config in ("the first", "the second"):
+            Deferred.fromCoroutine(service.prepare(config, None))
+        for each in ready:
+            each.callback(None)
+        self.assertEqual(["bound for the first"], forgotten)
+        self.assertEqual(("the second", "bound for the second"), service._prepared)
 
 
 class RoutingAnewTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.smtp.lines import (
+    BEGINNING,
     MAX_COMMAND_LINE,
     MAX_SWALLOWED_LINE,
     InputBuffer,
@@ -82,6 +83,18 @@ class InputBufferTests(SynchronousTestCase):
         self.assertRaises(LineTooLong, self.buffer.read_line)
         self.assertEqual(self.buffer.read_line(), b"NOOP")
 
+    def test_how_one_that_is_too_long_began(self):
+        line = b"BDAT 9 " + b"a" * 3 * MAX_COMMAND_LINE + b"\r\n"
+        for size in (1000, len(line)):
+            fault = None
+            for at in range(0, len(line), size):
+                self.buffer.add(line[at : at + size])
+                try:
+                    self.buffer.read_line()
+                except LineTooLong as too_long:
+                    fault = too_long
+            self.assertEqual(fault.beginning, line[:BEGINNING], size)
+
     def test_endless(self):
         def feed():
             for _ in range(MAX_SWALLOWED_LINE // 1000 + 2):
@@ -93,7 +106,8 @@ class InputBufferTests(SynchronousTestCase):
     def test_bare_lf(self):
         self.buffer = InputBuffer(may_end_bare=False)
         self.buffer.add(b"one\ntwo\r\n")
-        self.assertRaises(LineBare, self.buffer.read_line)
+        fault = self.assertRaises(LineBare, self.buffer.read_line)
+        self.assertEqual(fault.beginning, b"one", "and nothing of the next line")
         self.assertEqual(self.buffer.read_line(), b"two")
 
     def test_text(self):
