@@ -177,7 +177,10 @@ class Listener(Table):
         2000, "Sessions at a time; further clients are answered 421 4.7.0.", ge=1, le=100000
     )
     max_connections_per_client: int = _key(
-        50, "Sessions at a time from one IP address.", ge=1, le=100000
+        50,
+        "Sessions at a time from one IP address (of those that may not relay: one /64 of IPv6).",
+        ge=1,
+        le=100000,
     )
     idle_timeout: Wait = _key(
         "5m", "A silent client is answered 421 4.4.2 after this time (RFC 5321 4.5.3.2.7)."
@@ -191,6 +194,14 @@ class Listener(Table):
     )
     max_errors: int = _key(
         20, "Refused commands in one session, after which it is closed with 421.", ge=1, le=10000
+    )
+    max_errors_per_client: int = _key(
+        300,
+        "Refused commands a minute of one IP address (a /64 of IPv6) that may not relay, over all "
+        "its sessions; a MiB of which no message comes counts as one. Beyond it they are closed and "
+        "new ones refused, with 421 4.7.0, until time has made up for it. 0: no limit.",
+        ge=0,
+        le=1000000,
     )
     error_delay: Duration = _key(
         "1s",

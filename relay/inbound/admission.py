@@ -1,28 +1,39 @@
 """Who gets a session: the limits of a listener, over all sessions and for one client's address.
 
-They are totals over all workers: a session takes two places before its greeting, and gives them
-back at its end.
+Places are totals over all workers: a session takes two before its greeting, and gives them back at
+its end. Errors are counted by each worker.
 """
 
 from collections.abc import Callable
 
+from twisted.internet.interfaces import IReactorTime
+
 from relay.config.schema import Listener
+from relay.inbound.conduct import Conduct
+from relay.inbound.policy import UNKNOWN_HOST
+from relay.mail.ip_address import key_of, unmapped
 from relay.mail.reply import Reply, reply
 from relay.places import Places
 
 TOO_MANY = reply(421, "4.7.0", "Too many connections, try again later")
 TOO_MANY_OF_YOURS = reply(421, "4.7.0", "Too many connections from your address, try again later")
+TOO_MANY_ERRORS_OF_YOURS = reply(421, "4.7.0", "Too many errors from your address, try again later")
 
 Decided = Callable[[Reply | None], None]
 """Hears None where the session may begin, else what to say before closing."""
 
 
 class Admission:
-    """One listener's door."""
+    """One listener's door. `trusts`: whether a host may relay, and so is no stranger."""
 
-    def __init__(self, config: Listener, places: Places) -> None:
+    def __init__(
+        self, config: Listener, places: Places, trusts: Callable[[str], bool], clock: IReactorTime
+    ) -> None:
         self._config = config
         self._places = places
+        self._trusts = trusts
+        self._clock = clock
+        self._conduct = Conduct(config.max_errors_per_client)
         self._key = f"listener {config.name}"
 
     def ask(self, host: str, decided: Decided) -> None:
@@ -41,7 +52,10 @@ class Admission:
                 self._places.give(self._key)
             decided(None if had else TOO_MANY_OF_YOURS)
 
-        self._places.take(self._key, self._config.max_connections, had_one)
+        if self.is_worn_out_by(host):
+            decided(TOO_MANY_ERRORS_OF_YOURS)
+        else:
+            self._places.take(self._key, self._config.max_connections, had_one)
 
     def move(self, before: str, host: str, decided: Decided) -> None:
         """The same for a session that was `before`'s and is to be `host`'s: where `decided` hears
@@ -61,5 +75,18 @@ class Admission:
         self._places.give(self._client_key(host))
         self._places.give(self._key)
 
+    def erred(self, host: str, times: int) -> None:
+        """Commands of its were refused."""
+        if not self._trusts(host):
+            self._conduct.erred(_counted_as(host), self._clock.seconds(), times)
+
+    def is_worn_out_by(self, host: str) -> bool:
+        """Whether it erred too often lately."""
+        return self._conduct.is_over(_counted_as(host), self._clock.seconds())
+
     def _client_key(self, host: str) -> str:
-        return f"{self._key} client {host}"
+        return f"{self._key} client {host if self._trusts(host) else _counted_as(host)}"
+
+
+def _counted_as(host: str) -> str:
+    return host if host == UNKNOWN_HOST else key_of(unmapped(host))

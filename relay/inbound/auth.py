@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from relay.inbound.policy import UNKNOWN_HOST
 from relay.mail.address import AddressGlob
-from relay.mail.ip_address import unmapped
+from relay.mail.ip_address import key_of, unmapped
 from relay.mail.reply import Reply, reply
 from relay.notices import Observer, ShutOut
 from relay.smtp.sasl.commands import challenge
@@ -29,7 +29,7 @@ from relay.smtp.sasl.server import (
     Step,
 )
 from relay.users.accounts import Accounts
-from relay.users.failures import Failures, key_of
+from relay.users.failures import Failures
 from relay.users.pool import Busy
 from relay.users.record import User
 
@@ -127,19 +127,25 @@ class Authentication:
         if type(step) is Challenge:
             then(challenge(step.octets), "", 0.0)
         elif type(step) is CheckPassword:
-            checked = self._keeper.accounts.check(step.name, step.password)
-            checked.addCallbacks(
-                self._checked, self._not_checked, (step, then), errbackArgs=(then,)
-            )
+            self._check(step, then)
         elif type(step) is Granted:
             self._grant(self._keeper.accounts.user(step.name), then)
 
-    def _checked(self, user: User | None, asked: CheckPassword, then: Then) -> None:
+    def _check(self, asked: CheckPassword, then: Then) -> None:
+        keeper = self._keeper
+        tried = keeper.failures.digest(asked.name, asked.password)
+        if keeper.failures.is_known_wrong(self._key, keeper.clock.seconds(), tried):
+            self._fail(asked.name, "wrong password", then, tried)
+            return
+        checked = keeper.accounts.check(asked.name, asked.password)
+        about = (asked.name, tried, then)
+        checked.addCallbacks(self._checked, self._not_checked, about, errbackArgs=(then,))
+
+    def _checked(self, user: User | None, name: str, tried: bytes, then: Then) -> None:
         if user is not None:
             self._grant(user, then)
         else:
-            tried = self._keeper.failures.digest(asked.name, asked.password)
-            self._fail(asked.name, "wrong password", then, tried)
+            self._fail(name, "wrong password", then, tried)
 
     def _not_checked(self, failure: Failure, then: Then) -> None:
         """Local trouble is no failure of the client's."""

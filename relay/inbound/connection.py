@@ -20,7 +20,7 @@ from zope.interface import classImplements
 
 from relay.config.schema import Listener
 from relay.deadline import Deadline
-from relay.inbound.admission import Admission
+from relay.inbound.admission import TOO_MANY_ERRORS_OF_YOURS, Admission
 from relay.inbound.pace import Pace
 from relay.inbound.peer import Peer, client_host
 from relay.inbound.reading import Reading
@@ -35,6 +35,9 @@ from relay.transport import start_tls
 
 LAST_WORD_TIMEOUT = 30.0
 """Seconds a client has to take what was said last; then the connection is aborted."""
+
+IN_VAIN: Final = 1024 * 1024
+"""Octets that count as an error, where no message comes of them."""
 
 TOO_SLOW: Final = reply(421, "4.4.2", "Too slow, closing")
 IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
@@ -77,12 +80,14 @@ class Connection:
         self._is_shaking_hands = False
         self._origin = Origin(config.name, "")
         self._is_admitted = False
+        self._is_trusted = False  # may relay
         self._is_told = False  # the log knows of the session
         self._is_closing = False
         self._is_leaving = False
         self._is_waiting = False  # for us, not for the client
         self._is_unread = False  # the client does not take our replies
         self._transactions = 0
+        self._octets = 0  # since the last message that was taken
         self._reason = ""
         self._out: list[bytes] = []
         self._pace = Pace()
@@ -182,6 +187,7 @@ class Connection:
             return
         self._deadline.set(self._idle_timeout)
         self._pace.octets += len(data)
+        self._octets += len(data)
         self._engine.receive(data)
         self._run()
 
@@ -211,6 +217,7 @@ class Connection:
         self._let_go()
         self._is_closing = True
         if self._is_admitted:
+            self._count_errors(0)
             self._admission.leave(client_host(self._origin.client))
         if self._is_told:
             self._tell_end(self._reason or self._why_lost(reason))
@@ -319,9 +326,31 @@ class Connection:
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
             self._errors_left -= 1
             if self._errors_left <= 0 and not self._is_closing:
-                self._is_closing, self._reason = True, "too many errors"
-                return TOO_MANY_ERRORS
+                return self._show_the_door(TOO_MANY_ERRORS)
+        is_worn_out = refusal.code >= 500 and self._count_errors(1)
+        if is_worn_out and not self._is_closing:
+            return self._show_the_door(TOO_MANY_ERRORS_OF_YOURS)
         return refusal
+
+    def _accepted(self) -> None:
+        """A message was taken: refused recipients are forgiven, and nothing was sent in vain."""
+        self._transactions += 1
+        self._errors_left = self._max_errors
+        self._octets = 0
+
+    def _count_errors(self, count: int) -> bool:
+        """A stranger's. Whether they are too many now, with those of his other sessions."""
+        if self._is_trusted:
+            return False
+        host = client_host(self._origin.client)
+        in_vain, self._octets = divmod(self._octets, IN_VAIN)
+        if count + in_vain:
+            self._admission.erred(host, count + in_vain)
+        return self._admission.is_worn_out_by(host)
+
+    def _show_the_door(self, last_word: Reply) -> Reply:
+        self._is_closing, self._reason = True, "too many errors"
+        return last_word
 
     @property
     def _has_tried_patience(self) -> bool:

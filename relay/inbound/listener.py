@@ -50,7 +50,7 @@ class InboundFactory(ServerFactory):
         tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
-        self._admission = Admission(config, places)
+        self._admission = Admission(config, places, policy.trusts, intake.clock)
         self._keeper = keeper
         self._tls = tls
         self._config = config

@@ -66,8 +66,6 @@ BYE: Final = reply(221, "2.0.0", "Bye")
 class InboundProtocol(Connection):
     """Made by the listener for each connection."""
 
-    _is_trusted: bool
-
     def __init__(
         self,
         engine: ServerEngine,
@@ -202,11 +200,14 @@ class InboundProtocol(Connection):
 
     def _auth_judged(self, answer: Reply, why: str, delay: float) -> None:
         """A refusal is told at once, whether or not the client waits for its reply."""
+        is_gone = self._is_closing
         if answer.code >= 400:
-            self._rejected("AUTH", answer, why=why)
+            answer = self._rejected("AUTH", answer, why=why)
         elif answer.code < 300:
             self._authenticated()
-        if delay and not self._is_closing:
+        if is_gone:
+            self._is_waiting = False
+        elif delay and answer.code != 421:
             self._held_back = self._intake.clock.callLater(delay, self._auth_answered, answer)
         else:
             self._auth_answered(answer)
@@ -225,10 +226,10 @@ class InboundProtocol(Connection):
     def _auth_answered(self, answer: Reply) -> None:
         self._held_back = None
         self._is_waiting = False
-        if self._is_closing:
-            return
         if answer.code == 421:
-            self._is_closing, self._reason = True, str(answer)
+            self._is_closing, self._reason = True, self._reason or str(answer)
+        elif self._is_closing:  # while the refusal was held back
+            return
         self._say(answer)
 
     def _mail(self, event: Mail) -> Reply | None:
@@ -335,8 +336,7 @@ class InboundProtocol(Connection):
         if self._passage is not None and route is not None and not route.is_proxied:
             self._passage.end_transaction()  # its upstream had refused every recipient of it
         if answer.code < 300:
-            self._transactions += 1
-            self._errors_left = self._max_errors
+            self._accepted()
             self._resume(answer)
         else:
             self._resume_rejected("DATA", answer, queue_id=queue_id)

@@ -1,7 +1,7 @@
 """Failed authentications by address: each makes the next reply slower, many shut the address out.
 
-Pure: time is passed in, in seconds. An IPv6 client is its /64, for it has all of that. A client
-that fails again with the same wrong password guesses nothing: it is slowed, but not counted.
+Pure: time is passed in, in seconds. A client that fails again with the same wrong password guesses
+nothing: it is slowed, but not counted, and for some seconds not checked again either.
 """
 
 import hmac
@@ -9,7 +9,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 MAX_ADDRESSES = 20_000
@@ -18,7 +17,9 @@ MAX_ADDRESSES = 20_000
 DIGEST_SIZE = 16
 """Octets of the digest of what was tried: it need not be hard to find another one with it."""
 
-_HOST_BITS = 64
+KNOWN_FOR = 10.0
+"""Seconds for which a wrong password is known to be wrong: whoever repeats it without end costs a
+slow check in that time and no more, and whoever was just given it as his own soon gets in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class _Record:
     count: int = 0
     forgotten_at: float = 0.0
     last_try: bytes = b""
+    known_until: float = 0.0  # that last_try is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,11 @@ class Failures:
         record = self._records.get(key)
         return record is not None and now < record.forgotten_at and self._is_over(record)
 
+    def is_known_wrong(self, key: str, now: float, tried: bytes) -> bool:
+        """Whether that was the last one tried from there, and was just found to be wrong."""
+        record = self._records.get(key)
+        return record is not None and now < record.known_until and tried == record.last_try
+
     def _is_over(self, record: _Record) -> bool:
         return self.limits is not None and record.count >= self.limits.max_failures
 
@@ -92,8 +99,12 @@ class Failures:
         assert self.limits is not None
         limits, record = self.limits, self._record(key, now)
         was_over = self._is_over(record)
-        record.count += not tried or tried != record.last_try
+        if not tried or tried != record.last_try:
+            record.count += 1
+            record.known_until = 0.0
         record.last_try = tried
+        if now >= record.known_until:
+            record.known_until = now + KNOWN_FOR
         record.forgotten_at = now + limits.shut_out_for
         is_new = self._is_over(record) and not was_over
         is_reported = self.report(key, tried, listener)
@@ -124,8 +135,8 @@ class Failures:
         record = self._record(told.key, now)
         record.count = told.failures + unknown
         record.forgotten_at = max(record.forgotten_at, now + told.left)
-        if not unknown:
-            record.last_try = told.last_try
+        if not unknown and told.last_try != record.last_try:
+            record.last_try, record.known_until = told.last_try, 0.0
 
     def known(self, now: float) -> Iterator[Entry]:
         """Those that are not forgotten, the one that failed last first."""
@@ -144,10 +155,3 @@ class Failures:
 
     def __repr__(self) -> str:
         return f"<Failures of {len(self)} addresses>"
-
-
-def key_of(address: IPv4Address | IPv6Address) -> str:
-    """Whom an address is counted as."""
-    if isinstance(address, IPv4Address):
-        return str(address)
-    return f"{IPv6Address(int(address) >> _HOST_BITS << _HOST_BITS)}/64"

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from contextlib import suppress as ignoring
+from itertools import count
 
 from tests.attacks.dialogue import Rude
 
@@ -95,6 +96,19 @@ def _pouring(octets: bytes, *opening: str) -> Attack:
     return attack
 
 
+def guessing(port: int, course: Course) -> None:
+    """Ever other passwords, a session for each."""
+    numbers = count()
+    course.is_under_way.set()
+    while not course.is_over.wait(_PAUSE):
+        with ignoring(OSError), Rude(port, source=ATTACKER) as session:
+            session.socket.sendall(b"EHLO c\r\n" + _guess(f"wrong {next(numbers)}"))
+
+
+def _guess(password: str) -> bytes:
+    return b"AUTH PLAIN " + b64encode(f"\0someone\0{password}".encode()) + b"\r\n"
+
+
 _LINES = (b"x" * 62 + b"\r\n") * 1024
 
 
@@ -120,7 +134,6 @@ def oversize(port: int, course: Course) -> None:
 
 
 _RCPT = "RCPT TO:<{}@elsewhere.example>\r\n"
-_GUESS = "AUTH PLAIN " + b64encode(b"\0someone\0wrong").decode() + "\r\n"
 _OPENING = ("EHLO c", "MAIL FROM:<a@example.net>")
 
 ATTACKS: dict[str, Attack] = {
@@ -134,5 +147,6 @@ ATTACKS: dict[str, Attack] = {
     "oversize content": oversize,
     "oversize announced": _pouring(b"MAIL FROM:<a@b> SIZE=99999999999\r\n" * 30, "EHLO c"),
     "commands without line end": _pouring(b"x" * (1 << 20)),
-    "AUTH guessing": _pouring(_GUESS.encode() * 30, "EHLO c"),
+    "AUTH, the same password": _pouring(_guess("wrong") * 30, "EHLO c"),
+    "AUTH, ever others": guessing,
 }

@@ -261,6 +261,16 @@ class FailureTests(AuthCase):
         await self.ask(client, plain(NAME, "guess"))
         self.assertEqual((await self.message(client))[-1][:3], "250")
 
+    async def test_the_same_wrong_password_again_is_not_checked_again(self) -> None:
+        """Nor does it open the door: it is wrong, and a right one is checked as ever."""
+        client = await self.begin()
+        accounts = cast(FewAccounts, self.front.accounts)
+        self.assertEqual(await self.codes(client, *[plain(NAME, "guess")] * 5), ["535"] * 5)
+        self.assertEqual(accounts.checks, 1)
+        self.assertEqual(len(self.told(Rejected)), 5)
+        self.assertEqual(await self.codes(client, plain(NAME, "other"), plain()), ["535", "235"])
+        self.assertEqual(accounts.checks, 3)
+
     async def test_scram_failures_count(self) -> None:
         client = await self.begin(failures=(0.0, 0.0, 2, 60.0))
         for _ in range(2):

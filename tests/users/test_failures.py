@@ -1,11 +1,9 @@
 """How failures slow an address down and shut it out: a table of times."""
 
-from ipaddress import ip_address
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.users import failures as failures_module
-from relay.users.failures import Failures, Limits, key_of
+from relay.users.failures import Entry, Failures, Limits
 
 
 class FailuresTests(SynchronousTestCase):
@@ -53,10 +51,25 @@ class FailuresTests(SynchronousTestCase):
         failures = Failures(Limits(0.0, 10.0, 100000, 900.0))
         self.assertEqual({failures.failed("a", 1.0).delay for _ in range(2000)}, {0.0})
 
-    def test_whom_an_address_is_counted_as(self) -> None:
-        for address, key in (
-            ("192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("2001:db8:1:2::", "2001:db8:1:2::/64"),
-        ):
-            self.assertEqual(key_of(ip_address(address)), key)
+    def test_a_wrong_password_is_known_for_a_while(self) -> None:
+        known = self.failures.is_known_wrong
+        self.assertFalse(known("a", 0.0, b"x"))
+        self.failures.failed("a", 0.0, b"x")
+        self.assertTrue(known("a", 9.9, b"x"))
+        self.assertFalse(known("b", 9.9, b"x"), "somebody else's")
+        self.assertFalse(known("a", 9.9, b"y"))
+        self.failures.failed("a", 9.9, b"x")
+        self.assertFalse(known("a", 10.0, b"x"), "not for longer by being tried again")
+        self.failures.failed("a", 10.0, b"x")
+        self.failures.failed("a", 11.0, b"y")
+        self.assertFalse(known("a", 11.0, b"x"))
+        self.assertTrue(known("a", 20.9, b"y"))
+
+    def test_what_another_process_says_is_not_known_here(self) -> None:
+        self.failures.failed("a", 0.0, b"x")
+        told = Entry("a", 1, 900.0, b"x")
+        self.failures.learn(told, 1.0, 0)
+        self.assertTrue(self.failures.is_known_wrong("a", 1.0, b"x"), "the same one")
+        self.failures.learn(told._replace(last_try=b"y"), 1.0, 0)
+        for tried in (b"x", b"y"):
+            self.assertFalse(self.failures.is_known_wrong("a", 1.0, tried))
