@@ -198,8 +198,8 @@ class Listener(Table):
     max_errors_per_client: int = _key(
         300,
         "Refused commands a minute of one IP address (a /64 of IPv6) that may not relay, over all "
-        "its sessions; a MiB of which no message comes counts as one. Beyond it they are closed and "
-        "new ones refused, with 421 4.7.0, until time has made up for it. 0: no limit.",
+        "its sessions; a MiB of which no message comes counts as one. Beyond it they are closed "
+        "and new ones refused, with 421 4.7.0, until time has made up for it. 0: no limit.",
         ge=0,
         le=1000000,
     )
