@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, FirstError, gatherResults
 from relay.admin.operations import PAGE, BadWish, Json, Reloader
 from relay.queue.store import Selection
 
-STATES = ("tls", "auth")
+STATES = ("tls", "auth", "since", "why")
 """Columns of a status row that tell of a state rather than name it."""
 
 
@@ -92,8 +92,8 @@ class Several:
     async def status(self) -> Json:
         """Of those that are there: it is what one looks at when one is not."""
         told = await _ask_all(self._there(), lambda queue: queue.status())
-        merged: Json = reduce(_one_status, told, {})
-        return {**self._more_status(), **merged, **_all_lanes(told)}
+        merged: Json = reduce(_one_status, told, self._more_status())
+        return {**merged, **_all_lanes(told)}
 
     async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
         return await _ask_all(self._queues(), ask)

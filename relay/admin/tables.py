@@ -205,19 +205,27 @@ def _recipient_line(recipient: Json, is_held: bool, lanes: Lanes, at: float) -> 
 
 
 def show_status(told: Json, at: float) -> None:
-    """Whatever the relay tells: numbers and texts first, then the lanes, then other lists."""
+    """Whatever the relay tells: numbers and texts first, then what needs a hand, then the lanes,
+    then other lists."""
     for name, value in told.items():
         if not isinstance(value, list | dict):
             click.echo(f"{name.replace('_', ' ') + ':':<20}{safe(str(_plain(value)))}")
+    _show_rows(told.get("alarms"))
     click.echo()
     show_table(LANE_COLUMNS, [lane_row(lane, at) for lane in told["lanes"]])
     for name, value in told.items():
-        if name != "lanes" and isinstance(value, list) and value:
-            columns = list(value[0])
-            click.echo()
-            headings = [column.replace("_", " ").upper() for column in columns]
-            rows = [[_plain(row.get(column, "")) for column in columns] for row in value]
-            show_table(headings, rows)
+        if name not in ("alarms", "lanes"):
+            _show_rows(value)
+
+
+def _show_rows(value: object) -> None:
+    """A list of objects that have the same keys. Of anything else, nothing."""
+    if not isinstance(value, list) or not value:
+        return
+    columns = list(value[0])
+    click.echo()
+    headings = [column.replace("_", " ").upper() for column in columns]
+    show_table(headings, [[_plain(row.get(column, "")) for column in columns] for row in value])
 
 
 def _plain(value: object) -> object:

@@ -20,6 +20,7 @@ from relay.admin.operations import Operations
 from relay.build import how_built
 from relay.config import Config, ConfigError
 from relay.notices import Started, Stopped
+from relay.observe.alarms import Alarms
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.control import QueueControl
@@ -60,7 +61,8 @@ class RelayService(Service):
         self._log = (
             None if config.traffic_log is None else TrafficLog(config.traffic_log.file, reactor)
         )
-        self._observe = fan_out(*([] if self._log is None else [self._log]))
+        self._alarms = Alarms(reactor.seconds)
+        self._observe = fan_out(self._alarms, *([] if self._log is None else [self._log]))
         self._stage = Backstage(config, reactor, share, self._observe)
         sockets = None if share is None else share.sockets
         self._failures = Failures() if share is None else share.failures
@@ -83,6 +85,7 @@ class RelayService(Service):
             "listeners": self._reception.status(),
             "hosts": self._stage.delivery.status(),
             "has_space": self._stage.has_space(),
+            **self._alarms.status(),
         }
         if self._share is None:  # else the supervisor tells it of all workers
             told |= shut_out_status(self._failures, self._reactor.seconds())

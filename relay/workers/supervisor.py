@@ -20,7 +20,9 @@ from relay.admin.control import Control
 from relay.admin.operations import Json, Operations
 from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config, ConfigError
-from relay.notices import Alarm, AlarmOver, Notice, Started, Stopped
+from relay.notices import Alarm, AlarmOver, Started, Stopped
+from relay.observe.alarms import Alarms
+from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.queue.open_store import spool_of
 from relay.service.process import exit_with, on_signal
@@ -66,6 +68,8 @@ class Supervisor(Service):
         self._log = (
             None if config.traffic_log is None else TrafficLog(config.traffic_log.file, reactor)
         )
+        self._alarms = Alarms(reactor.seconds)
+        self._observe = fan_out(self._alarms, *([] if self._log is None else [self._log]))
         self._sockets: Sequence[Mapping[str, Any]] = ()
         self._workers: dict[int, WorkerProcess] = {}
         self._waits: dict[int, float] = {}
@@ -247,6 +251,7 @@ class Supervisor(Service):
                 for number in sorted({*self._workers, *self._restarts})
             ],
             **self._book.status(),
+            **self._alarms.status(),
         }
 
     def _state(self, number: int) -> str:
@@ -282,10 +287,6 @@ class Supervisor(Service):
         self._sockets = handover.sockets
         handover.take(workers)
         self._book.use(limits_of(config.auth))
-
-    def _observe(self, notice: Notice) -> None:
-        if self._log is not None:
-            self._log(notice)
 
     def _pass_on(self, lines: bytes) -> None:
         """Lines of a worker's traffic log, where that is standard output."""

@@ -235,6 +235,15 @@ class StatusTests(SeveralCase):
         hosts = self.get(self.several(one, other).status())["hosts"]
         self.assertEqual(hosts, [{"host": "a", "sessions": 2, "tls": "TLSv1.3 X"}])
 
+    def test_an_alarm_of_several_is_one_row(self) -> None:
+        """The one that was raised first; whatever the supervisor has to say comes before."""
+        rows = [{"alarm": "space", "since": f"2026-01-0{n}", "why": f"{n} MB"} for n in (1, 2)]
+        one, other = Ids(), Ids()
+        one.told, other.told = ({"alarms": [row]} for row in rows)
+        own = {"alarm": "worker 2", "since": "2026-01-03", "why": "ended"}
+        several = Several(lambda: [one, other], lambda: [one, other], lambda: {"alarms": [own]})
+        self.assertEqual([own, rows[0]], self.get(several.status())["alarms"])
+
     def test_while_one_is_away_it_tells_of_the_others_and_nothing_else_is_done(self) -> None:
         present = Ids("a")
         present.told = {"in_hand": 2}

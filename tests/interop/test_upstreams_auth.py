@@ -88,11 +88,13 @@ class RefusalTests(AuthCase):
         self.assertTrue(lane["paused"])
         self.assertIn("535 5.7.8", lane["last_reply"])
         self.assertIn("paused, login refused", relay.relayctl("lane", "list").stdout)
-        self.assertIn("refused", relay.relayctl("status").stdout)
+        shown = relay.relayctl("status").stdout
+        self.assertRegex(shown, r"ALARM +SINCE +WHY\nlogin at main +2.*535 5\.7\.8")
         self.secret(_USERS[user])
         relay.wait_until_empty()
         self.assertEqual(len(self.collector.wait_for(1)), 1)
         relay.wait_for(1, "alarm_over", what="login at main")
+        self.assertNotIn("ALARM", relay.relayctl("status").stdout)
         self.assertEqual(relay.facts("failed"), [])
 
     def test_no_usable_mechanism(self) -> None:

@@ -203,6 +203,8 @@ class CrashTests(WorkersCase):
             answers.append(relay.relayctl("queue", "list", "--json"))
             (told,) = self.json_of(relay, "status", "--json")
             self.assertEqual("1", told["processes"][1]["worker"])
+            if told["processes"][0]["state"] != "working":
+                self.assertEqual(["worker 0"], [row["alarm"] for row in told["alarms"]])
         answers.append(relay.relayctl("queue", "list", "--json"))
         told_numbers = {len(a.stdout.splitlines()) for a in answers if a.returncode == 0}
         self.assertEqual({12}, told_numbers)
