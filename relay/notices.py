@@ -158,6 +158,7 @@ class Rejected:
     why: str = ""  # what the client was not told
     user: str = ""
     tls: str = ""
+    reverse_path: str | None = None  # of the mail transaction, where there is one
 
 
 @dataclass(slots=True, init=False, unsafe_hash=True)

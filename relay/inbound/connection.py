@@ -39,6 +39,9 @@ LAST_WORD_TIMEOUT = 30.0
 IN_VAIN: Final = 1024 * 1024
 """Octets that count as an error, where no message comes of them."""
 
+OF_TRANSACTIONS: Final = frozenset(("MAIL", "RCPT", "DATA", "BDAT"))
+"""Commands whose refusal is told with the reverse-path."""
+
 TOO_SLOW: Final = reply(421, "4.4.2", "Too slow, closing")
 IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
@@ -87,6 +90,7 @@ class Connection:
         self._is_waiting = False  # for us, not for the client
         self._is_unread = False  # the client does not take our replies
         self._transactions = 0
+        self._reverse_path: str | None = None  # that MAIL gave
         self._octets = 0  # since the last message that was taken
         self._reason = ""
         self._out: list[bytes] = []
@@ -321,6 +325,7 @@ class Connection:
                 why,
                 origin.user,
                 origin.tls,
+                self._reverse_path if command in OF_TRANSACTIONS else None,
             )
         )
         if command == "RCPT" and recipient:  # the engine counts what it judged itself

@@ -235,6 +235,7 @@ class InboundProtocol(Connection):
     def _mail(self, event: Mail) -> Reply | None:
         if self._is_leaving:
             return self._leave_now()
+        self._reverse_path = event.reverse_path
         if self._auth is not None and (refusal := self._auth.refusal(event.reverse_path)):
             return self._refused("MAIL", refusal)
         transaction = Transaction(
@@ -426,6 +427,8 @@ class InboundProtocol(Connection):
     def _answered(self, event: Answered) -> Reply | None:
         if event.resets:
             self._end_transaction()
+        if self._transaction is None:
+            self._reverse_path = None
         if event.must_close:
             self._is_closing, self._reason = True, str(event.reply)
         if event.reply.code >= 400:

@@ -136,7 +136,7 @@ def _accepted(notice: Accepted) -> tuple[str, Fields]:
 
 
 def _rejected(notice: Rejected) -> tuple[str, Fields]:
-    return "rejected", _without_blanks(
+    fields = _without_blanks(
         queue_id=notice.queue_id,
         session=notice.session,
         client=notice.client,
@@ -149,6 +149,9 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
         recipient=notice.recipient,
         why=notice.why,
     )
+    if notice.reverse_path is not None:
+        fields["reverse_path"] = notice.reverse_path
+    return "rejected", fields
 
 
 def _attempted(notice: Attempted) -> tuple[str, Fields]:

@@ -80,6 +80,31 @@ class RefuseTests(SessionCase):
         [rejected, _] = [n for n in self.front.bench.notices if isinstance(n, Rejected)]
         self.assertEqual(("RCPT", "r@example.org"), (rejected.command, rejected.recipient))
 
+    async def test_whose_mail_it_was_is_told(self) -> None:
+        client = await self._begin(max_message_size="64K", max_errors=100)
+        client.say(
+            "MAIL <x@y>", "MAIL FROM:<a@example.net>", "RCPT TO:<x@nowhere.example>", "RCPT x"
+        )
+        client.say("RSET", "RCPT TO:<r@example.org>", *MAIL, *["x" * 70] * 1000, ".", "DATA", "XYZ")
+        await client.heard(14)
+        self.front.has_space = False
+        client.say("MAIL FROM:<>")
+        await client.heard(15)
+        told = [n for n in self.front.bench.notices if isinstance(n, Rejected)]
+        self.assertEqual(
+            [
+                ("MAIL", None),
+                ("RCPT", "a@example.net"),
+                ("RCPT", "a@example.net"),
+                ("RCPT", None),
+                ("DATA", "s@example.net"),
+                ("DATA", None),
+                ("?", None),
+                ("MAIL", ""),
+            ],
+            [(each.command, each.reverse_path) for each in told],
+        )
+
     async def test_too_large_is_refused_and_the_session_goes_on(self) -> None:
         client = await self._begin(max_message_size="64K")
         client.say(*MAIL, *["x" * 70] * 1000, ".")

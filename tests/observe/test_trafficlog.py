@@ -138,7 +138,14 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
     ),
     (
         Rejected(
-            "S1", "192.0.2.1:4321", "lan", "client", "RCPT", "550 5.7.1 Relaying denied", "x@y"
+            "S1",
+            "192.0.2.1:4321",
+            "lan",
+            "client",
+            "RCPT",
+            "550 5.7.1 Relaying denied",
+            "x@y",
+            reverse_path="",
         ),
         {
             "event": "rejected",
@@ -149,6 +156,7 @@ LINES: list[tuple[Notice, dict[str, Any]]] = [
             "command": "RCPT",
             "reply": "550 5.7.1 Relaying denied",
             "recipient": "x@y",
+            "reverse_path": "",
         },
     ),
     (
