@@ -72,9 +72,16 @@ def _show(found: Finding) -> None:
         ("TLS", found.tls or ("none" if found.greeting else "")),
         ("certificate", found.certificate),
         ("verification", found.verification),
-        ("login", f"let in by {found.auth}" if found.auth else ""),
+        ("login", _login(found)),
         ("result", found.trouble or "mail can go there"),
     ):
         if value:
             click.echo(tables.safe(f"    {name + ':':<14}{value}"))
     click.echo()
+
+
+def _login(found: Finding) -> str:
+    """Not that it was refused: what stood in the way is the result."""
+    if not found.user:
+        return ""
+    return f"as {found.user}, let in by {found.auth}" if found.auth else f"as {found.user}"

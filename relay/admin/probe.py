@@ -30,7 +30,7 @@ from relay.tls.certificate import issuer_of, names_of
 @dataclass(slots=True)
 class Finding:
     """What was found. `trouble` "": mail would go there. `verification`: "verified", or why not;
-    `auth`: the mechanism that let us in."""
+    `user`: as whom it logs in; `auth`: the mechanism that let us in."""
 
     upstream: str
     host: str
@@ -39,6 +39,7 @@ class Finding:
     tls: str = ""
     certificate: str = ""
     verification: str = ""
+    user: str = ""
     auth: str = ""
     trouble: str = ""
 
@@ -71,7 +72,8 @@ class Probe:
         reactor: Any,
     ) -> None:
         lane = lane_name(upstream.name, "" if identity is None else identity.name)
-        self._finding = Finding(lane, str(host))
+        user = (upstream if identity is None else identity).user
+        self._finding = Finding(lane, str(host), user=user or "")
         self._upstream = upstream
         self._host = host
         self._ticker = ticker

@@ -138,6 +138,8 @@ def _next(owed: list[Json], lanes: Lanes, at: float) -> str:
     free = [recipient for recipient in is_routed if not _lane_of(recipient, lanes).get("held")]
     if not free:
         return "lane held" if is_routed else "-"
+    if all(_lane_of(recipient, lanes).get("paused") for recipient in free):
+        return "lane paused"
     return _when(min(_next_time(recipient, lanes) for recipient in free), at)
 
 
@@ -200,7 +202,7 @@ def _recipient_line(recipient: Json, is_held: bool, lanes: Lanes, at: float) -> 
     line += f", lane {recipient['lane'] or '(no route)'}, {count} attempt{'s' * (count != 1)}"
     if recipient["next_attempt_at"] and recipient["state"] == "waiting" and not is_held:
         when = _next([recipient], lanes, at)
-        line += f", {when}" if when == "lane held" else f", next {when}"
+        line += f", {when}" if when.startswith("lane ") else f", next {when}"
     return line
 
 

@@ -120,6 +120,8 @@ def _password(name: str, *, from_stdin: bool) -> str:
     if from_stdin:
         octets = sys.stdin.buffer.read(MAX_PASSWORD + 3)
         text = octets.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
+    elif not sys.stdin.isatty():
+        raise Failed("there is no terminal to ask for the password; add --password-stdin")
     else:
         text = click.prompt(
             f"Password of {tables.safe(name)}", hide_input=True, confirmation_prompt=True

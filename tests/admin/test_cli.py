@@ -210,6 +210,17 @@ class RunningRelayTests(CommandTestCase):
         self.assertIn("lane even, 0 attempts, next in 2h\n", shown)
         self.assertIn("lane odd, 0 attempts, lane held\n", shown)
 
+    async def test_a_lane_that_waits_for_a_login(self) -> None:
+        """It is no time that its mail waits for."""
+        await self.serve(2)
+        paused = LaneState("even", 2, time.time() + 7230.0, last_reply="535 no", is_paused=True)
+        await self.queue.store.save_lane(paused)
+        first, second = (await self.run_command("queue", "list")).stdout.splitlines()[1:]
+        self.assertRegex(first, r"  0 +lane paused$")
+        self.assertNotIn("lane paused", second)
+        shown = (await self.run_command("queue", "show", *self.queue.ids)).stdout
+        self.assertIn("lane even, 0 attempts, lane paused\n", shown)
+
     async def test_yes_and_no_are_words(self) -> None:
         await self.serve(0)
         self.queue.status = lambda: {"has_space": True, "hosts": [{"is_skipped": False}]}

@@ -134,7 +134,7 @@ class LiveCheckTests(AuthCase):
             "TLS:          TLSv1.3 TLS_",
             "certificate:  localhost; by Test CA; until 20",
             "verification: verified",
-            "login:        let in by SCRAM-SHA-256",
+            "login:        as relay@example.net, let in by SCRAM-SHA-256",
             "result:       mail can go there",
         ):
             self.assertIn(text, shown.stdout)
