@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BIN := .venv/bin
 
 .PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-backlog \
-	bench-scale fuzz crash attacks-time attacks-beside reference clean
+	bench-scale fuzz crash soak attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
 	@echo "make crash          kill -9 and other real faults under load (KILLS=20 SEED=1)"
+	@echo "make soak           half rate for long, memory shown (MINUTES=30)"
 	@echo "make attacks-beside what honest clients get done while others attack"
 	@echo "make attacks-time   how the time for hostile addresses grows"
 	@echo "make reference      etc/relay.toml and docs/configuration.rst from the schema"
@@ -106,6 +107,10 @@ fuzz: .venv/fuzz
 KILLS ?= 20
 crash: venv
 	$(BIN)/python -m tests.crash --kills $(KILLS) --seed $(or $(SEED),1) $(ARGS)
+
+MINUTES ?= 30
+soak: .venv/bench
+	$(BIN)/python -m tests.crash.soak --minutes $(MINUTES) $(ARGS)
 
 attacks-beside: venv
 	$(BIN)/python -m tests.attacks.beside $(ARGS)

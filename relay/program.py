@@ -15,6 +15,7 @@ from relay.queue.open_store import spool_of
 from relay.queue.spool import folders_of
 from relay.service.relay import RelayService
 from relay.service.systemd import Systemd
+from relay.steady_clock import keep_steady
 from relay.tls import files
 from relay.workers.supervisor import Supervisor
 
@@ -47,6 +48,7 @@ def makeService(options: Options) -> Service:
     """One process, unless the config wants several or a queue of several was left."""
     from twisted.internet import reactor
 
+    keep_steady(reactor)
     config: Config = options["loaded"]
     doubts = [*warnings(config), *_later(config, options)]
     for warning in doubts:

@@ -20,6 +20,7 @@ from relay.admin.operations import Operations, selection_of
 from relay.config import ConfigError
 from relay.service.relay import RelayService
 from relay.service.share import Share
+from relay.steady_clock import keep_steady
 from relay.tls.certificates import CertificateUnusable
 from relay.tls.client import TlsUnusable
 from relay.users.failures import Failures
@@ -141,6 +142,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False
     )
+    keep_steady(reactor)
     try:
         worker = Worker(Orders(**orders))
     except (TlsUnusable, CertificateUnusable) as error:

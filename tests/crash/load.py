@@ -33,6 +33,8 @@ class SteadyLoad:
     refused: set[str] = field(default_factory=set)
     replies: dict[int, int] = field(default_factory=dict)
     """How often each code was the last word on a message."""
+    pause: float = 0.0
+    """Seconds between the beginnings of two messages of a session."""
     _threads: list[threading.Thread] = field(default_factory=list)
     _is_stopped: bool = False
     _next: int = 0
@@ -60,7 +62,9 @@ class SteadyLoad:
                 with smtplib.SMTP("127.0.0.1", self.port, timeout=_TIMEOUT) as session:
                     session.ehlo()
                     while not self._is_stopped:
+                        due = time.monotonic() + self.pause
                         self._one(session)
+                        time.sleep(max(0.0, due - time.monotonic()))
             except (smtplib.SMTPException, OSError):
                 time.sleep(_PAUSE)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.crash.account import Account, Watched, settle
+from tests.crash.clock import environment, set_clock
 from tests.crash.load import SteadyLoad
 from tests.process.child import wait_until
 from tests.process.relay_process import RelayProcess, route, upstream
@@ -46,10 +47,19 @@ class Scene:
     random: Random
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def offset(self) -> Path:
+        """Says by how much the relay's clock is wrong."""
+        return self.relay.folder / "offset"
+
     def wait_for_more(self, count: int = 20) -> None:
         """So many further messages got their 250."""
         goal = len(self.load.accepted) + count
         wait_until(lambda: len(self.load.accepted) >= goal, f"{count} more accepted messages")
+
+    def wait_for_arrivals(self, count: int) -> None:
+        """So many different ones in all."""
+        wait_until(lambda: len(self.upstream.names()) >= count, f"{count} messages relayed")
 
     def account(self) -> Account:
         """No more load; all is relayed."""
@@ -69,7 +79,9 @@ def scene(
     workers: int = 1,
     before: str = "",
     *,
+    sessions: int = 4,
     on_small_disk: bool = False,
+    has_own_clock: bool = False,
 ) -> Iterator[Scene]:
     """A running relay, whose load has begun."""
     watched = Watched()
@@ -81,16 +93,20 @@ def scene(
     )
     relay.before = before
     load = SteadyLoad(relay.port)
+    stage = Scene(relay, load, watched, random)
     with ExitStack() as cleaning:
         cleaning.callback(relay.clean_up)
+        if has_own_clock:
+            set_clock(stage.offset, 0)
+            relay.environment = environment(stage.offset)
         if on_small_disk:
             cleaning.enter_context(small_disk(relay.spool))
         cleaning.callback(relay.kill)
         cleaning.callback(watched.collector.stop)
         cleaning.callback(load.stop)
         start(relay)
-        load.start()
-        yield Scene(relay, load, watched, random)
+        load.start(sessions)
+        yield stage
 
 
 def start(relay: RelayProcess) -> None:

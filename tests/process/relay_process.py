@@ -74,6 +74,7 @@ class RelayProcess:
         self.before = ""
         """Python that its process runs first: for a fault at one exact place."""
         self.arguments: list[str] = []  # of twistd
+        self.environment: dict[str, str] = {}
         self.python = sys.executable
         self._child: Child | None = None
 
@@ -97,7 +98,7 @@ class RelayProcess:
         )
         # modules beside the configuration can be imported
         path = [str(CHECKOUT) if self.python == sys.executable else libraries(), str(self.folder)]
-        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path)}
+        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path), **self.environment}
         self._child = Child(command, self.folder / "output", environment)
         return self._child
 

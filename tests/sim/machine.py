@@ -125,7 +125,7 @@ class Machine:
     def set_clock(self, error: float) -> None:
         """The wall clock jumps, and is wrong by so many seconds then."""
         self._clock_error = error
-        self.reactor.set_clock(error)
+        self.reactor.clock_error = error
 
     def _stopped_within(self) -> None:
         self.reactor.is_alive = False
