@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IProcessTransport
+from twisted.internet.interfaces import IProcessTransport, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -25,6 +25,9 @@ from relay.workers.worker import CHANNEL, SNAPSHOT, Orders
 
 MAX_KEPT = 100
 """Lines of what it said last, for the case that it does not start."""
+
+ANSWER_TIMEOUT = 20.0
+"""Seconds that a worker has to do a page of what operators ask for."""
 
 _log = Logger()
 
@@ -120,9 +123,10 @@ class WorkerProcess(ProcessProtocol):
 class RemoteQueue:
     """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed or QueueAway."""
 
-    def __init__(self, number: int, channel: Channel) -> None:
+    def __init__(self, number: int, channel: Channel, clock: IReactorTime) -> None:
         self._number = number
         self._channel = channel
+        self._clock = clock
 
     def page(self, selection: Selection, after: str, limit: int) -> Deferred[Any]:
         return self._ask("page", wish_of(selection), after, limit)
@@ -143,11 +147,17 @@ class RemoteQueue:
         return self._ask("status")
 
     def _ask(self, name: str, *arguments: object) -> Deferred[Any]:
-        return self._channel.ask(name, *arguments).addErrback(self._failed)
+        asked = self._channel.ask(name, *arguments)
+        return asked.addTimeout(ANSWER_TIMEOUT, self._clock).addErrback(self._failed)
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(Gone):
             raise QueueAway(away_text(self._number))
+        if reason.check(TimeoutError):
+            raise QueueAway(
+                f"worker {self._number} has not answered for {ANSWER_TIMEOUT:.0f} s: it hangs, or"
+                " has far too much to do; one that is killed is started again, and loses nothing"
+            )
         reason.trap(AskFailed)
         raise StoreFailed(reason.getErrorMessage())
 

@@ -241,7 +241,9 @@ class Supervisor(Service):
 
     def _queues_there(self) -> Sequence[RemoteQueue]:
         there = sorted(number for number, worker in self._workers.items() if worker.is_ready)
-        return [RemoteQueue(number, self._workers[number].channel) for number in there]
+        return [
+            RemoteQueue(number, self._workers[number].channel, self._reactor) for number in there
+        ]
 
     def _status(self) -> Json:
         return {

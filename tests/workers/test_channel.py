@@ -3,14 +3,17 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.admin.several import QueueAway
 from relay.workers.channel import AskFailed, Channel, Gone, OneChannel
+from relay.workers.process import ANSWER_TIMEOUT, RemoteQueue
 
 
-class ChannelTests(SynchronousTestCase):
+class ChannelCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.heard: list[object] = []
         self.answers: dict[str, Any] = {}
@@ -38,6 +41,8 @@ class ChannelTests(SynchronousTestCase):
                 for start in range(0, len(octets), step or len(octets) or 1):
                     there.dataReceived(octets[start : start + (step or len(octets))])
 
+
+class ChannelTests(ChannelCase):
     def test_told_in_order(self) -> None:
         self.supervisor.tell("note", 1, "line\nend", None)
         self.supervisor.tell("note")
@@ -99,3 +104,39 @@ class ChannelTests(SynchronousTestCase):
         Channel({}, {}, lambda: None).close()  # before it was ever connected
         self.worker.close()
         self.assertTrue(self.worker.transport.disconnecting)
+
+
+class RemoteQueueTests(ChannelCase):
+    """A worker's queue, asked over the channel."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.queue = RemoteQueue(1, self.supervisor, self.clock)
+
+    def test_a_worker_that_hangs(self) -> None:
+        """Nobody waits for it for ever, and what it says too late is no harm."""
+        asked = self.queue.status()
+        self.clock.advance(ANSWER_TIMEOUT - 1)
+        self.assertNoResult(asked)
+        self.clock.advance(1)
+        away = self.failureResultOf(asked, QueueAway)
+        self.assertIn("worker 1 has not answered for 20 s", away.getErrorMessage())
+        self.worker._asked = {"status": lambda: {"in_hand": 1}}
+        self.carry()
+        self.assertEqual({"in_hand": 1}, self.asked_again())
+
+    def asked_again(self) -> object:
+        again = self.queue.status()
+        self.carry()
+        return self.successResultOf(again)
+
+    def test_no_timer_is_left(self) -> None:
+        self.worker._asked = {"status": lambda: {"in_hand": 1}}
+        self.assertEqual({"in_hand": 1}, self.asked_again())
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_one_that_is_gone(self) -> None:
+        asked = self.queue.status()
+        self.supervisor.connectionLost()
+        self.failureResultOf(asked, QueueAway)
