@@ -82,7 +82,8 @@ class Admission:
 
     def is_worn_out_by(self, host: str) -> bool:
         """Whether it erred too often lately."""
-        return self._conduct.is_over(_counted_as(host), self._clock.seconds())
+        conduct = self._conduct
+        return len(conduct) > 0 and conduct.is_over(_counted_as(host), self._clock.seconds())
 
     def _client_key(self, host: str) -> str:
         return f"{self._key} client {host if self._trusts(host) else _counted_as(host)}"
