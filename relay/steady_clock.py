@@ -11,10 +11,13 @@ from typing import Any
 
 from twisted.logger import Logger
 
+LOOK_EVERY = 0.5
+"""Seconds between two looks at the time of day."""
+
 TOLERANCE = 1.0
 """Seconds that the time of day may jump by unnoticed."""
 
-SLOWEST, FASTEST = 0.5, 2.0
+SLOW, FAST = 0.5, 2.0
 """Seconds that pass here for each second, while the clock is wrong."""
 
 _log = Logger()
@@ -23,7 +26,7 @@ _log = Logger()
 class SteadyClock:
     """`wall`: the time of day, unix seconds; `monotonic`: seconds since whenever."""
 
-    __slots__ = ("_asked_at", "_is_wrong", "_monotonic", "_offset", "_wall")
+    __slots__ = ("_at", "_look_at", "_monotonic", "_speed", "_told", "_wall")
 
     def __init__(
         self,
@@ -32,25 +35,35 @@ class SteadyClock:
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        self._asked_at = monotonic()
-        self._offset = wall() - self._asked_at  # of what is told from the monotonic time
-        self._is_wrong = False
+        self._speed = 1.0
+        self._told = wall()  # at the last look, which was ...
+        self._at = monotonic()
+        self._look_at = self._at + LOOK_EVERY
 
     def seconds(self) -> float:
         """Unix seconds."""
-        wall, now = self._wall(), self._monotonic()
-        error = wall - now - self._offset
-        if -TOLERANCE < error < TOLERANCE:
-            if self._is_wrong:
-                self._right_again()
-            self._offset += error
-            self._asked_at = now
-            return wall
-        return self._follow(now, error)
+        now = self._monotonic()
+        told = self._told + (now - self._at) * self._speed
+        return told if now < self._look_at else self._look(now, told)
 
-    def _follow(self, now: float, error: float) -> float:
-        if not self._is_wrong:
-            self._is_wrong = True
+    def _look(self, now: float, told: float) -> float:
+        wall = self._wall()
+        error = wall - told
+        if abs(error) < TOLERANCE:
+            self._go_on(1.0, error)
+            told = wall
+        else:
+            self._go_on(FAST if error > 0 else SLOW, error)
+        self._told, self._at, self._look_at = told, now, now + LOOK_EVERY
+        return told
+
+    def _go_on(self, speed: float, error: float) -> None:
+        if speed == self._speed:
+            return
+        self._speed = speed
+        if speed == 1.0:
+            _log.info("the clock is right again")
+        else:
             _log.warn(
                 "the clock was set {way} by {error:.0f} s; here time passes at {speed} speed until"
                 " it is right",
@@ -58,15 +71,6 @@ class SteadyClock:
                 error=abs(error),
                 speed="double" if error > 0 else "half",
             )
-        passed, self._asked_at = now - self._asked_at, now
-        self._offset += (
-            min(error, passed * (FASTEST - 1)) if error > 0 else max(error, passed * (SLOWEST - 1))
-        )
-        return now + self._offset
-
-    def _right_again(self) -> None:
-        self._is_wrong = False
-        _log.info("the clock is right again")
 
 
 def keep_steady(reactor: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.steady_clock import SteadyClock, keep_steady
+from relay.steady_clock import LOOK_EVERY, SteadyClock, keep_steady
 
 
 class SteadyClockTests(SynchronousTestCase):
@@ -26,43 +26,50 @@ class SteadyClockTests(SynchronousTestCase):
     def test_small_corrections_are_taken_as_they_are(self) -> None:
         for correction in (0.9, -0.9, 0.5):
             self.wall += correction
-            self.told(0)
+            self.told(LOOK_EVERY)
             self.assertEqual(self.wall, self.clock.seconds())
+
+    def test_between_two_looks(self) -> None:
+        self.assertAlmostEqual(0.3, self.told(0.3), 5)
+        self.wall += 0.5
+        self.assertAlmostEqual(0.4, self.told(0.1), 5)
 
     def test_set_forward(self) -> None:
         """Twice as fast, until it is right."""
+        self.told(1)
         self.wall += 100
-        self.assertEqual(0, self.told(0))
-        self.assertEqual([20, 60, 198], [self.told(10), self.told(20), self.told(69)])
+        self.assertEqual([2, 22, 62, 200], [self.told(n) for n in (1, 10, 20, 69)])
         for seconds in (1, 5):
             self.assertEqual(self.told(seconds) + self.begin, self.wall)
 
     def test_set_back(self) -> None:
         """Half as fast, and never backward."""
+        self.told(1)
         self.wall -= 100
-        self.assertEqual(0, self.told(0))
-        self.assertEqual([5, 15, 99.5], [self.told(10), self.told(20), self.told(169)])
-        for seconds in (1, 5):
+        self.assertEqual([2, 7, 17, 101], [self.told(n) for n in (1, 10, 20, 168)])
+        for seconds in (3, 5):
             self.assertEqual(self.told(seconds) + self.begin, self.wall)
 
     def test_however_often_it_is_asked(self) -> None:
+        self.told(1)
         self.wall += 100
+        self.told(1)
         for _ in range(1000):
             last = self.told(0.01)
-        self.assertAlmostEqual(20, last, 3)
+        self.assertAlmostEqual(22, last, 3)
 
     def test_set_again_before_it_was_right(self) -> None:
+        self.told(1)
         self.wall += 100
-        self.told(10)
+        self.assertEqual([2, 22], [self.told(1), self.told(10)])
         self.wall -= 300
-        before = self.told(0)
-        self.assertEqual(before + 5, self.told(10))
+        self.assertEqual([24, 29], [self.told(1), self.told(10)])
 
     def test_nobody_asked_for_long(self) -> None:
-        """What passed in between is told at double speed, too."""
-        self.told(1000)
+        """All of that has passed, and no more."""
+        self.told(1)
         self.wall += 5000
-        self.assertEqual(1000 + 2 * 300, self.told(300))
+        self.assertEqual([1001, 1003], [self.told(1000), self.told(1)])
 
 
 class ReactorTests(SynchronousTestCase):
@@ -82,15 +89,20 @@ class ReactorTests(SynchronousTestCase):
         self.reactor.runUntilCurrent()
         return self.rung
 
-    def test_a_timer_is_neither_lost_nor_early(self) -> None:
-        for step in (3600, -3600):
-            with self.subTest(step):
-                self.rung.clear()
-                self.reactor.callLater(30, self.rung.append, "x")
-                self.pass_(10)
-                self.wall += step
-                self.assertEqual([], self.pass_(9))
-                self.assertEqual(["x"], self.pass_(31), "half speed at the worst")
+    def check(self, step: float) -> None:
+        """A timer is neither early, but for the double speed, nor late, but for the half."""
+        self.reactor.callLater(30, self.rung.append, "x")
+        self.pass_(10)
+        self.wall += step
+        self.assertEqual([], self.pass_(9))
+        self.assertEqual([], self.pass_(5))
+        self.assertEqual(["x"], self.pass_(17))
+
+    def test_set_forward(self) -> None:
+        self.check(3600)
+
+    def test_set_back(self) -> None:
+        self.check(-3600)
 
     def test_one_that_is_set_behind_it(self) -> None:
         self.wall -= 3600
