@@ -5,10 +5,8 @@ change of the config for all of them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-
-from twisted.internet.defer import Deferred
-from twisted.logger import Logger
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any
 
 from relay.notices import Alarm, Observer
 from relay.queue.lane_book import is_eased
@@ -20,8 +18,6 @@ PAGE = 100
 LaneFor = Callable[[str, str, str, str], str | None]
 """(forward_path, reverse_path, listener, user) -> lane, or None."""
 
-_log = Logger()
-
 
 class Reroute:
     """What no route leads to stays where it is: in a lane that the manager has it goes on."""
@@ -32,15 +28,16 @@ class Reroute:
         manager: QueueManager,
         lane_for: LaneFor,
         observe: Observer,
+        begin: Callable[[Callable[[], Coroutine[Any, Any, None]]], object],
         eased: Callable[[str], str] = lambda lane: lane,
     ) -> None:
+        self._begin = begin
         self._eased = eased  # the lane for mail that waives TLS, instead of this one
         self._store = store
         self._manager = manager
         self._lane_for = lane_for
         self._observe = observe
-        self._strays: list[str] = []
-        self._is_moving_strays = False
+        self._strays: list[str] = []  # while there are any, they are being moved
 
     async def run(self, lanes: Collection[LaneState], *, is_for_all: bool = False) -> None:
         """Without `is_for_all` lanes that the manager has are left alone.
@@ -75,26 +72,25 @@ class Reroute:
                     self._manager.note_due(name)
 
     def stray(self, queue_id: str) -> None:
-        """A message that waits where it may not belong."""
+        """A message that waits where it may not belong: `begin` is asked to run `move_strays`."""
         self._strays.append(queue_id)
-        if not self._is_moving_strays:
-            self._is_moving_strays = True
-            Deferred.fromCoroutine(self._move_strays()).addErrback(
-                lambda why: _log.failure("strayed mail was not routed again", why)
-            )
+        if len(self._strays) == 1:
+            self._begin(self.move_strays)
 
-    async def _move_strays(self) -> None:
+    async def move_strays(self) -> None:
+        """All that are known by its end. Raises StoreFailed: the rest is known still."""
         kept: Counter[str] = Counter()
-        try:
-            while self._strays:
-                page, self._strays = self._strays[:PAGE], self._strays[PAGE:]
+        while page := self._strays[:PAGE]:
+            try:
                 for work in await self._store.works(page):
                     is_kept = not await self._move(work)
                     kept[work.lane] += is_kept and work.lane not in self._manager.lanes
-        except StoreFailed as failure:
-            _log.warn("strayed mail waits for the next start: {why}", why=failure)
-        finally:
-            self._is_moving_strays = False
+            except StoreFailed:
+                raise
+            except Exception:  # a defect of ours: the next ones are to be moved all the same
+                self._strays.clear()
+                raise
+            del self._strays[: len(page)]
         for lane, count in kept.items():
             if count and lane != UNROUTED:
                 self._keep(lane, count)

@@ -106,7 +106,12 @@ class Backstage:
         self.hybrid = Hybrid(self.manager, self.store, self._reports, self.clock, self._observe)
         self._sweep = Sweep(self.store, self.manager, self._reports, _terms(config), self.clock)
         self._reroute = Reroute(
-            self.store, self.manager, self._lane_for, self._observe, self.next_hops.eased
+            self.store,
+            self.manager,
+            self._lane_for,
+            self._observe,
+            self._begin_routing_anew,
+            self.next_hops.eased,
         )
         self.manager.when_stray = self._reroute.stray
         self._space = (

@@ -1,5 +1,9 @@
 """Another config while mail waits and attempts run: lanes come and go, mail finds its way."""
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt
@@ -7,7 +11,7 @@ from relay.notices import Alarm
 from relay.queue.lane_book import EASED
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
-from relay.queue.store import LaneState
+from relay.queue.store import LaneState, StoreFailed
 from tests.queue.scripted import Bench, delayed
 
 TERMS = Terms((60.0,), None, 7200.0)
@@ -22,9 +26,14 @@ class ChangeCase(SynchronousTestCase):
             self.bench.manager,
             self.lane_for,
             self.bench.notices.append,
+            self.begin,
             lambda lane: f"{lane}{EASED}" if lane.startswith("easy") else lane,
         )
         self.bench.manager.when_stray = self.reroute.stray
+
+    def begin(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.under_way = run
+        self.moved = Deferred.fromCoroutine(run())
 
     def lane_for(
         self, forward_path: str, reverse_path: str, listener: str, user: str
@@ -122,6 +131,22 @@ class MailInHandTests(ChangeCase):
         self.bench.deliverer.fail_site()
         self.assertEqual(["b"], self.lanes())
         self.assertEqual(0, self.bench.manager.status()["in_hand"] - 1)
+
+    def test_the_store_is_ill_when_it_strays(self) -> None:
+        """It is known until it is moved, and begun once."""
+        self.bench.accept("x@a.example", "y@a.example")
+        self.ways["a.example"] = "b"
+        self.change("b")
+        store = self.bench.store
+        self.patch(store, "works", lambda queue_ids: fail(StoreFailed("disk I/O error")))
+        self.bench.deliverer.fail_site()
+        self.failureResultOf(self.moved, StoreFailed)
+        self.patch(self, "begin", lambda run: self.fail("it was begun twice"))
+        self.reroute.stray("0")
+        del store.works
+        self.successResultOf(Deferred.fromCoroutine(self.under_way()))
+        self.assertEqual(["b"], self.lanes())
+        self.assertEqual(0, self.waiting("a"))
 
     def test_that_was_withdrawn_is_tried_again(self) -> None:
         """Its turn had not come: nothing is charged, nothing told."""
