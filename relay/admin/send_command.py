@@ -4,6 +4,7 @@ import getpass
 import re
 import smtplib
 import ssl
+import sys
 import time
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -43,6 +44,8 @@ def _octets(context: click.Context, parameter: click.Parameter, value: str) -> i
 @click.option("--count", type=click.IntRange(1, MAX_COUNT), default=1, help="How many.")
 @click.option("--server", metavar="HOST:PORT", help="Default: the first listener.")
 @click.option("--implicit-tls", is_flag=True, help="--server begins with TLS.")
+@click.option("--user", help="Log in as this user; the password is asked for.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a message.")
 @click.pass_obj
 def send(
@@ -54,6 +57,8 @@ def send(
     count: int,
     server: str | None,
     implicit_tls: bool,
+    user: str | None,
+    password_stdin: bool,
     as_json: bool,
 ) -> None:
     """Send test mail, and show what the relay answers. Uses TLS where there is some, whatever the
@@ -64,15 +69,34 @@ def send(
     if sender is None:
         sender = f"{getpass.getuser()}@{loaded.hostname if loaded else 'localhost'}"
     content = _content(sender, recipients, subject, size)
+    password = ""
+    if user:
+        is_ours = not server or host in ("127.0.0.1", "::1", "localhost")
+        password = _password(user, is_ours=is_ours, from_stdin=password_stdin)
     try:
         with _client(begins_with_tls) as client:
             talk = _Talk(client, is_quiet=as_json or count > 1)
             talk.hello(host, port)
+            if user:
+                talk.log_in(user, password)
             refused = [talk.send(sender, recipients, content, as_json) for _ in range(count)]
-    except (OSError, smtplib.SMTPException) as error:
+    except smtplib.SMTPException as error:
+        raise Failed(f"cannot send to {host}:{port}: {_why(error)}") from None
+    except OSError as error:
         raise Failed(f"cannot send to {host}:{port}: {_why(error)}; does the relay run?") from None
     if any(refused):
         raise SystemExit(1)
+
+
+def _password(user: str, *, is_ours: bool, from_stdin: bool) -> str:
+    """For our own relay alone: nobody's certificate is looked at here."""
+    if not is_ours:
+        raise Unusable("--user sends a password: without --server, or to this machine alone")
+    if from_stdin:
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not sys.stdin.isatty():
+        raise Failed("there is no terminal to ask for the password; add --password-stdin")
+    return str(click.prompt(f"Password of {tables.safe(user)}", hide_input=True))
 
 
 def _client(begins_with_tls: bool) -> smtplib.SMTP:
@@ -115,6 +139,16 @@ class _Talk:
         if self._client.has_extn("starttls"):
             self._positive("STARTTLS", self._client.starttls(context=_unverified()))
             self._positive("EHLO", self._client.ehlo())
+
+    def log_in(self, user: str, password: str) -> None:
+        """Raises SMTPException where it is refused, or not offered."""
+        try:
+            answer = self._client.login(user, password, initial_response_ok=True)
+        except smtplib.SMTPNotSupportedError:
+            raise smtplib.SMTPException("the relay offers no AUTH there") from None
+        except UnicodeEncodeError:
+            raise smtplib.SMTPException("smtplib sends names and passwords in ASCII only") from None
+        self._show(f"AUTH (as {user})", answer)
 
     def _positive(self, command: str, answer: Answer) -> None:
         self._show(command, answer)

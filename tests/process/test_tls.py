@@ -178,6 +178,39 @@ class SendTests(TlsCase):
             self.assertIn(b"with ESMTPS", kept.content)
             relay.stop()
 
+    def test_as_a_user(self) -> None:
+        """Where clients must log in, so must whoever looks whether mail gets through."""
+        main = self.collector()
+        relay = self.idle_relay(
+            upstream("main", main.port),
+            listener=self.listener(auth="required", relay_networks=[]),
+            top={"auth": {"users": "users"}},
+        )
+        relay.add_user("tim", "the right password")
+        relay.start()
+        words = ("send", "--to", "one@example.org", "--user", "tim", "--password-stdin")
+        done = relay.relayctl(*words, given="the right password\n")
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn("AUTH (as tim)\n    235 2.7.0", done.stdout)
+        main.wait_for(1)
+        wrong = relay.relayctl(*words, given="a wrong password")
+        self.assertEqual(1, wrong.returncode)
+        self.assertIn("535 5.7.8", wrong.stderr)
+        unasked = relay.relayctl(*words[:-1])
+        self.assertIn("add --password-stdin", unasked.stderr)
+        elsewhere = relay.relayctl(*words, "--server", "192.0.2.1:25", given="the right password")
+        self.assertEqual(2, elsewhere.returncode)
+        self.assertIn("to this machine alone", elsewhere.stderr)
+        for each in (done, wrong, unasked, elsewhere):
+            self.assertNotIn("password\n", each.stdout + each.stderr)
+
+    def test_where_nobody_can_log_in(self) -> None:
+        relay = self.relay(upstream("main", 2526), listener=self.listener())
+        words = ("send", "--to", "one@example.org", "--user", "tim", "--password-stdin")
+        done = relay.relayctl(*words, given="the right password")
+        self.assertEqual(1, done.returncode)
+        self.assertIn("the relay offers no AUTH", done.stderr)
+
 
 class StartTests(TlsCase):
     def test_a_missing_key_is_told(self) -> None:
