@@ -33,10 +33,12 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something an operator should mend. `what` names it always the same way, `why` explains."""
+    """Something an operator should mend. `what` names it always the same way, `why` explains;
+    `is_passing`: nothing will tell when it is over."""
 
     what: str
     why: str
+    is_passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

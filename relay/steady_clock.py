@@ -14,6 +14,10 @@ from twisted.logger import Logger
 LOOK_EVERY = 0.5
 """Seconds between two looks at the time of day."""
 
+FURTHEST = 86_400.0
+"""Seconds that it is set forward by, beyond which it is right at once: a machine that slept for
+days has no session left for which that would be too early."""
+
 TOLERANCE = 1.0
 """Seconds that the time of day may jump by unnoticed."""
 
@@ -49,13 +53,21 @@ class SteadyClock:
     def _look(self, now: float, told: float) -> float:
         wall = self._wall()
         error = wall - told
-        if abs(error) < TOLERANCE:
+        if abs(error) < TOLERANCE or error > FURTHEST:
             self._go_on(1.0, error)
             told = wall
+        elif self._has_overshot(now, error):
+            self._go_on(1.0, error)
+            told = max(wall, self._told + LOOK_EVERY * self._speed)  # which may have been told
         else:
             self._go_on(FAST if error > 0 else SLOW, error)
         self._told, self._at, self._look_at = told, now, now + LOOK_EVERY
         return told
+
+    def _has_overshot(self, now: float, error: float) -> bool:
+        """Nobody asked for so long that the time of day was not only reached, but passed."""
+        gained = (now - self._at) * (self._speed - 1.0)
+        return 0 < -error <= gained or gained <= -error < 0
 
     def _go_on(self, speed: float, error: float) -> None:
         if speed == self._speed:
@@ -66,7 +78,7 @@ class SteadyClock:
         else:
             _log.warn(
                 "the clock was set {way} by {error:.0f} s; here time passes at {speed} speed until"
-                " it is right",
+                " it is right (it is at once where the relay is started anew)",
                 way="forward" if error > 0 else "back",
                 error=abs(error),
                 speed="double" if error > 0 else "half",

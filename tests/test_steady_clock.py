@@ -71,6 +71,29 @@ class SteadyClockTests(SynchronousTestCase):
         self.wall += 5000
         self.assertEqual([1001, 1003], [self.told(1000), self.told(1)])
 
+    def test_seldom_asked_while_it_is_wrong(self) -> None:
+        """It does not swing to and fro round the right time."""
+        for step in (20, -20):
+            self.told(1)
+            self.wall += step
+            told = [self.told(30) for _ in range(4)]
+            self.assertEqual(told, sorted(told))
+            self.assertEqual(self.wall, self.clock.seconds())
+
+    def test_nothing_is_told_twice_in_another_order(self) -> None:
+        self.told(1)
+        self.wall += 20
+        self.told(1)
+        last = self.told(0.4)
+        self.wall -= 25
+        self.assertGreaterEqual(self.told(0.2), last)
+
+    def test_a_machine_that_slept_for_days(self) -> None:
+        self.told(1)
+        self.wall += 3 * 86_400
+        self.told(1)
+        self.assertEqual(self.wall, self.clock.seconds())
+
 
 class ReactorTests(SynchronousTestCase):
     """Timers of Twisted's own."""

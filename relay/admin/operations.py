@@ -52,6 +52,9 @@ class QueueControl(Protocol):
 
     def status(self) -> dict[str, object]: ...
 
+    def now(self) -> float:
+        """Unix seconds, by the clock that messages are stamped with."""
+
 
 Reloader = Callable[[], Awaitable[Json]]
 """Takes up a changed configuration. Raises ConfigError: nothing has changed."""
@@ -83,12 +86,14 @@ class Operations:
     async def act(self, verb: str, selection: Selection, after: str) -> Json:
         """Retry, hold, release or remove the next page of a selection.
 
-        `done`: the ids it was done to; `after`: where to go on, None at the end.
+        `done`: the ids it was done to; `after`: where to go on, None at the end; `at`: the time by
+        the relay's clock, for `accepted_before` of the pages that follow.
         """
+        at = self._queue.now()
         queue_ids, end = await self._next_ids(selection, after)
         act: Callable[[Sequence[str]], Deferred[Sequence[str]]] = getattr(self._queue, verb)
         done = await act(queue_ids) if queue_ids else ()
-        return {"done": list(done), "after": end}
+        return {"done": list(done), "after": end, "at": at}
 
     async def _next_ids(self, selection: Selection, after: str) -> tuple[list[str], str | None]:
         if selection.queue_ids and selection == Selection(selection.queue_ids):

@@ -1,7 +1,6 @@
 """relayctl queue ...: what waits, and what to do about it."""
 
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -137,8 +136,7 @@ def _confirm() -> None:
 def _act(desk: Desk, verb: str, chosen: Chosen, as_json: bool) -> None:
     """Page by page, with what was accepted up to now: new mail is not chased."""
     selection = chosen.selection
-    if not selection.queue_ids and selection.accepted_before is None:
-        selection = replace(selection, accepted_before=time.time())
+    is_open = not selection.queue_ids and selection.accepted_before is None
     done: list[str] = []
     count = 0
     with _progress(verb) as tell:
@@ -147,6 +145,8 @@ def _act(desk: Desk, verb: str, chosen: Chosen, as_json: bool) -> None:
             while after is not None:
                 answer = desk.act(verb, part, after)
                 after = answer["after"]
+                if is_open:
+                    part, is_open = replace(part, accepted_before=answer["at"]), False
                 count += len(answer["done"])
                 tell(count)
                 if as_json:

@@ -6,7 +6,7 @@ one queue after the other. One that has trouble fails the request: half an answe
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
@@ -67,7 +67,7 @@ class Several:
         queues = self._queues()
         number, place = _place(after)
         if number >= len(queues):
-            return {"done": [], "after": None}
+            return {"done": [], "after": None, "at": 0.0}
         answer: Json = await _coroutine(queues[number].act(verb, selection, place))
         if answer["after"] is not None:
             return {**answer, "after": f"{number}:{answer['after']}"}
@@ -91,12 +91,20 @@ class Several:
 
     async def status(self) -> Json:
         """Of those that are there: it is what one looks at when one is not."""
-        told = await _ask_all(self._there(), lambda queue: queue.status())
+        told = await _ask_all(self._there(), _status_of)
         merged: Json = reduce(_one_status, told, self._more_status())
         return {**merged, **_all_lanes(told)}
 
     async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
         return await _ask_all(self._queues(), ask)
+
+
+async def _status_of(queue: Queue) -> Json:
+    """One that gives no answer is an alarm: what the others say is worth more than none."""
+    try:
+        return cast(Json, await _coroutine(queue.status()))
+    except QueueAway as away:
+        return {"lanes": [], "alarms": [{"alarm": "no answer", "since": "", "why": str(away)}]}
 
 
 async def _ask_all(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list[Any]:

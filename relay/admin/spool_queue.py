@@ -76,6 +76,9 @@ class SpoolQueue:
     def status(self) -> dict[str, object]:
         return {"running": False}
 
+    def now(self) -> float:
+        return self._now()
+
     def _say(
         self, queue_ids: Sequence[str], notice: type[Held] | type[Released] | type[Removed]
     ) -> Sequence[str]:

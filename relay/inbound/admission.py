@@ -67,6 +67,10 @@ class Admission:
             decided(None if had else TOO_MANY_OF_YOURS)
 
         self._places.give(self._client_key(before))
+        if self.is_worn_out_by(host):
+            self._places.give(self._key)
+            decided(TOO_MANY_ERRORS_OF_YOURS)
+            return
         limit = self._config.max_connections_per_client
         self._places.take(self._client_key(host), limit, had_it)
 
@@ -83,7 +87,9 @@ class Admission:
     def is_worn_out_by(self, host: str) -> bool:
         """Whether it erred too often lately."""
         conduct = self._conduct
-        return len(conduct) > 0 and conduct.is_over(_counted_as(host), self._clock.seconds())
+        if not len(conduct) or self._trusts(host):
+            return False
+        return conduct.is_over(_counted_as(host), self._clock.seconds())
 
     def _client_key(self, host: str) -> str:
         return f"{self._key} client {host if self._trusts(host) else _counted_as(host)}"

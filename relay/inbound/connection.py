@@ -328,11 +328,11 @@ class Connection:
                 self._reverse_path if command in OF_TRANSACTIONS else None,
             )
         )
+        is_worn_out = refusal.code >= 500 and self._count_errors(1)
         if command == "RCPT" and recipient:  # the engine counts what it judged itself
             self._errors_left -= 1
             if self._errors_left <= 0 and not self._is_closing:
                 return self._show_the_door(TOO_MANY_ERRORS)
-        is_worn_out = refusal.code >= 500 and self._count_errors(1)
         if is_worn_out and not self._is_closing:
             return self._show_the_door(TOO_MANY_ERRORS_OF_YOURS)
         return refusal

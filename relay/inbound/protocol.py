@@ -340,6 +340,8 @@ class InboundProtocol(Connection):
             self._accepted()
             self._resume(answer)
         else:
+            if answer.code < 500:  # ours, or the upstream's, and no fault of the client's
+                self._octets = 0
             self._resume_rejected("DATA", answer, queue_id=queue_id)
 
     # --- answers that were waited for ---------------------------------------------------------
@@ -353,7 +355,7 @@ class InboundProtocol(Connection):
     def _say(self, answer: Reply) -> None:
         self._deadline.set(self._idle_timeout)
         self._out.append(self._engine.reply(answer))
-        if self._is_leaving and self._receiving is None:
+        if self._is_leaving and self._receiving is None and not self._is_closing:
             self._out.append(reply_octets(self._leave_now()))
         if not self._is_running:  # else the loop that we are in goes on, and replies keep order
             self._run()

@@ -1,10 +1,11 @@
 """The alarms that stand: told once in the program's own log, and shown by relayctl status.
 
-It stands until it is over; where nothing tells of its end, for a day after it was raised last.
+It stands until it is over; where nothing will tell of that, for a day after it was raised last.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from twisted.logger import Logger
 
@@ -15,7 +16,7 @@ MAX_ALARMS = 100
 """That stand at a time; whichever was raised longest ago goes first."""
 
 STANDS_FOR = 86_400.0
-"""Seconds."""
+"""Seconds, of one that is passing."""
 
 _log = Logger()
 
@@ -46,7 +47,8 @@ class Alarms:
         if known is None or known.why != alarm.why:
             _log.warn("alarm: {what}: {why}", what=alarm.what, why=alarm.why)
         since = now if known is None else known.since
-        self._standing[alarm.what] = _Standing(alarm.why, since, now + STANDS_FOR)
+        until = now + STANDS_FOR if alarm.is_passing else inf
+        self._standing[alarm.what] = _Standing(alarm.why, since, until)
         if len(self._standing) > MAX_ALARMS:
             del self._standing[next(iter(self._standing))]
 

@@ -104,6 +104,9 @@ class QueueControl:
         notice = Held if lane.is_held else Released
         self._observe(notice(f"lane {lane.name}", "operator"))
 
+    def now(self) -> float:
+        return self._clock.seconds()
+
     def status(self) -> dict[str, object]:
         """The queue's own and what the rest of the relay adds."""
         return {**self._more_status(), **self._manager.status()}

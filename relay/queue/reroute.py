@@ -101,7 +101,7 @@ class Reroute:
             f"{kept} messages are kept: no route of the config leads anywhere for them; add one"
             " and reload, or remove them with relayctl queue remove"
         )
-        self._observe(Alarm(what, why))
+        self._observe(Alarm(what, why, is_passing=True))
 
     async def _empty(self, name: str) -> int:
         """Move what has a route now; yields the number of messages that stay."""

@@ -77,7 +77,7 @@ def tell_reported(observe: Observer, queue_id: str, owed: Owed) -> None:
             f"{message.queue_id} to <{addressee}> is kept in the queue: add a route that leads"
             " there, or set postmaster to an address that has one"
         )
-        observe(Alarm("no route for a DSN", why))
+        observe(Alarm("no route for a DSN", why, is_passing=True))
 
 
 def tell_removed(observe: Observer, message: Message, planned: Plan, had_failed: bool) -> None:

@@ -179,7 +179,7 @@ class Backstage:
         worker = f"{self.number:X}." if self.number else ""
         self._session_prefix = f"{worker}{opened.start_number:X}."
         for trouble in opened.troubles:
-            self._observe(Alarm("queue store", trouble))
+            self._observe(Alarm("queue", trouble, is_passing=True))
         if self._space is not None:
             self._space.start()
         self.manager.start(opened)

@@ -89,7 +89,9 @@ class Failures:
     def is_known_wrong(self, key: str, now: float, tried: bytes) -> bool:
         """Whether that was the last one tried from there, and was just found to be wrong."""
         record = self._records.get(key)
-        return record is not None and now < record.known_until and tried == record.last_try
+        if record is None or tried != record.last_try:
+            return False
+        return now < min(record.known_until, record.forgotten_at)
 
     def _is_over(self, record: _Record) -> bool:
         return self.limits is not None and record.count >= self.limits.max_failures

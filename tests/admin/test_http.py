@@ -133,7 +133,8 @@ class QueueTests(DoorTestCase):
         self.assertTrue(all(message["held"] for message in page["messages"]))
         chosen = {"selection": {"ids": [self.queue.ids[2], "NOSUCHID00000"]}}
         _, released = await self.ask("POST", "/queue/release", chosen)
-        self.assertEqual(released, {"done": [self.queue.ids[2]], "after": None})
+        self.assertEqual((released["done"], released["after"]), ([self.queue.ids[2]], None))
+        self.assertEqual(released["at"], self.queue.now())
         _, removed = await self.ask("POST", "/queue/remove", chosen)
         self.assertEqual(removed["done"], [self.queue.ids[2]])
         _, gone = await self.ask("GET", f"/queue?ids={self.queue.ids[2]}")

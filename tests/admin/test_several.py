@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.admin.operations import BadWish
-from relay.admin.several import Several
+from relay.admin.several import QueueAway, Several
 from relay.queue.store import Selection, StoreFailed
 
 ALL = Selection()
@@ -132,7 +132,8 @@ class ActTests(SeveralCase):
         answer = self.get(several.act("hold", ALL, ""))
         self.queues.pop()
         self.assertEqual(
-            {"done": [], "after": None}, self.get(several.act("hold", ALL, answer["after"]))
+            {"done": [], "after": None, "at": 0.0},
+            self.get(several.act("hold", ALL, answer["after"])),
         )
 
     def test_one_that_is_gone_fails_the_request(self) -> None:
@@ -243,6 +244,17 @@ class StatusTests(SeveralCase):
         own = {"alarm": "worker 2", "since": "2026-01-03", "why": "ended"}
         several = Several(lambda: [one, other], lambda: [one, other], lambda: {"alarms": [own]})
         self.assertEqual([own, rows[0]], self.get(several.status())["alarms"])
+
+    def test_one_that_hangs_is_an_alarm(self) -> None:
+        class Hung(Ids):
+            async def status(self) -> Any:
+                raise QueueAway("worker 1 has not answered")
+
+        one = Ids()
+        one.told = {"in_hand": 2}
+        told = self.get(self.several(one, Hung()).status())
+        self.assertEqual(2, told["in_hand"])
+        self.assertEqual(["worker 1 has not answered"], [row["why"] for row in told["alarms"]])
 
     def test_while_one_is_away_it_tells_of_the_others_and_nothing_else_is_done(self) -> None:
         present = Ids("a")

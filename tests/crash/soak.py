@@ -42,6 +42,7 @@ def main() -> int:
         Random(1), delivery=options.delivery, workers=options.workers, sessions=SESSIONS
     ) as stage:
         full = _rate_of(stage, WARMING)
+        assert full, "nothing was accepted"
         stage.load.pause = SESSIONS / (full / 2)
         print(f"{full:.0f} messages a second at full speed; at half of it from now on", flush=True)
         samples = list(_samples(stage, options.minutes * 60))

@@ -3,6 +3,7 @@
 from tests.crash.account import Account
 from tests.crash.clock import set_clock
 from tests.crash.scene import Scene
+from tests.process.child import wait_until
 
 FURTHEST = 7200
 """Seconds that the clock is wrong by, at the most."""
@@ -15,7 +16,13 @@ def move_the_clock(stage: Scene, count: int) -> Account:
         seconds = stage.random.randint(-FURTHEST, FURTHEST)
         set_clock(stage.offset, seconds)
         stage.notes.append(f"{seconds:+d} s")
+        noticed = _noticed(stage)
+        wait_until(lambda noticed=noticed: _noticed(stage) > noticed, "that the relay notices")
         arrived = len(stage.upstream.names())
         stage.wait_for_more()
         stage.wait_for_arrivals(arrived + 20)
     return stage.account()
+
+
+def _noticed(stage: Scene) -> int:
+    return stage.relay.child.output.count("the clock was set")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -14,6 +14,7 @@ from relay.inbound.conduct import Conduct
 from relay.inbound.connection import IN_VAIN
 from relay.notices import Disconnected, Rejected
 from relay.places import OwnPlaces
+from relay.queue.store import StoreFailed
 from relay.users.failures import Limits
 from tests.inbound.relay_front import Client, Front
 from tests.inbound.test_auth import OPEN, plain
@@ -102,6 +103,23 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual([False, True], self.admitted(strange, "fd00::3", "192.0.2.1"))
         self.assertEqual([True], self.admitted(own, "fd00::1"))
 
+    def test_a_neighbour_of_ours(self) -> None:
+        """In the same /64 as a stranger who errs."""
+        config = Listener(name="lan", address="127.0.0.1:0", max_errors_per_client=1)
+        admission = Admission(config, OwnPlaces(), lambda host: host == "fd00::5", Clock())
+        admission.erred("fd00::1", 5)
+        self.assertEqual([False, True], self.admitted(admission, "fd00::2", "fd00::5"))
+
+    def test_a_client_that_is_told_of_later(self) -> None:
+        """By XCLIENT: both places are given back where he gets none."""
+        admission = self.admission(max_errors_per_client=1, max_connections=1)
+        admission.erred("192.0.2.7", 5)
+        self.assertEqual([True], self.admitted(admission, "192.0.2.1"))
+        said: list[object] = []
+        admission.move("192.0.2.1", "192.0.2.7", said.append)
+        self.assertEqual([TOO_MANY_ERRORS_OF_YOURS], said)
+        self.assertEqual([True], self.admitted(admission, "192.0.2.2"))
+
     def test_nobody_knows_who(self) -> None:
         """XCLIENT ADDR=[UNAVAILABLE]."""
         admission = self.admission(max_errors_per_client=1, max_connections_per_client=1)
@@ -187,6 +205,16 @@ class SessionTests(TestCase):
             self.assertEqual("250", (await client.heard(2 + 4 * round_))[-1][:3])
         client.say("NONSENSE")
         self.assertEqual("500", (await client.heard(15))[-1][:3])
+
+    async def test_octets_of_a_message_that_we_cannot_take_now(self) -> None:
+        """They are not the client's fault."""
+        client = await self.begin(networks=(), accept_recipients=("*@example.org",))
+        self.front.bench.store.insert = lambda new: fail(StoreFailed("disk full"))
+        client.say("HELO c")
+        for round_ in range(1, 4):
+            client.say("MAIL FROM:<a@b.example>", "RCPT TO:<r@example.org>", "DATA")
+            client.say(*["x" * 100] * (2 * IN_VAIN // 102), ".")
+            self.assertEqual("451", (await client.heard(2 + 4 * round_))[-1][:3])
 
     async def test_those_who_may_relay_are_not_counted(self) -> None:
         client = await self.begin(networks=("127.0.0.0/8",))

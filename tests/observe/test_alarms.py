@@ -52,11 +52,12 @@ class AlarmsTests(SynchronousTestCase):
         self.assertEqual(3, len(self.said))
 
     def test_what_nobody_ends(self) -> None:
-        self.alarms(Alarm("no route for a DSN", "nobody"))
+        self.alarms(Alarm("no route for a DSN", "nobody", is_passing=True))
+        self.alarms(Alarm("space", "40 MB free"))
         self.clock.advance(STANDS_FOR - 1)
-        self.assertEqual(1, len(self.rows()))
+        self.assertEqual(2, len(self.rows()))
         self.clock.advance(1)
-        self.assertEqual([], self.rows())
+        self.assertEqual(["space"], [row["alarm"] for row in self.rows()])
 
     def test_no_more_than_so_many(self) -> None:
         self.patch(alarms_module, "MAX_ALARMS", 2)

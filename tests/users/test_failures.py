@@ -65,6 +65,12 @@ class FailuresTests(SynchronousTestCase):
         self.assertFalse(known("a", 11.0, b"x"))
         self.assertTrue(known("a", 20.9, b"y"))
 
+    def test_one_that_is_forgotten_is_not_known(self) -> None:
+        failures = Failures(Limits(1.0, 10.0, 6, 5.0))
+        failures.failed("a", 0.0, b"x")
+        self.assertTrue(failures.is_known_wrong("a", 4.9, b"x"))
+        self.assertFalse(failures.is_known_wrong("a", 5.0, b"x"))
+
     def test_what_another_process_says_is_not_known_here(self) -> None:
         self.failures.failed("a", 0.0, b"x")
         told = Entry("a", 1, 900.0, b"x")

@@ -4,6 +4,7 @@ One request is in flight at a time, whoever waits. A token endpoint that is away
 the mail; one that says that the grant is no good is a refusal. Each process fetches its own.
 """
 
+import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -154,7 +155,7 @@ class Tokens:
         if oauth.grant == "client-credentials":
             return client_form(client_id, secret, oauth.scope), (secret,)
         account = _key_of(oauth, values["key"])
-        now = self._reactor.seconds()
+        now = time.time()  # it is compared with their clock; ours may be on its way back to right
         form = assertion_form(
             account, client_id or account.name, self._user, oauth.token_url, oauth.scope, now
         )
