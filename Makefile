@@ -5,7 +5,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-backlog \
+.PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-compiled bench-backlog \
 	bench-scale fuzz crash soak attacks-time attacks-beside reference clean
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make sim            the whole relay in simulated worlds (SEEDS=1000; SEED=n: one, traced)"
 	@echo "make bench          beside its peers on this machine (ARGS=--quick, ...)"
 	@echo "make bench-peers    fetch peers other than Postfix into var/peers, nothing is installed"
+	@echo "make bench-compiled compile a copy in var/compiled, which it measures too then"
 	@echo "make bench-backlog  with 200,000 messages waiting"
 	@echo "make bench-scale    how cost grows with ever more of everything (ARGS=--quick, ...)"
 	@echo "make fuzz           any octets into every parser (SECONDS=60 TARGETS='server dsn')"
@@ -57,15 +58,17 @@ test: venv
 
 COPY := $(CURDIR)/var/compiled
 COMPILED_TESTS ?= $(addprefix tests.,smtp mail inbound outbound queue contract observe service \
-	test_readiness test_transport test_deadline process)
-test-compiled: venv
+	test_readiness test_transport test_deadline test_steady_clock process)
+test-compiled: bench-compiled
+	cd $(COPY) && PYTHONPATH=$(COPY) $(CURDIR)/$(BIN)/trial $(COMPILED_TESTS)
+
+bench-compiled: venv
 	rm -rf $(COPY)
 	mkdir -p $(COPY)
 	cp -R relay tests twisted benchmarks docs etc setup.py setup.cfg pyproject.toml $(COPY)
 	find $(COPY)/relay -name '*.so' -exec rm -f {} +
 	cd $(COPY) && RELAY_COMPILE=1 CFLAGS="-g0 $(CFLAGS)" $(CURDIR)/$(BIN)/python setup.py --quiet \
 		build_ext --inplace
-	cd $(COPY) && PYTHONPATH=$(COPY) $(CURDIR)/$(BIN)/trial $(COMPILED_TESTS)
 
 check: venv
 	$(BIN)/ruff format --check .

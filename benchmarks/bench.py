@@ -12,9 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.load import WORKLOADS, Identity, Workload
 from benchmarks.measure import Figures, measure, middle
-from benchmarks.peers import missing
 from benchmarks.scaling.page import machine
-from benchmarks.systems import PARTS, SYSTEMS, takes_part
+from benchmarks.systems import PARTS, SYSTEMS, missing, takes_part
 from benchmarks.tables import into_page, on_terminal
 from tests.certificates import Authority
 

@@ -217,7 +217,7 @@ class AiosmtpdProxy(_Peer):
         return Child([*command, *ports], self._folder / "output", environment)
 
 
-def missing(name: str) -> str:
+def missing_peer(name: str) -> str:
     """What is not there of what that peer needs, or nothing."""
     path = _NEEDED.get(name)
     return (

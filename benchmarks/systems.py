@@ -12,9 +12,14 @@ from benchmarks.peers import (
     HarakaForward,
     HarakaQueue,
     OpenSmtpd,
+    missing_peer,
 )
 from tests.interop.peers import TUNED, Postfix
+from tests.interop.tools import CHECKOUT
 from tests.process.relay_process import Fact, RelayProcess, route, upstream
+
+COMPILED = CHECKOUT / "var" / "compiled"
+"""A copy of the checkout, whose way of a message is compiled."""
 
 
 class System(Protocol):
@@ -39,6 +44,7 @@ class TheRelay:
 
     delivery = "store"
     workers = 1
+    checkout = CHECKOUT
 
     def __init__(self, sink: int, folder: Path, tls: Identity | None) -> None:
         listener, secured = _secured(tls) if tls else ({}, {})
@@ -49,6 +55,7 @@ class TheRelay:
             top={"workers": self.workers},
             parent=folder,
         )
+        self._relay.checkout = self.checkout
         self.port = self._relay.port
 
     @property
@@ -90,6 +97,20 @@ class TheHybridRelayInTwo(TheHybridRelay):
 
 class TheProxyRelayInTwo(TheProxyRelay):
     workers = 2
+
+
+class TheCompiledRelay(TheRelay):
+    """The way of a message is compiled there."""
+
+    checkout = COMPILED
+
+
+class TheCompiledHybridRelay(TheHybridRelay):
+    checkout = COMPILED
+
+
+class TheCompiledProxyRelay(TheProxyRelay):
+    checkout = COMPILED
 
 
 class ThePostfix:
@@ -140,10 +161,13 @@ class Nothing:
 SYSTEMS: dict[str, Callable[[int, Path, Identity | None], System]] = {
     "relay": TheRelay,
     "relay, 2 workers": TheRelayInTwo,
+    "relay, compiled": TheCompiledRelay,
     "hybrid": TheHybridRelay,
     "hybrid, 2 workers": TheHybridRelayInTwo,
+    "hybrid, compiled": TheCompiledHybridRelay,
     "proxy": TheProxyRelay,
     "proxy, 2 workers": TheProxyRelayInTwo,
+    "proxy, compiled": TheCompiledProxyRelay,
     "Postfix": ThePostfix,
     "Exim, queue": EximQueue,
     "Exim, cutthrough": EximCutthrough,
@@ -164,7 +188,10 @@ PARTS = {
 }
 """Slow ones get this part of the messages, or a run would take minutes."""
 
-UNCOUNTED = {"proxy", "proxy, 2 workers", "Haraka, smtp_forward", "aiosmtpd, proxy"}
+UNCOUNTED = {
+    *("proxy", "proxy, 2 workers", "proxy, compiled"),
+    *("Haraka, smtp_forward", "aiosmtpd, proxy"),
+}
 """They store nothing: when the source has each 250, the sink has each message. A sink that counts
 can be gone before its last reply has left, which they would have to pass on as a failure."""
 
@@ -174,3 +201,10 @@ _FURTHER_PEERS = {name for name, kind in SYSTEMS.items() if kind.__module__ == "
 def takes_part(system: str, load: Workload) -> bool:
     """The TLS workloads are for the relay, Postfix and the limit alone."""
     return not (load.has_tls and system in _FURTHER_PEERS)
+
+
+def missing(system: str) -> str:
+    """What is not there of what it needs, or nothing."""
+    if system.endswith(", compiled") and not any(COMPILED.glob("relay/smtp/server.*.so")):
+        return f"{COMPILED.relative_to(CHECKOUT)} (make bench-compiled)"
+    return missing_peer(system)

@@ -76,6 +76,7 @@ class RelayProcess:
         self.arguments: list[str] = []  # of twistd
         self.environment: dict[str, str] = {}
         self.python = sys.executable
+        self.checkout = CHECKOUT
         self._child: Child | None = None
 
     def start(self) -> None:
@@ -97,7 +98,8 @@ class RelayProcess:
             self.config,
         )
         # modules beside the configuration can be imported
-        path = [str(CHECKOUT) if self.python == sys.executable else libraries(), str(self.folder)]
+        code = str(self.checkout) if self.python == sys.executable else libraries()
+        path = [code, str(self.folder)]
         environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path), **self.environment}
         self._child = Child(command, self.folder / "output", environment)
         return self._child
