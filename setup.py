@@ -13,6 +13,7 @@ COMPILED = [
     "relay/deadline.py",
     "relay/notices.py",
     "relay/readiness.py",
+    "relay/steady_clock.py",
     "relay/mail/*.py",
     "relay/smtp/*.py",
     "relay/observe/*.py",
