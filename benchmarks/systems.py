@@ -113,6 +113,18 @@ class TheCompiledProxyRelay(TheProxyRelay):
     checkout = COMPILED
 
 
+class TheCompiledRelayInTwo(TheCompiledRelay):
+    workers = 2
+
+
+class TheCompiledHybridRelayInTwo(TheCompiledHybridRelay):
+    workers = 2
+
+
+class TheCompiledProxyRelayInTwo(TheCompiledProxyRelay):
+    workers = 2
+
+
 class ThePostfix:
     """Postfix, tuned, forwarding. With TLS it, too, keeps connections for the next message."""
 
@@ -162,12 +174,15 @@ SYSTEMS: dict[str, Callable[[int, Path, Identity | None], System]] = {
     "relay": TheRelay,
     "relay, 2 workers": TheRelayInTwo,
     "relay, compiled": TheCompiledRelay,
+    "relay, 2 workers, compiled": TheCompiledRelayInTwo,
     "hybrid": TheHybridRelay,
     "hybrid, 2 workers": TheHybridRelayInTwo,
     "hybrid, compiled": TheCompiledHybridRelay,
+    "hybrid, 2 workers, compiled": TheCompiledHybridRelayInTwo,
     "proxy": TheProxyRelay,
     "proxy, 2 workers": TheProxyRelayInTwo,
     "proxy, compiled": TheCompiledProxyRelay,
+    "proxy, 2 workers, compiled": TheCompiledProxyRelayInTwo,
     "Postfix": ThePostfix,
     "Exim, queue": EximQueue,
     "Exim, cutthrough": EximCutthrough,
@@ -189,7 +204,7 @@ PARTS = {
 """Slow ones get this part of the messages, or a run would take minutes."""
 
 UNCOUNTED = {
-    *("proxy", "proxy, 2 workers", "proxy, compiled"),
+    *("proxy", "proxy, 2 workers", "proxy, compiled", "proxy, 2 workers, compiled"),
     *("Haraka, smtp_forward", "aiosmtpd, proxy"),
 }
 """They store nothing: when the source has each 250, the sink has each message. A sink that counts
