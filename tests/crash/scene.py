@@ -19,6 +19,9 @@ SETTLING = 180.0
 
 DISK = "48m"
 
+UNCOUNTED = "recipient@example.org"
+"""Whom clients send to that only make a load."""
+
 
 def mount(*words: str | Path) -> None:
     subprocess.run(["mount", *map(str, words)], check=True)
@@ -82,13 +85,18 @@ def scene(
     sessions: int = 4,
     on_small_disk: bool = False,
     has_own_clock: bool = False,
+    sink: int = 0,
 ) -> Iterator[Scene]:
-    """A running relay, whose load has begun."""
+    """A running relay, whose load has begun. `sink`: a port that gets the mail to UNCOUNTED."""
     watched = Watched()
     watched.collector.start()
+    further = [upstream("sink", sink)] if sink else []
     relay = RelayProcess(
-        [upstream("main", watched.collector.port)],
-        [route("main", delivery=delivery)],
+        [upstream("main", watched.collector.port), *further],
+        [
+            *(route(each["name"], UNCOUNTED, delivery=delivery) for each in further),
+            route("main", delivery=delivery),
+        ],
         top={"workers": workers} if workers > 1 else {},
     )
     relay.before = before

@@ -1,12 +1,18 @@
 """`make soak MINUTES=30`: a relay at half of its rate for long, its memory looked at all the while.
 
-Ends with status 1 where the account is wrong, or where memory still grows in the second half.
+Most of the load are quick clients before a sink that counts nothing; beside them goes the load of
+which an account is kept. Ends with status 1 where that is wrong, or where memory still grows in the
+second half.
 """
 
 import argparse
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -15,15 +21,24 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks.clients import Job
+from benchmarks.cpu import cpu_seconds
 from benchmarks.memory import tree_share_megabytes
 from tests.crash.scene import Scene, scene
+from tests.interop.peers import SmtpSink
 
-SESSIONS = 8
+SESSIONS = 20
 
-WARMING = 20.0
-"""Seconds at full speed, which tell the rate."""
+COUNTED = 20.0
+"""Messages a second of which an account is kept."""
+
+WARMING = 10_000
+"""Messages at full speed, which tell the rate."""
 
 BETWEEN_SAMPLES = 10.0
+
+_PATIENCE = 300.0
+"""Seconds for the clients to end."""
 
 MAX_GROWTH = 0.05
 """Of the memory from the third quarter to the last: more of it would be a leak."""
@@ -32,27 +47,53 @@ MAX_GROWTH = 0.05
 class Sample(NamedTuple):
     minutes: float
     memory: float  # MB
-    rate: float  # messages a second, since the sample before
+    cpu: float  # seconds so far
     waiting: int  # accepted and not relayed yet
 
 
 def main() -> int:
     options = _options()
-    with scene(
-        Random(1), delivery=options.delivery, workers=options.workers, sessions=SESSIONS
-    ) as stage:
-        full = _rate_of(stage, WARMING)
-        assert full, "nothing was accepted"
-        stage.load.pause = SESSIONS / (full / 2)
-        print(f"{full:.0f} messages a second at full speed; at half of it from now on", flush=True)
-        samples = list(_samples(stage, options.minutes * 60))
-        account = stage.account()
+    seconds = options.minutes * 60
+    sink = SmtpSink()
+    try:
+        sink.start()
+        with scene(
+            Random(1), options.delivery, options.workers, sessions=1, sink=sink.port
+        ) as stage:
+            stage.load.pause = 1 / COUNTED
+            full = _rate_at_full_speed(stage)
+            print(f"{full:.0f} messages a second at full speed; half of it now", flush=True)
+            with _load(stage, int(full / 2 * seconds), full / 2) as load:
+                samples = list(_samples(stage, seconds))
+                outcome = json.loads(load.communicate(timeout=_PATIENCE)[0])
+            account = stage.account()
+    finally:
+        sink.clean_up()
     growth = growth_of(samples)
+    print(f"{len(outcome['waits'])} messages at {full / 2:.0f} a second, and with an account:")
     print(account)
     print(_told(samples, growth))
     if options.plot:
         _plot(samples, options.plot)
     return 0 if account.is_good and growth <= MAX_GROWTH else 1
+
+
+@contextmanager
+def _load(stage: Scene, count: int, rate: float) -> Iterator["subprocess.Popen[str]"]:
+    """`rate`: messages a second; 0: at full speed."""
+    job = Job(stage.relay.port, count, 4096, SESSIONS, is_kept=True, rate=rate)
+    command = [sys.executable, "-m", "benchmarks.clients", json.dumps(asdict(job))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as clients:
+        try:
+            yield clients
+        finally:
+            clients.kill()
+
+
+def _rate_at_full_speed(stage: Scene) -> float:
+    with _load(stage, WARMING, 0.0) as load:
+        outcome = json.loads(load.communicate(timeout=_PATIENCE)[0])
+    return WARMING / (outcome["ended_at"] - outcome["started_at"])
 
 
 def _options() -> argparse.Namespace:
@@ -64,12 +105,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rate_of(stage: Scene, seconds: float) -> float:
-    before = len(stage.load.accepted)
-    time.sleep(seconds)
-    return (len(stage.load.accepted) - before) / seconds
-
-
 def _samples(stage: Scene, seconds: float) -> Iterator[Sample]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -77,14 +112,13 @@ def _samples(stage: Scene, seconds: float) -> Iterator[Sample]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("soak", total=seconds)
         while (passed := time.monotonic() - started) < seconds:
-            rate = _rate_of(stage, min(BETWEEN_SAMPLES, seconds - passed))
+            time.sleep(min(BETWEEN_SAMPLES, seconds - passed))
             waiting = len(stage.load.accepted) - len(stage.upstream.names())
             memory = tree_share_megabytes(stage.relay.child.pid)
+            cpu = cpu_seconds(stage.relay.child.pid)
             passed = time.monotonic() - started
-            progress.update(
-                task, completed=passed, description=f"{memory:.1f} MB, {rate:.0f} messages/s"
-            )
-            yield Sample(passed / 60, memory, rate, max(0, waiting))
+            progress.update(task, completed=passed, description=f"{memory:.1f} MB")
+            yield Sample(passed / 60, memory, cpu, max(0, waiting))
 
 
 def growth_of(samples: list[Sample]) -> float:
@@ -98,11 +132,11 @@ def growth_of(samples: list[Sample]) -> float:
 def _told(samples: list[Sample], growth: float) -> str:
     memory = [each.memory for each in samples]
     return (
-        f"{samples[-1].minutes:.0f} minutes, {median(each.rate for each in samples):.0f} messages"
-        f" a second; memory {memory[0]:.1f} MB at first, {median(memory):.1f} in the middle,"
+        f"{samples[-1].minutes:.0f} minutes, {samples[-1].cpu - samples[0].cpu:.0f} s of CPU;"
+        f" memory {memory[0]:.1f} MB at first, {median(memory):.1f} in the middle,"
         f" {max(memory):.1f} at the most, {memory[-1]:.1f} at the end"
         f" ({growth:+.1%} from the third quarter to the last);"
-        f" {max(each.waiting for each in samples)} messages waited at the most"
+        f" {max(each.waiting for each in samples)} counted messages waited at the most"
     )
 
 
@@ -111,18 +145,13 @@ def _plot(samples: list[Sample], path: Path) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "relay", "font.size": 10})
-    figure = Figure(figsize=(9, 3), layout="constrained")
-    axes = figure.subplots(1, 2)
-    minutes = [each.minutes for each in samples]
-    for panel, title, values in (
-        (axes[0], "memory, MB", [each.memory for each in samples]),
-        (axes[1], "messages a second", [each.rate for each in samples]),
-    ):
-        panel.plot(minutes, values)
-        panel.set_title(title, fontsize=10)
-        panel.set_xlabel("minutes")
-        panel.set_ylim(bottom=0)
-        panel.grid(visible=True, alpha=0.3)
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    panel = figure.subplots()
+    panel.plot([each.minutes for each in samples], [each.memory for each in samples])
+    panel.set_title("memory, MB", fontsize=10)
+    panel.set_xlabel("minutes at half of the full rate")
+    panel.set_ylim(bottom=0)
+    panel.grid(visible=True, alpha=0.3)
     figure.savefig(path, format="svg", metadata={"Date": None})
 
 
