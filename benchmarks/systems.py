@@ -1,6 +1,7 @@
 """What is measured, each started afresh before a sink: the relay, its peers, nothing between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -39,23 +40,29 @@ class System(Protocol):
 class TheRelay:
     """This relay, with the settings it ships with, log and synced queue included.
 
-    `tls`: STARTTLS is demanded on both sides; nobody's certificate is verified.
+    `tls`: STARTTLS is demanded on both sides; nobody's certificate is verified. `checkout`: where
+    its code lies.
     """
 
-    delivery = "store"
-    workers = 1
-    checkout = CHECKOUT
-
-    def __init__(self, sink: int, folder: Path, tls: Identity | None) -> None:
+    def __init__(
+        self,
+        sink: int,
+        folder: Path,
+        tls: Identity | None,
+        *,
+        delivery: str = "store",
+        workers: int = 1,
+        checkout: Path = CHECKOUT,
+    ) -> None:
         listener, secured = _secured(tls) if tls else ({}, {})
         self._relay = RelayProcess(
             [upstream("sink", sink, **secured)],
-            [route("sink", delivery=self.delivery)],
+            [route("sink", delivery=delivery)],
             listener=listener,
-            top={"workers": self.workers},
+            top={"workers": workers},
             parent=folder,
         )
-        self._relay.checkout = self.checkout
+        self._relay.checkout = checkout
         self.port = self._relay.port
 
     @property
@@ -73,56 +80,6 @@ def _secured(tls: Identity) -> tuple[Fact, Fact]:
     """Of the listener and of the upstream."""
     files = {"certificate": str(tls.certificate), "key": str(tls.key)}
     return {"tls": "required", "certificates": [files]}, {"tls": "required"}
-
-
-class TheHybridRelay(TheRelay):
-    """The same: disk only when needed."""
-
-    delivery = "hybrid"
-
-
-class TheProxyRelay(TheRelay):
-    """The same: nothing is ever on disk."""
-
-    delivery = "proxy"
-
-
-class TheRelayInTwo(TheRelay):
-    workers = 2
-
-
-class TheHybridRelayInTwo(TheHybridRelay):
-    workers = 2
-
-
-class TheProxyRelayInTwo(TheProxyRelay):
-    workers = 2
-
-
-class TheCompiledRelay(TheRelay):
-    """The way of a message is compiled there."""
-
-    checkout = COMPILED
-
-
-class TheCompiledHybridRelay(TheHybridRelay):
-    checkout = COMPILED
-
-
-class TheCompiledProxyRelay(TheProxyRelay):
-    checkout = COMPILED
-
-
-class TheCompiledRelayInTwo(TheCompiledRelay):
-    workers = 2
-
-
-class TheCompiledHybridRelayInTwo(TheCompiledHybridRelay):
-    workers = 2
-
-
-class TheCompiledProxyRelayInTwo(TheCompiledProxyRelay):
-    workers = 2
 
 
 class ThePostfix:
@@ -170,19 +127,20 @@ class Nothing:
         pass
 
 
-SYSTEMS: dict[str, Callable[[int, Path, Identity | None], System]] = {
-    "relay": TheRelay,
-    "relay, 2 workers": TheRelayInTwo,
-    "relay, compiled": TheCompiledRelay,
-    "relay, 2 workers, compiled": TheCompiledRelayInTwo,
-    "hybrid": TheHybridRelay,
-    "hybrid, 2 workers": TheHybridRelayInTwo,
-    "hybrid, compiled": TheCompiledHybridRelay,
-    "hybrid, 2 workers, compiled": TheCompiledHybridRelayInTwo,
-    "proxy": TheProxyRelay,
-    "proxy, 2 workers": TheProxyRelayInTwo,
-    "proxy, compiled": TheCompiledProxyRelay,
-    "proxy, 2 workers, compiled": TheCompiledProxyRelayInTwo,
+Start = Callable[[int, Path, Identity | None], System]
+"""Of the sink's port, a folder for spools, and a certificate where there is TLS."""
+
+
+def _ours() -> Iterator[tuple[str, Start]]:
+    for name, delivery in (("relay", "store"), ("hybrid", "hybrid"), ("proxy", "proxy")):
+        for workers, of in ((1, ""), (2, ", 2 workers")):
+            for checkout, how in ((CHECKOUT, ""), (COMPILED, ", compiled")):
+                start = partial(TheRelay, delivery=delivery, workers=workers, checkout=checkout)
+                yield f"{name}{of}{how}", start
+
+
+SYSTEMS: dict[str, Start] = {
+    **dict(_ours()),
     "Postfix": ThePostfix,
     "Exim, queue": EximQueue,
     "Exim, cutthrough": EximCutthrough,
@@ -201,21 +159,19 @@ PARTS = {
     "Haraka, smtp_forward": 3,
     "aiosmtpd, proxy": 3,
 }
-"""Slow ones get this part of the messages, or a run would take minutes."""
+"""The further peers, which are slow, get this part of the messages: a run would take minutes."""
 
 UNCOUNTED = {
-    *("proxy", "proxy, 2 workers", "proxy, compiled", "proxy, 2 workers, compiled"),
+    *(name for name in SYSTEMS if name.startswith("proxy")),
     *("Haraka, smtp_forward", "aiosmtpd, proxy"),
 }
 """They store nothing: when the source has each 250, the sink has each message. A sink that counts
 can be gone before its last reply has left, which they would have to pass on as a failure."""
 
-_FURTHER_PEERS = {name for name, kind in SYSTEMS.items() if kind.__module__ == "benchmarks.peers"}
-
 
 def takes_part(system: str, load: Workload) -> bool:
     """The TLS workloads are for the relay, Postfix and the limit alone."""
-    return not (load.has_tls and system in _FURTHER_PEERS)
+    return not (load.has_tls and system in PARTS)
 
 
 def missing(system: str) -> str:
