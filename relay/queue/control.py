@@ -80,7 +80,7 @@ class QueueControl:
 
     async def _poke_lanes_of(self, queue_ids: Sequence[str]) -> None:
         works = await self._store.works(queue_ids)
-        for name in {work.lane for work in works}:
+        for name in dict.fromkeys(work.lane for work in works):
             self._manager.poke(name)
 
     def hold_lane(self, name: str) -> Deferred[bool]:

@@ -130,6 +130,6 @@ class Reroute:
                 to[recipient.id] = lane
         if not to or not await self._store.move(message.queue_id, work.lane, to):
             return False
-        for lane in set(to.values()):
+        for lane in dict.fromkeys(to.values()):
             self._manager.note_due(lane)
         return len(to) == len(work.recipients)

@@ -216,7 +216,7 @@ class Backstage:
 
     def _learn(self, upstreams: frozenset[str]) -> None:
         """What those offer whom clients are passed on to."""
-        for upstream in {r.upstream for r in self._config.routes if r.is_proxied}:
+        for upstream in dict.fromkeys(r.upstream for r in self._config.routes if r.is_proxied):
             if upstream in upstreams:
                 self.delivery.learn(upstream)
 
@@ -258,7 +258,7 @@ class Backstage:
             prepared.stored,
         )
         changed = prepared.renewal.changed
-        for upstream in changed:
+        for upstream in sorted(changed):
             self.manager.next_hop_changed(upstream)
         self._learn(changed)
         is_for_all = changes_ways(before, config)

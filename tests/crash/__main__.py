@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from random import Random
 
-from tests.crash import clock, kills, shortage, steps
+from tests.crash import kills, shortage, steps
 from tests.crash.account import Account
 from tests.crash.scene import Scene, scene
 
@@ -63,10 +63,7 @@ def _runs(count: int) -> Iterator[tuple[str, int, Run]]:
     yield "kill -9 of a worker", quarter, _under(kills.kill_workers, workers=2, before=_SOON_AGAIN)
     yield "upstream cut", quarter, _under(kills.cut_the_upstream)
     yield "descriptors used up", 2, _under(shortage.use_up_descriptors, before=_FEW_DESCRIPTORS)
-    if clock.library() is None:
-        print("clock set: left out, there is no libfaketime", flush=True)
-    else:
-        yield "clock set", 10, _under(steps.move_the_clock, has_own_clock=True)
+    yield "clock set", 10, _under(steps.move_the_clock, has_own_clock=True)
     if os.geteuid() == 0:  # file systems are mounted
         yield "disk full", 3, _under(shortage.fill_the_disk, on_small_disk=True)
         yield "below min_free", 2, _under(shortage.come_below_min_free, on_small_disk=True)

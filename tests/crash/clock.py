@@ -1,35 +1,26 @@
-"""A clock of the relay's own, which can be set: libfaketime reads from a file how wrong it is.
+"""A time of day of the relay's own, which can be set: a file says how wrong it is.
 
-The monotonic time goes on.
+Its process reads that each time it asks; the monotonic time goes on, as the kernel's does.
 """
 
 from pathlib import Path
 
-LIBRARIES = (
-    Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
-    Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"),
-)
-"""Debian's package libfaketime."""
+_WIDTH = 16
+"""Octets of the number, so that one write replaces all of it."""
+
+_CODE = """
+import os, time
+_offset, _time = os.open({path!r}, os.O_RDONLY), time.time
+time.time = lambda: _time() + float(os.pread(_offset, {width}, 0))
+"""
 
 
-def library() -> Path | None:
-    """None where it is not installed."""
-    return next((path for path in LIBRARIES if path.exists()), None)
-
-
-def environment(offset: Path) -> dict[str, str]:
-    """Of a process whose clock is wrong by what that file says."""
-    return {
-        "LD_PRELOAD": str(library()),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_DONT_RESET": "1",
-    }
+def clock_code(offset: Path) -> str:
+    """Python that the relay's process runs first."""
+    return _CODE.format(path=str(offset), width=_WIDTH)
 
 
 def set_clock(offset: Path, seconds: int) -> None:
-    """In one step: half a number would be another time."""
-    new = offset.with_suffix(".new")
-    new.write_text(f"{seconds:+d}\n")
-    new.replace(offset)
+    offset.touch()
+    with offset.open("r+b", buffering=0) as file:
+        file.write(f"{seconds:<{_WIDTH}d}".encode())

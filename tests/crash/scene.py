@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.crash.account import Account, Watched, settle
-from tests.crash.clock import environment, set_clock
+from tests.crash.clock import clock_code, set_clock
 from tests.crash.load import SteadyLoad
 from tests.process.child import wait_until
 from tests.process.relay_process import RelayProcess, route, upstream
@@ -106,7 +106,7 @@ def scene(
         cleaning.callback(relay.clean_up)
         if has_own_clock:
             set_clock(stage.offset, 0)
-            relay.environment = environment(stage.offset)
+            relay.before += clock_code(stage.offset)
         if on_small_disk:
             cleaning.enter_context(small_disk(relay.spool))
         cleaning.callback(relay.kill)

@@ -74,7 +74,6 @@ class RelayProcess:
         self.before = ""
         """Python that its process runs first: for a fault at one exact place."""
         self.arguments: list[str] = []  # of twistd
-        self.environment: dict[str, str] = {}
         self.python = sys.executable
         self.checkout = CHECKOUT
         self._child: Child | None = None
@@ -100,7 +99,7 @@ class RelayProcess:
         # modules beside the configuration can be imported
         code = str(self.checkout) if self.python == sys.executable else libraries()
         path = [code, str(self.folder)]
-        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path), **self.environment}
+        environment = {**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path)}
         self._child = Child(command, self.folder / "output", environment)
         return self._child
 
