@@ -8,6 +8,7 @@ lock on the file `lock`, which tells its pid, owns them all.
 import fcntl
 import os
 from collections.abc import Iterable
+from errno import EACCES, EDQUOT, EEXIST, ENOENT, ENOSPC, ENOTDIR, EPERM, EROFS
 from pathlib import Path
 
 from relay.mail.content import Content
@@ -16,6 +17,19 @@ from relay.queue.store import StoreUnusable
 
 _MODE = 0o700
 """Mail is for nobody else to read."""
+
+_OWN_IT = "make it a directory that belongs to the user the relay runs as"
+_WHAT_TO_DO = {
+    EACCES: _OWN_IT,
+    EPERM: _OWN_IT,
+    ENOENT: _OWN_IT,
+    ENOTDIR: _OWN_IT,
+    EEXIST: _OWN_IT,
+    ENOSPC: "make room on that disk",
+    EDQUOT: "make room, or raise the quota of the user the relay runs as",
+    EROFS: "mount it writable, or name another place in queue.store",
+}
+"""For operators."""
 
 
 class Spool:
@@ -48,9 +62,9 @@ class Spool:
             _sync_directory(self._directory)
         except OSError as error:
             self.close()
+            hint = _WHAT_TO_DO.get(error.errno or 0, "look at that disk; dmesg may tell more")
             raise StoreUnusable(
-                f"spool {self._root} cannot be written ({error.strerror}): make it a directory"
-                f" that belongs to the user the relay runs as"
+                f"spool {self._root} cannot be written ({error.strerror}): {hint}"
             ) from error
         except StoreUnusable:
             self.close()

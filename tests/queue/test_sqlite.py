@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from errno import EIO, ENOSPC, EROFS
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import DeferredList
 from twisted.trial.unittest import TestCase
 
+from relay.queue import spool as spool_module
 from relay.queue import sqlite_reads
 from relay.queue.group_commit import Call
 from relay.queue.in_hand import InHand
@@ -178,7 +180,22 @@ class SpoolTests(StoreTestCase):
 
     async def test_what_is_no_directory_cannot_be_the_spool(self) -> None:
         self.directory.write_text("")
-        self.assertIn(f"spool {self.directory} cannot be written", await self.unusable())
+        said = await self.unusable()
+        self.assertIn(f"spool {self.directory} cannot be written", said)
+        self.assertIn("make it a directory that belongs to", said)
+
+    async def test_trouble_of_the_disk_is_not_told_as_trouble_with_rights(self) -> None:
+        for number, hint in (
+            (EIO, "look at that disk"),
+            (ENOSPC, "make room"),
+            (EROFS, "writable"),
+        ):
+
+            def ill(path: object, number: int = number) -> None:
+                raise OSError(number, os.strerror(number))
+
+            self.patch(spool_module, "_sync_directory", ill)
+            self.assertIn(hint, await self.unusable())
 
     async def test_a_newer_layout_is_refused(self) -> None:
         await (await self.opened()).close()
