@@ -351,6 +351,13 @@ class MistakeTests(ReadsFiles):
             ["route[0].delivery: 'proxy' cannot go to \"mx:\"; write 'store' or 'hybrid'"],
         )
 
+    def test_nobody_to_believe(self) -> None:
+        """Whoever /etc/resolv.conf names is nobody that the config chose."""
+        for servers in ("", "servers = []\n"):
+            [problem] = self.problems(WHOLE + f"[dns]\n{servers}trusted = true\n")
+            self.assertIn("dns.trusted: no resolver is named", problem)
+        self.config(WHOLE + "[dns]\nservers = ['127.0.0.1']\ntrusted = true\n")
+
     def test_free_ports_are_never_the_same(self) -> None:
         free = '[[listener]]\nname = "%s"\naddress = "127.0.0.1:0"\n'
         self.assertEqual(len(self.config(QUEUE + free % "a" + free % "b").listeners), 2)
@@ -400,6 +407,7 @@ DOUBTS = [
     ('2525"\n', '2525"\nmax_recipients = 3\n', "listener[0].max_recipients: 3 is less than the 1"),
     ('2525"\n', '2525"\nmax_message_size = "1K"\n', "listener[0].max_message_size: 1024 is less"),
     ('127.0.0.1:2525"\n', '0.0.0.0:25"\nprofile = "legacy-device"\n', "profile: 'legacy-de"),
+    ('127.0.0.1:2525"\n', 'systemd:0"\nprofile = "legacy-device"\n', "is broken, on systemd:0, w"),
     ('127.0.0.1:2525"\n', f'192.0.2.1:25"\n{TLS}accept_recipients = ["*@a.b"]\n', "(RFC 3207 4)"),
     ('2525"\n', f'465"\n{TLS}', "'required' on port 465, where clients begin wit"),
     ('2525"\n', f'25"\n{TLS}'.replace("required", "implicit"), "'implicit' on port 25"),

@@ -37,6 +37,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_mx_beside_others(raw),
         *_proxied_mx(raw),
         *_looked_up_tls(raw),
+        *_nobody_to_believe(raw),
         *_workers_in_memory(raw),
         *_auth_without_users(raw),
         *_auth_in_plain_text(raw),
@@ -192,6 +193,16 @@ def _looked_up_tls(raw: Raw) -> Iterator[str]:
             yield f"{path}.tls: {tls!r} is for \"mx:\" alone; write 'verified' for named hosts"
         elif tls == "dane" and not is_trusted:
             yield f"{path}.tls: 'dane' needs a resolver that is believed; set dns.trusted = true"
+
+
+def _nobody_to_believe(raw: Raw) -> Iterator[str]:
+    """RFC 7672 2.2: whoever /etc/resolv.conf names today is not a resolver that one chose."""
+    dns = raw.get("dns")
+    if isinstance(dns, dict) and dns.get("trusted") is True and not dns.get("servers"):
+        yield (
+            "dns.trusted: no resolver is named whose word is believed; add servers = "
+            '["127.0.0.1"], or wherever the validating resolver of this machine listens'
+        )
 
 
 def _upstreams_with(raw: Raw, scheme: str) -> set[str]:

@@ -337,8 +337,8 @@ def _mechanisms_key() -> Any:
 
 
 class OAuth(Table):
-    """An access token in the place of a password (OAuth 2.0), fetched over HTTPS, renewed before it
-    expires (optional)."""
+    """An access token in the place of a password (OAuth 2.0), fetched over HTTPS and renewed in
+    time (optional)."""
 
     grant: Literal["refresh-token", "client-credentials", "service-account"] = _key(
         ...,
@@ -620,7 +620,7 @@ class Dns(Table):
         False,
         "The servers validate DNSSEC, and nobody between them and this relay can change their "
         "answers (a resolver on this machine): their word that an answer is secure (the AD bit) is "
-        "believed. Needed for DANE.",
+        "believed. They must be named in servers. DANE needs it.",
     )
 
 

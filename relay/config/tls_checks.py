@@ -42,12 +42,12 @@ def tls_doubts(settings: Settings) -> Iterator[str]:
     """What is allowed and probably not meant."""
     for index, listener in enumerate(settings.listeners):
         path = f"listener[{index}]"
-        is_outside = listener.host and not _is_inside(listener.host)
-        if listener.profile == "legacy-device" and is_outside:
+        is_inside = listener.host and _is_inside(listener.host)  # systemd's may be anywhere
+        if listener.profile == "legacy-device" and not is_inside:
             yield (
                 f"{path}.profile: 'legacy-device' offers TLS 1.0, which is broken, on "
-                f"{listener.host}, where others may reach it; give it an address of a private "
-                "network"
+                f"{listener.host or listener.address}, where others may reach it; give it an "
+                "address of a private network"
             )
         if listener.tls == "required" and listener.accept_recipients:
             yield (

@@ -4,7 +4,7 @@ import subprocess
 
 from tests.interop.auth_clients import MESSAGE, RECIPIENT, SENDER
 from tests.interop.test_tls_clients import _ThroughTls
-from tests.interop.tools import need
+from tests.interop.tools import need, need_nodemailer
 from tests.process.child import DEADLINE
 
 
@@ -45,3 +45,27 @@ class AuthTlsClientTests(_ThroughTls):
             command += ["--login-options", f"AUTH={mechanism}", "--mail-from", SENDER]
             command += ["--mail-rcpt", RECIPIENT, "--upload-file", str(self.folder / "message")]
             self.check(*command, count=count)
+
+    def test_nodemailer(self) -> None:
+        node, packages = need_nodemailer()
+        script = self.folder / "send.js"
+        script.write_text(_NODEMAILER)
+        for count, is_implicit in enumerate((False, True), 1):
+            port = self.implicit_port if is_implicit else self.relay.port
+            words = [str(script), packages, str(port), str(self.trusted), SENDER, RECIPIENT]
+            self.check(node, *words, *(["implicit"] if is_implicit else []), count=count)
+
+
+_NODEMAILER = """\
+const [, , packages, port, authority, from, to, implicit] = process.argv;
+const nodemailer = require(packages + "/nodemailer");
+const transport = nodemailer.createTransport({
+  host: "localhost", port: Number(port), secure: !!implicit, requireTLS: true,
+  tls: { ca: require("fs").readFileSync(authority) },
+  auth: { user: "tim", pass: "secret" },
+});
+transport
+  .sendMail({ from, to, subject: "x", text: "hello" })
+  .then((info) => console.log(info.response))
+  .catch((error) => { console.error(String(error)); process.exitCode = 1; });
+"""

@@ -44,7 +44,7 @@ class StsStore:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._kept: OrderedDict[str, Kept | None] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._written = 0
 
     def get(self, domain: str) -> Kept | None:
@@ -52,7 +52,8 @@ class StsStore:
             self._kept.move_to_end(domain)
             return self._kept[domain]
         kept = self._read(domain)
-        self._remember(domain, kept)
+        if kept is not None:  # else another worker may have one soon, and it is on disk then
+            self._remember(domain, kept)
         return kept
 
     def put(self, domain: str, kept: Kept) -> None:
@@ -65,7 +66,7 @@ class StsStore:
                     "the MTA-STS policy of {domain} was not kept: {why}", domain=domain, why=error
                 )
 
-    def _remember(self, domain: str, kept: Kept | None) -> None:
+    def _remember(self, domain: str, kept: Kept) -> None:
         self._kept[domain] = kept
         self._kept.move_to_end(domain)
         if len(self._kept) > MAX_IN_MEMORY:
