@@ -1,4 +1,4 @@
-"""The limits on what a domain may make us look at, with answers as no real zone should have them."""
+"""The limits on what a domain may make us look at, with answers that no real zone should have."""
 
 from random import Random
 from typing import Any
