@@ -4,10 +4,9 @@
     GET  /queue?KEY=VALUE&...         POST /lanes/hold|release          {"name": LANE}
     POST /queue/retry|hold|release|remove     {"selection": {KEY: VALUE}, "after": ID}
 
-KEYs are ids, lane, sender, recipient, accepted_before; every message is {"all": true}. Queue calls
-do one page; `after` in the answer is where the next begins, and where something is done `at` is the
-relay's time: as `accepted_before` it keeps the next pages from what came since. Trouble is
-{"error": TEXT}.
+KEYs are ids, lane, sender, recipient, accepted_before; all: {"all": true}. Queue calls do one page;
+`after` in the answer is where the next begins, and `at` the relay's time, which as `accepted_before`
+keeps the next pages from what came since. Trouble is {"error": TEXT}.
 """
 
 from collections.abc import Awaitable, Callable
