@@ -5,8 +5,7 @@
     POST /queue/retry|hold|release|remove     {"selection": {KEY: VALUE}, "after": ID}
 
 KEYs are ids, lane, sender, recipient, accepted_before; all: {"all": true}. Queue calls do one page;
-`after` in the answer is where the next begins, and `at` the relay's time, which as `accepted_before`
-keeps the next pages from what came since. Trouble is {"error": TEXT}.
+the next begins behind `after`, and `accepted_before` the answer's `at`. Trouble is {"error": TEXT}.
 """
 
 from collections.abc import Awaitable, Callable
