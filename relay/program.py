@@ -64,12 +64,13 @@ def _later(config: Config, options: Options) -> list[str]:
     if options.later_user is None:
         return []
     _refuse_secrets_of_others(config, *options.later_user)
-    unreadable = files.unreadable_later(config.listeners, *options.later_user)
+    unreadable = files.unreadable_later(config, *options.later_user)
     if unreadable and config.workers > 1:
         for problem in unreadable:
             sys.stderr.write(f"relay: {problem}, and workers run as that user; let it read it\n")
         raise SystemExit(2)
-    return [f"{each}: changes of it will not be taken up; let it read it" for each in unreadable]
+    later = "changes of it will not be taken up, and every reload refused; let it read it"
+    return [f"{each}: {later}" for each in unreadable]
 
 
 def _refuse_secrets_of_others(config: Config, uid: int, gid: int | None) -> None:

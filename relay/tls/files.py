@@ -1,4 +1,4 @@
-"""The files that the listeners' TLS needs, looked at before the relay starts.
+"""The files that TLS needs, looked at before the relay starts.
 
 What makes a start senseless is a problem; what is careless, or will be trouble, is a warning.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from relay.config.schema import Listener
+from relay.config.schema import Listener, Settings
 from relay.notices import Notice
 from relay.tls.certificates import CertificateUnusable, read_certificates, read_pair
 from relay.tls.server import ServerTls
@@ -78,19 +78,36 @@ def warnings(listeners: Sequence[Listener]) -> list[str]:
     return found
 
 
-def unreadable_later(listeners: Sequence[Listener], uid: int, gid: int | None) -> list[str]:
+def unreadable_later(settings: Settings, uid: int, gid: int | None) -> list[str]:
     """What that user cannot read, each with its key. Only root can tell."""
-    found: list[str] = []
-    for index, listener in enumerate(listeners):
+    wanted = dict.fromkeys((*_of_listeners(settings), *_of_upstreams(settings)))
+    return [
+        f"{key}: {path} cannot be read by {name_of(uid)}"
+        for key, path in wanted
+        if not may_read(path, uid, gid)
+    ]
+
+
+def _of_listeners(settings: Settings) -> Iterator[tuple[str, Path]]:
+    for index, listener in enumerate(settings.listeners):
         if listener.has_tls:
-            wanted = [path for files in listener.certificates for path in files.paths]
-            wanted += [] if listener.client_ca is None else [listener.client_ca]
-            found += [
-                f"listener[{index}]: {path} cannot be read by {name_of(uid)}"
-                for path in dict.fromkeys(wanted)
-                if not may_read(path, uid, gid)
-            ]
-    return found
+            certificates = (path for files in listener.certificates for path in files.paths)
+            for path in (*certificates, listener.client_ca):
+                if path is not None:
+                    yield f"listener[{index}]", path
+
+
+def _of_upstreams(settings: Settings) -> Iterator[tuple[str, Path]]:
+    for index, upstream in enumerate(settings.upstreams):
+        tokens = [upstream.oauth, *(each.oauth for each in upstream.identities)]
+        for path in (
+            upstream.ca_file,
+            upstream.client_certificate,
+            upstream.client_key,
+            *(each.ca_file for each in tokens if each is not None),
+        ):
+            if path is not None:
+                yield f"upstream[{index}]", path
 
 
 def may_read(path: Path, uid: int, gid: int | None) -> bool:

@@ -233,16 +233,19 @@ class StartTests(TlsCase):
         return relay
 
     def test_a_key_that_the_later_user_cannot_read(self) -> None:
-        """It serves with what root has read, and says that it will not take up a new one."""
+        """It serves with what root has read, and says what it will not take up."""
         relay = self.as_nobody()
         child = relay.launch()
         child.wait_for_port(relay.port)
         self.session(relay)
         self.assertIn(
             f"relay: warning: listener[0]: {self.folder / 'host.key'} cannot be read by nobody: "
-            "changes of it will not be taken up",
+            "changes of it will not be taken up, and every reload refused",
             child.output,
         )
+        reloaded = relay.relayctl("reload")
+        self.assertEqual(2, reloaded.returncode)
+        self.assertIn("cannot be read: Permission denied", reloaded.stderr)
         first = self.shown(relay)
         self.issue()
 

@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Certificate, Listener
+from relay.config.schema import Certificate, Listener, Settings, Upstream
 from relay.tls.files import problems, unreadable_later, warnings
 from tests.certificates import Authority
 from tests.interop.tools import need_root
@@ -68,10 +68,13 @@ class WarningTests(FilesCase):
 class LaterTests(FilesCase):
     """Whether the user that twistd becomes can read them."""
 
+    def settings(self, *upstreams: Upstream) -> Settings:
+        return Settings.model_construct(listeners=tuple(self.listeners()), upstreams=upstreams)
+
     def unreadable(self) -> list[str]:
         need_root("switching users")
         nobody = pwd.getpwnam("nobody")
-        return unreadable_later(self.listeners(), nobody.pw_uid, None)
+        return unreadable_later(self.settings(), nobody.pw_uid, None)
 
     def test_a_folder_that_is_closed(self) -> None:
         self.assertEqual(
@@ -89,7 +92,32 @@ class LaterTests(FilesCase):
         self.key.chmod(0o640)
         self.assertEqual([], self.unreadable())
 
+    def test_what_upstreams_need(self) -> None:
+        """A client certificate, authorities, and those of a token's endpoint."""
+        nobody = pwd.getpwnam("nobody")
+        self.folder.chmod(0o755)
+        self.key.chmod(0o644)
+        files = [self.folder / name for name in ("ca", "shown", "token-ca")]
+        for path in files:
+            path.write_text("")
+            path.chmod(0o600)
+        oauth = {"grant": "client-credentials", "token_url": "https://a.example/token"}
+        upstream = Upstream.model_validate(
+            {
+                "name": "main",
+                "hosts": ("smtps://a.example",),
+                "user": "tim",
+                "ca_file": files[0],
+                "client_certificate": files[1],
+                "oauth": oauth | {"client_id": "me", "ca_file": files[2]},
+            }
+        )
+        self.assertEqual(
+            [f"upstream[0]: {path} cannot be read by nobody" for path in files],
+            unreadable_later(self.settings(upstream), nobody.pw_uid, None),
+        )
+
     def test_a_user_without_a_name(self) -> None:
         need_root("switching users")
-        (first, _) = unreadable_later(self.listeners(), 54321, 54321)
+        (first, _) = unreadable_later(self.settings(), 54321, 54321)
         self.assertIn("cannot be read by user 54321", first)
