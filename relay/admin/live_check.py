@@ -69,7 +69,7 @@ def _show(found: Finding) -> None:
     for name, value in (
         ("greeting", found.greeting),
         ("extensions", ", ".join(extensions)),
-        ("TLS", found.tls or ("none" if found.greeting else "")),
+        ("TLS", found.tls or _no_tls(found)),
         ("certificate", found.certificate),
         ("verification", found.verification),
         ("login", _login(found)),
@@ -78,6 +78,12 @@ def _show(found: Finding) -> None:
         if value:
             click.echo(tables.safe(f"    {name + ':':<14}{value}"))
     click.echo()
+
+
+def _no_tls(found: Finding) -> str:
+    if found.certificate:
+        return "the handshake ended at the certificate"
+    return "none" if found.greeting else ""
 
 
 def _login(found: Finding) -> str:

@@ -164,7 +164,8 @@ class Security:
 
     def chain_broken(self, error: int, certificate: x509.Certificate) -> None:
         if not self._chain_trouble:
-            self._chain_trouble = chain_words(error, certificate)
+            self._chain_trouble = self.doubt = chain_words(error, certificate)
+            self.certificate = certificate  # maybe the last that is seen of them
 
     def judge(self, connection: SSL.Connection) -> Reply | None:
         """The handshake is done. The trouble, if it is not what the policy asks for."""

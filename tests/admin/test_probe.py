@@ -49,6 +49,8 @@ class ProbeTests(TlsCase):
         (found,) = await self.look(self.upstream(tls=bad))
         self.assertIn("451 4.7.5 certificate is self-signed", found.trouble)
         self.assertEqual(found.greeting, "220 upstream.test ESMTP")
+        self.assertRegex(found.certificate, "^localhost; by localhost; until 20")
+        self.assertIn("certificate is self-signed", found.verification)
         (found,) = await self.look(self.upstream(tls=bad), tls="required")
         self.assertEqual(found.trouble, "")
         self.assertIn("certificate is self-signed", found.verification)
