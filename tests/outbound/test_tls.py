@@ -230,6 +230,15 @@ class TlsCase(DeliveryCase):
         self.assertIn(trouble, str(attempt.site.reply))
         self.assertEqual(attempt.site.host, f"{self.host}[127.0.0.1]:{up.port}")
 
+    def assert_as_told(self, name, up, attempt, expected):
+        try:
+            if expected in (PLAIN, TLS):
+                self.assert_way(up, attempt, expected)
+            else:
+                self.assert_delayed(up, attempt, expected)
+        except self.failureException as error:
+            raise self.failureException(f"{name}: {error}\n{attempt}") from error
+
 
 class PolicyTests(TlsCase):
     """The table above."""
@@ -239,13 +248,7 @@ class PolicyTests(TlsCase):
             up = self.upstream(script) if identity is None else self.good(script, identity)
             settings = QUICK if Act.STALL in script.values() else {}
             attempt = await self.deliver(self.delivery(up, tls=level, **settings), "a@x.test")
-            try:
-                if expected[column] in (PLAIN, TLS):
-                    self.assert_way(up, attempt, expected[column])
-                else:
-                    self.assert_delayed(up, attempt, expected[column])
-            except self.failureException as error:
-                raise self.failureException(f"{name}: {error}\n{attempt}") from error
+            self.assert_as_told(name, up, attempt, expected[column])
 
     def test_opportunistic(self):
         return self.check("opportunistic", 0)
@@ -255,6 +258,17 @@ class PolicyTests(TlsCase):
 
     def test_verified(self):
         return self.check("verified", 2)
+
+    async def test_implicit(self):
+        """The same handshakes and certificates, where TLS comes first; never in plain."""
+        for level, column in (("opportunistic", 1), ("required", 1), ("verified", 2)):
+            for name, (identity, script, *expected) in HOSTS.items():
+                if identity is None or not script.keys() <= {"handshake"}:
+                    continue  # what comes of STARTTLS and of a plain EHLO does not come here
+                up = self.good(script, identity, is_implicit=True)
+                settings = QUICK if Act.STALL in script.values() else {}
+                attempt = await self.deliver(self.delivery(up, tls=level, **settings), "a@x.test")
+                self.assert_as_told(f"{level}, {name}", up, attempt, expected[column])
 
     async def test_none(self):
         """Nothing of all this is even asked for."""
@@ -454,9 +468,9 @@ class SessionTests(TlsCase):
 class LookedUpTests(TlsCase):
     """A policy that comes from lookups, whatever the config says."""
 
-    async def send(self, up, policy):
-        upstream = self.settings(up, ca_file=str(self.ca_file))
-        delivery = self.delivery(up)
+    async def send(self, up, policy, **settings):
+        upstream = self.settings(up, ca_file=str(self.ca_file), **settings)
+        delivery = self.delivery(up, **settings)
         (factory,) = delivery._hops["up"].factories
         factory.security = delivery.securities.of(upstream, upstream.hosts[0], policy)
         return await self.deliver(delivery, "a@x.test")
@@ -472,6 +486,24 @@ class LookedUpTests(TlsCase):
         up = self.good()
         trouble = "certificate is for localhost, 127.0.0.1, not x.test or mx.x.test"
         self.assert_delayed(up, await self.send(up, policy), trouble)
+
+    async def test_every_behaviour_under_dane(self):
+        """As where TLS is required; and the certificate must be the one of the records."""
+        policy = TlsPolicy(Level.DANE, tlsa=(self.record(GOOD),))
+        for name, (identity, script, *expected) in HOSTS.items():
+            up = self.upstream(script) if identity is None else self.good(script, identity)
+            settings = QUICK if Act.STALL in script.values() else {}
+            attempt = await self.send(up, policy, **settings)
+            is_another = identity is not GOOD and expected[1] is TLS
+            none = "none of those that the host's TLSA records name"
+            self.assert_as_told(name, up, attempt, none if is_another else expected[1])
+
+    async def test_every_behaviour_under_mta_sts(self):
+        policy = TlsPolicy(Level.VERIFIED, ("localhost",), is_sure=True)
+        for name, (identity, script, *expected) in HOSTS.items():
+            up = self.upstream(script) if identity is None else self.good(script, identity)
+            settings = QUICK if Act.STALL in script.values() else {}
+            self.assert_as_told(name, up, await self.send(up, policy, **settings), expected[2])
 
     async def test_dane(self):
         shown = self_signed("whoever.example")
