@@ -1,6 +1,7 @@
 """TLS clients of all kinds send through the relay, by STARTTLS and with implicit TLS."""
 
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.certificates import Authority
 from tests.interop import tls_clients as clients
 from tests.interop.received import without_received
-from tests.process.child import free_port, is_open, wait_until
+from tests.interop.tools import need
+from tests.process.child import DEADLINE, free_port, is_open, wait_until
 from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, upstream
 
@@ -158,3 +160,36 @@ class OtherListenerTests(_ThroughTls):
         wait_until(lambda: is_open(self.implicit_port), "the listener for implicit TLS")
         self.assertEqual(4, len(clients.offered(self.implicit_port, is_implicit=True)))
         self.assertEqual(["TLSv1.2", "TLSv1.3"], clients.offered(self.relay.port))
+
+
+class ClientCertificateTests(_ThroughTls):
+    """A client that may relay by its certificate alone."""
+
+    def setUp(self) -> None:
+        self.own = Authority("Clients' CA")
+        folder = Path(tempfile.mkdtemp(prefix="relay-client-ca-"))
+        self.addCleanup(shutil.rmtree, folder)
+        self.listener = {
+            "relay_networks": [],
+            "client_ca": str(self.own.write(folder)),
+            "relay_certificates": ["printer.example"],
+        }
+        super().setUp()
+
+    def by_curl(self, *names: str) -> int:
+        (self.folder / "message").write_bytes(_CONTENT)
+        certificate, key = self.own.issue(*names).write(self.folder, names[0])
+        command = [need("curl"), "--silent", "--show-error", "--cacert", str(self.trusted)]
+        command += [f"smtps://localhost:{self.implicit_port}", "--mail-from", _SENDER]
+        command += ["--mail-rcpt", _RECIPIENT, "--upload-file", str(self.folder / "message")]
+        command += ["--cert", str(certificate), "--key", str(key)]
+        return subprocess.run(
+            command, capture_output=True, timeout=DEADLINE, check=False
+        ).returncode
+
+    def test_curl(self) -> None:
+        self.assertEqual(0, self.by_curl("printer.example"))
+        self.assertEqual([_RECIPIENT], self.collector.wait_for(1)[0].recipients)
+        self.assertNotEqual(0, self.by_curl("somebody.example"))
+        (rejected,) = self.relay.wait_for(1, "rejected")
+        self.assertEqual("550 5.7.1", rejected["reply"][:9])

@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Protocol
@@ -84,4 +85,6 @@ def as_not_fetched(reason: Failure) -> Failure:
 
 
 def _in_words(error: BaseException | None) -> str:
+    if isinstance(error, VerificationError):
+        return "its certificate is for another name"
     return str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 import json
 import os
 from base64 import urlsafe_b64decode
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -239,10 +240,12 @@ class TroubleTests(TokenCase):
         self.assertFalse(is_refusal)
 
     async def test_whoever_poses_as_it_is_told_nothing(self):
-        self.url = serve(self, self.web, self_signed("localhost"))
-        trouble, is_refusal = await self.refused(self.refreshing())
-        self.assertIn("TLS handshake failed", trouble)
-        self.assertEqual((is_refusal, self.web.asked), (False, []))
+        expired = AUTHORITY.issue("localhost", valid_until=-timedelta(hours=1))
+        for identity in (self_signed("localhost"), expired, AUTHORITY.issue("other.example")):
+            self.url = serve(self, self.web, identity)
+            trouble, is_refusal = await self.refused(self.refreshing())
+            self.assertRegex(trouble, "TLS handshake failed|its certificate is for another name")
+            self.assertEqual((is_refusal, self.web.asked), (False, []))
 
     async def test_secrets_are_not_told(self):
         self.web.answers = [refusal("invalid_grant", "what is refresh-1 to me?")]
