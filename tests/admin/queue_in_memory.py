@@ -12,6 +12,9 @@ from relay.queue.store import IStore, Message, NewMessage
 
 START = 1767225600.0  # 2026-01-01T00:00:00Z
 
+NOW = START + 100_000.0
+"""By the clock of the queue: all its messages were accepted before."""
+
 
 class _Clock:
     def seconds(self) -> float:
@@ -47,7 +50,7 @@ class QueueInMemory(SpoolQueue):
 
     def __init__(self, store: MemoryStore) -> None:
         self.told: list[Notice] = []
-        super().__init__(store, ["even", "odd"], self.told.append, lambda: START)
+        super().__init__(store, ["even", "odd"], self.told.append, lambda: NOW)
         self.store = store
         self.ids: list[str] = []
 
