@@ -203,10 +203,9 @@ class Simulation:
 
     def _what_is_left(self) -> dict[str, int]:
         """At the end nothing waits, and nothing remembers anything."""
-        service = self.machine.service
-        if service is None:
+        if not self.machine.is_open:  # it may have been started a moment ago
             return {"relay": 1}
-        counts = counts_of(service)
+        counts = counts_of(self.machine.service)
         counts["clients"] = sum(not client.is_done for client in self.clients)
         counts["connections"] = len(self.network.ends) + len(self.network.connecting)
         return {name: count for name, count in counts.items() if count}
