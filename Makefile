@@ -5,8 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	&& command -v "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-compiled bench-backlog \
-	bench-scale fuzz crash soak attacks-time attacks-beside reference clean
+.PHONY: help venv compiled pure run test test-compiled check sim bench bench-peers bench-compiled \
+	bench-backlog bench-scale fuzz crash soak attacks-time attacks-beside reference clean
 
 help:
 	@echo "make venv           the relay and its tools in .venv (the others do this by themselves)"

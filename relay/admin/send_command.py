@@ -4,7 +4,6 @@ import getpass
 import re
 import smtplib
 import ssl
-import sys
 import time
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -14,6 +13,7 @@ from pathlib import Path
 import click
 
 from relay.admin import tables
+from relay.admin.asking import ask_password
 from relay.admin.desk import Failed, Unusable, read_config
 from relay.config import Config
 from relay.config.values import SocketAddress
@@ -71,8 +71,13 @@ def send(
     content = _content(sender, recipients, subject, size)
     password = ""
     if user:
-        is_ours = not server or host in ("127.0.0.1", "::1", "localhost")
-        password = _password(user, is_ours=is_ours, from_stdin=password_stdin)
+        if server and host not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):  # nobody's certificate is checked
+            raise Unusable("--user sends a password: without --server, or to this machine alone")
+        password = ask_password(user, from_stdin=password_stdin)
     try:
         with _client(begins_with_tls) as client:
             talk = _Talk(client, is_quiet=as_json or count > 1)
@@ -86,17 +91,6 @@ def send(
         raise Failed(f"cannot send to {host}:{port}: {_why(error)}; does the relay run?") from None
     if any(refused):
         raise SystemExit(1)
-
-
-def _password(user: str, *, is_ours: bool, from_stdin: bool) -> str:
-    """For our own relay alone: nobody's certificate is looked at here."""
-    if not is_ours:
-        raise Unusable("--user sends a password: without --server, or to this machine alone")
-    if from_stdin:
-        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-    if not sys.stdin.isatty():
-        raise Failed("there is no terminal to ask for the password; add --password-stdin")
-    return str(click.prompt(f"Password of {tables.safe(user)}", hide_input=True))
 
 
 def _client(begins_with_tls: bool) -> smtplib.SMTP:

@@ -1,13 +1,13 @@
 """relayctl user: who may authenticate. Works on the users file; a running relay reads it again."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from relay.admin import tables
+from relay.admin.asking import ask_password
 from relay.admin.desk import Failed, Unusable, read_config
 from relay.config import Config
 from relay.queue.open_store import spool_of
@@ -116,16 +116,8 @@ def _name(name: str) -> str:
 
 
 def _password(name: str, *, from_stdin: bool) -> str:
-    """Prepared; a last line end of standard input is not part of it."""
-    if from_stdin:
-        octets = sys.stdin.buffer.read(MAX_PASSWORD + 3)
-        text = octets.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "surrogateescape")
-    elif not sys.stdin.isatty():
-        raise Failed("there is no terminal to ask for the password; add --password-stdin")
-    else:
-        text = click.prompt(
-            f"Password of {tables.safe(name)}", hide_input=True, confirmation_prompt=True
-        )
+    """Prepared."""
+    text = ask_password(name, from_stdin=from_stdin, is_new=True)
     try:
         password = prepare(text, is_stored=True)
     except Unprepared as fault:

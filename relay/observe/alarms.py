@@ -1,6 +1,6 @@
 """The alarms that stand: told once in the program's own log, and shown by relayctl status.
 
-It stands until it is over; where nothing will tell of that, for a day after it was raised last.
+Each stands until it is over; where nothing will tell of that, for a day after it was raised last.
 """
 
 from collections.abc import Callable

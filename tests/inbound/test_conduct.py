@@ -215,6 +215,8 @@ class SessionTests(TestCase):
             client.say("MAIL FROM:<a@b.example>", "RCPT TO:<r@example.org>", "DATA")
             client.say(*["x" * 100] * (2 * IN_VAIN // 102), ".")
             self.assertEqual("451", (await client.heard(2 + 4 * round_))[-1][:3])
+        client.say("NONSENSE")
+        self.assertEqual("500", (await client.heard(15))[-1][:3])
 
     async def test_those_who_may_relay_are_not_counted(self) -> None:
         client = await self.begin(networks=("127.0.0.0/8",))
