@@ -25,7 +25,7 @@ from relay.build import how_built
 from relay.queue.open_store import open_store
 from relay.queue.store import LaneState, Selection
 from relay.testing.sink import Options, makeService
-from tests.admin.queue_in_memory import fill, filled_queue
+from tests.admin.queue_in_memory import NOW, fill, filled_queue
 from tests.certificates import self_signed
 
 CONFIG = """
@@ -138,8 +138,10 @@ class RunningRelayTests(CommandTestCase):
 
     async def test_mail_that_comes_meanwhile_is_not_chased(self) -> None:
         """By the relay's clock: it may be another than ours."""
-        await self.serve(PAGE + 1)
+        await self.serve(2 * PAGE + 1)
         told: list[Selection] = []
+        times = iter((NOW, NOW + 1, NOW + 2))
+        self.queue.now = lambda: next(times)
         find = self.queue.find
 
         def watched(selection: Selection, after: str, limit: int) -> Any:
@@ -148,7 +150,7 @@ class RunningRelayTests(CommandTestCase):
 
         self.queue.find = watched
         await self.run_command("queue", "hold", "--all")
-        self.assertEqual([None, self.queue.now()], [each.accepted_before for each in told])
+        self.assertEqual([None, NOW, NOW], [each.accepted_before for each in told])
 
     async def test_more_ids_than_a_page_holds(self) -> None:
         await self.serve(PAGE + 3)

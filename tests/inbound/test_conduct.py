@@ -218,6 +218,17 @@ class SessionTests(TestCase):
         client.say("NONSENSE")
         self.assertEqual("500", (await client.heard(15))[-1][:3])
 
+    async def test_one_last_word_where_the_relay_is_being_stopped_too(self) -> None:
+        keys = {"networks": (), "accept_recipients": ("*@example.org",), "max_received": 30}
+        client = await self.begin(**keys, max_errors_per_client=1)
+        client.say("HELO c", "NONSENSE", "MAIL FROM:<a@b.example>", "RCPT TO:<r@example.org>")
+        client.say("DATA")
+        await client.heard(6)
+        self.front.factory.leave()
+        client.say(*["Received: from a by b; date"] * 31, "", "x", ".")
+        await client.gone
+        self.assertEqual([str(TOO_MANY_ERRORS_OF_YOURS)], client.lines()[6:])
+
     async def test_those_who_may_relay_are_not_counted(self) -> None:
         client = await self.begin(networks=("127.0.0.0/8",))
         client.say(*("NONSENSE",) * 6)

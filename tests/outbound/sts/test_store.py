@@ -22,6 +22,12 @@ class StoreTests(SynchronousTestCase):
         self.assertIsNone(StsStore(self.folder).get("example.net"))
         self.assertEqual(self.folder.stat().st_mode & 0o777, 0o700)
 
+    def test_what_another_worker_keeps_meanwhile(self):
+        one, other = StsStore(self.folder), StsStore(self.folder)
+        self.assertIsNone(one.get("example.org"))
+        other.put("example.org", KEPT)
+        self.assertEqual(one.get("example.org"), KEPT)
+
     def test_long_domain(self):
         domain = ".".join(["x" * 60] * 4)
         StsStore(self.folder).put(domain, KEPT)
