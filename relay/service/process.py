@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+_wanted: list[int] = []
+
 
 def on_signal(number: signal.Signals, reactor: Any, act: Callable[[], None]) -> None:
     """Act in the reactor's own time; a signal may come between any two instructions."""
@@ -14,11 +16,17 @@ def on_signal(number: signal.Signals, reactor: Any, act: Callable[[], None]) -> 
 
 
 def exit_with(status: int) -> None:
-    """Make twistd, which knows no exit status of services, end with this one."""
+    """Make twistd, which knows no exit status of services, end with this one; a worker looks at
+    `wanted_status`."""
+    _wanted.append(status)
+    atexit.register(_leave)
 
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
 
-    atexit.register(leave)
+def wanted_status() -> int:
+    return _wanted[-1] if _wanted else 0
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(wanted_status())

@@ -5,34 +5,27 @@ Tells of its end; whether it is started again is the supervisor's to decide.
 
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IProcessTransport, IReactorTime
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.process import ProcessReader
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.admin.operations import wish_of
-from relay.admin.several import QueueAway
-from relay.queue.store import Selection, StoreFailed
-from relay.workers.channel import AskFailed, Channel, Gone, OneChannel
+from relay.workers.channel import Channel, OneChannel
+from relay.workers.nursery import Nursery
 from relay.workers.snapshot import Snapshot
-from relay.workers.worker import CHANNEL, SNAPSHOT, Orders
+from relay.workers.worker import Orders
 
 MAX_KEPT = 100
 """Lines of what it said last, for the case that it does not start."""
 
-ANSWER_TIMEOUT = 20.0
-"""Seconds that a worker has to do a page of what operators ask for."""
+_OUT, _ERR = 1, 2
 
 _log = Logger()
 
 
-class WorkerProcess(ProcessProtocol):
+class WorkerProcess:
     """`ended(self, how)` is called once. `out` takes what it writes to standard output."""
 
     def __init__(
@@ -44,6 +37,7 @@ class WorkerProcess(ProcessProtocol):
         asked: Mapping[str, Callable[..., Any]],
         out: Callable[[bytes], None],
         ended: Callable[["WorkerProcess", str], None],
+        nursery: Nursery,
         reactor: Any,
     ) -> None:
         self.orders = orders
@@ -54,8 +48,12 @@ class WorkerProcess(ProcessProtocol):
         self._sockets = sockets
         self._out = out
         self._ended = ended
+        self._nursery = nursery
         self._reactor = reactor
-        self._rests = {1: b"", 2: b""}
+        self._pid: int | None = None
+        self._how: str | None = None  # it ended
+        self._rests = {_OUT: b"", _ERR: b""}
+        self._heard = set(self._rests)  # what it can still say something by
         self.channel = Channel(told, asked, lambda: None)
 
     @property
@@ -63,105 +61,88 @@ class WorkerProcess(ProcessProtocol):
         return self.orders.number
 
     def start(self) -> None:
-        ours, theirs = socket.socketpair()
-        names = self.orders.listeners
-        with open(os.devnull, "rb") as nothing, theirs:
-            descriptors: dict[int, int | str] = {0: nothing.fileno(), 1: "r", 2: "r"}
-            descriptors[CHANNEL] = theirs.fileno()
-            descriptors[SNAPSHOT] = self._snapshot.fileno()
-            for place, name in enumerate(names, 1):
-                descriptors[SNAPSHOT + place] = self._sockets[name].fileno()
-            self._reactor.spawnProcess(
-                self,
-                sys.executable,
-                [sys.executable, "-m", "relay.workers.worker", self.orders.as_argument()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                childFDs=descriptors,
-            )
+        """Raises OSError."""
+        passed = self._open_ends()
+        sockets = (self._sockets[name].fileno() for name in self.orders.listeners)
+
+        def close(answer: Any) -> Any:
+            for each in passed:
+                os.close(each)
+            return answer
+
+        self._nursery.fork(
+            self.orders, [*passed, self._snapshot.fileno(), *sockets], self._has_ended
+        ).addBoth(close).addCallbacks(self._born, self._unborn)
+
+    def _open_ends(self) -> list[int]:
+        """Those of the worker: standard output and error, and the channel."""
+        opened: list[int] = []
+        try:
+            for _ in (_OUT, _ERR):
+                opened += os.pipe()
+            ours, theirs = socket.socketpair()
+        except OSError:
+            for each in opened:
+                os.close(each)
+            raise
+        out, out_end, err, err_end = opened
+        make: Any = ProcessReader
+        make(self._reactor, self, _OUT, out)
+        make(self._reactor, self, _ERR, err)
         with ours:
             ours.setblocking(False)
             self._reactor.adoptStreamConnection(
                 ours.fileno(), ours.family, OneChannel(self.channel)
             )
+        return [out_end, err_end, theirs.detach()]
 
-    def signal(self, name: str) -> None:
-        transport: IProcessTransport | None = self.transport
-        if transport is not None:
-            try:
-                transport.signalProcess(name)
-            except ProcessExitedAlready:
-                return
+    def _born(self, pid: int) -> None:
+        self._pid = pid
+
+    def _unborn(self, why: Failure) -> None:
+        self._how = f"before it began: {why.getErrorMessage()}"
+
+    def kill(self) -> None:
+        if self._pid is not None:
+            self._nursery.kill(self._pid)
 
     # --- what it says -------------------------------------------------------------------------
 
-    def outReceived(self, data: bytes) -> None:
-        """Lines of the traffic log, where that is standard output."""
-        lines = self._whole_lines(1, data)
-        if lines:
-            self._out(lines)
-
-    def errReceived(self, data: bytes) -> None:
-        for line in self._whole_lines(2, data).decode("utf-8", "replace").splitlines():
+    def childDataReceived(self, name: int, data: bytes) -> None:
+        lines = self._whole_lines(name, data)
+        if not lines:
+            return
+        if name == _OUT:
+            self._out(lines)  # of the traffic log, where that is standard output
+            return
+        for line in lines.decode("utf-8", "replace").splitlines():
             self.last_words = [*self.last_words[1 - MAX_KEPT :], line]
             _log.info("worker {number}: {line}", number=self.number, line=line.strip())
 
-    def _whole_lines(self, descriptor: int, data: bytes) -> bytes:
-        lines, end, rest = (self._rests[descriptor] + data).rpartition(b"\n")
-        self._rests[descriptor] = rest
+    def _whole_lines(self, name: int, data: bytes) -> bytes:
+        lines, end, rest = (self._rests[name] + data).rpartition(b"\n")
+        self._rests[name] = rest
         return lines + end
 
-    def processEnded(self, reason: Failure) -> None:
-        how = getattr(reason.value, "signal", None)
-        status = getattr(reason.value, "exitCode", None)
-        self.channel.close()
-        self._ended(self, f"by signal {how}" if how else f"with status {status or 0}")
+    # --- its end ------------------------------------------------------------------------------
+
+    def childConnectionLost(self, name: int, reason: Failure) -> None:
+        self._heard.discard(name)
+        self._look_if_ended()
+
+    def _has_ended(self, status: int) -> None:
+        self._how = f"by signal {-status}" if status < 0 else f"with status {status}"
+        self._look_if_ended()
+
+    def nobody_sees_its_end(self) -> None:
+        """The nursery is gone: it has ended when it can say nothing any more."""
+        self._how = self._how or "unseen"
+        self._look_if_ended()
+
+    def _look_if_ended(self) -> None:
+        if self._how is not None and not self._heard:
+            self.channel.close()
+            self._ended(self, self._how)
 
     def __repr__(self) -> str:
         return f"<WorkerProcess {self.number} {'ready' if self.is_ready else 'starting'}>"
-
-
-class RemoteQueue:
-    """A worker's queue, as `relay.admin.several` wants it. Fails with StoreFailed or QueueAway."""
-
-    def __init__(self, number: int, channel: Channel, clock: IReactorTime) -> None:
-        self._number = number
-        self._channel = channel
-        self._clock = clock
-
-    def page(self, selection: Selection, after: str, limit: int) -> Deferred[Any]:
-        return self._ask("page", wish_of(selection), after, limit)
-
-    def act(self, verb: str, selection: Selection, after: str) -> Deferred[Any]:
-        return self._ask("act", verb, wish_of(selection), after)
-
-    def lanes(self) -> Deferred[Any]:
-        return self._ask("lanes")
-
-    def hold_lane(self, name: str) -> Deferred[Any]:
-        return self._ask("hold_lane", name)
-
-    def release_lane(self, name: str) -> Deferred[Any]:
-        return self._ask("release_lane", name)
-
-    def status(self) -> Deferred[Any]:
-        return self._ask("status")
-
-    def _ask(self, name: str, *arguments: object) -> Deferred[Any]:
-        asked = self._channel.ask(name, *arguments)
-        return asked.addTimeout(ANSWER_TIMEOUT, self._clock).addErrback(self._failed)
-
-    def _failed(self, reason: Failure) -> None:
-        if reason.check(Gone):
-            raise QueueAway(away_text(self._number))
-        if reason.check(TimeoutError):
-            raise QueueAway(
-                f"worker {self._number} has not answered for {ANSWER_TIMEOUT:.0f} s: it hangs, or"
-                " has far too much to do; one that is killed is started again, and loses nothing"
-            )
-        reason.trap(AskFailed)
-        raise StoreFailed(reason.getErrorMessage())
-
-
-def away_text(number: int) -> str:
-    """For operators."""
-    return f"worker {number} is being started; ask again in a few seconds (relayctl status)"

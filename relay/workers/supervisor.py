@@ -5,7 +5,6 @@ Queues that a larger number of workers left behind get a worker that takes no ne
 are empty.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +31,9 @@ from relay.users.opening import limits_of
 from relay.workers.book import Book
 from relay.workers.handover import Handover
 from relay.workers.ledger import Ledger, Order
-from relay.workers.process import RemoteQueue, WorkerProcess, away_text
+from relay.workers.nursery import Nursery
+from relay.workers.process import WorkerProcess
+from relay.workers.remote_queue import RemoteQueue, away_text
 from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import bind_all
 from relay.workers.worker import Orders
@@ -71,6 +72,7 @@ class Supervisor(Service):
         self._alarms = Alarms(reactor.seconds)
         self._observe = fan_out(self._alarms, *([] if self._log is None else [self._log]))
         self._sockets: Sequence[Mapping[str, Any]] = ()
+        self._nursery: Nursery
         self._workers: dict[int, WorkerProcess] = {}
         self._waits: dict[int, float] = {}
         self._restarts: dict[int, Any] = {}
@@ -96,12 +98,7 @@ class Supervisor(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        if not os.access(sys.executable, os.X_OK):  # as whoever it is by now
-            sys.stderr.write(
-                f"relay: no worker can be started: the user of the relay may not run"
-                f" {sys.executable}; install Python where that user may, or set workers = 1\n"
-            )
-            raise SystemExit(1)
+        self._nursery = self._make_nursery()
         if self._log is not None:
             self._log.start()
         on_signal(signal.SIGHUP, self._reactor, self._hung_up)
@@ -110,6 +107,29 @@ class Supervisor(Service):
         for number in self._left:
             _log.info("queue {number} of a former worker is delivered, too", number=number)
             self._start(number)
+
+    def _make_nursery(self) -> Nursery:
+        """As whoever twistd is by now, and before anything is open that is none of its business."""
+        try:
+            return Nursery(self._nursery_lost, self._reactor)
+        except OSError as error:
+            sys.stderr.write(f"relay: no worker can be started: {error.strerror}\n")
+            raise SystemExit(1) from None
+
+    def _nursery_lost(self) -> None:
+        """Somebody killed it. What crashes now could not be started again: end in order, so that
+        whoever starts the relay does."""
+        for worker in list(self._workers.values()):
+            worker.nobody_sees_its_end()
+        if not self._is_stopping:
+            self._end_badly("the process that workers are forked from ended; start the relay again")
+
+    def _end_badly(self, *lines: str) -> None:
+        for line in lines:
+            sys.stderr.write(f"relay: {line}\n")
+        exit_with(1)
+        self._is_stopping = True  # others may give up in the same breath
+        self._reactor.stop()
 
     def _start(self, number: int) -> None:
         self._restarts.pop(number, None)
@@ -125,7 +145,15 @@ class Supervisor(Service):
             "failed": lambda rows: self._book.failed(number, rows),
         }
         worker = WorkerProcess(
-            orders, self._snapshot, sockets, told, asked, self._pass_on, self._ended, self._reactor
+            orders,
+            self._snapshot,
+            sockets,
+            told,
+            asked,
+            self._pass_on,
+            self._ended,
+            self._nursery,
+            self._reactor,
         )
         self._workers[number] = worker
         try:
@@ -175,11 +203,8 @@ class Supervisor(Service):
     def _give_up(self, worker: WorkerProcess, how: str) -> None:
         """It never worked: whoever starts the relay must know."""
         said = [line for line in worker.last_words if line.startswith("relay: ")]
-        for line in said or [f"relay: worker {worker.number} ended {how} at its start"]:
-            sys.stderr.write(f"{line}\n")
-        exit_with(1)
-        self._is_stopping = True  # others may give up in the same breath
-        self._reactor.stop()
+        told = [line.removeprefix("relay: ") for line in said]
+        self._end_badly(*(told or [f"worker {worker.number} ended {how} at its start"]))
 
     def _start_again(self, worker: WorkerProcess, how: str) -> None:
         number = worker.number
@@ -206,6 +231,7 @@ class Supervisor(Service):
         kill = self._reactor.callLater(self._config.stop_within + KILL_AFTER, self._kill)
         await self._when_ended()
         kill.cancel() if kill.active() else None
+        self._nursery.close()
         for sockets in self._sockets:
             for each in sockets.values():
                 each.close()
@@ -217,7 +243,7 @@ class Supervisor(Service):
     def _kill(self) -> None:
         for worker in self._workers.values():
             _log.error("worker {number} does not end: killed", number=worker.number)
-            worker.signal("KILL")
+            worker.kill()
 
     def _when_ended(self) -> Deferred[None]:
         if not self._workers:

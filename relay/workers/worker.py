@@ -1,23 +1,23 @@
-"""`python -m relay.workers.worker`: one worker process, as its supervisor starts it.
+"""One worker process, from its fork to its end.
 
 Takes the channel, the configuration and the listening sockets as open descriptors, and is told the
-rest by its argument. Ends when told to, and when its supervisor is gone.
+rest by its orders. Ends when told to, and when its supervisor is gone.
 """
 
 import os
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from twisted.internet import reactor as _reactor
+from twisted.internet import default
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogPublisher, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
-from relay.config import ConfigError
+from relay.config import Config, ConfigError
+from relay.service.process import wanted_status
 from relay.service.relay import RelayService
 from relay.service.share import Share
 from relay.steady_clock import keep_steady
@@ -29,14 +29,6 @@ from relay.workers.purse import Purse
 from relay.workers.reporter import Reporter
 from relay.workers.snapshot import read_snapshot
 
-CHANNEL = 3
-"""The descriptor of the channel ..."""
-
-SNAPSHOT = 4
-"""... and that of the configuration; those of the listening sockets follow."""
-
-reactor: Any = _reactor
-
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -44,29 +36,29 @@ class Orders:
 
     number: int
     of: int
-    listeners: tuple[str, ...]
-
-    def as_argument(self) -> str:
-        return orjson.dumps(self).decode()
+    listeners: Sequence[str]
 
 
 class Worker:
     """The relay's service at work, and the channel to the supervisor."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(
+        self, orders: Orders, config: Config, sockets: Mapping[str, int], reactor: Any
+    ) -> None:
+        self._reactor = reactor
         self._purse = Purse(self._tell, reactor)
         failures = Failures()
         reporter = Reporter(failures, self._ask, reactor.seconds)
         self._share = Share(
             orders.number,
             orders.of,
-            {name: SNAPSHOT + place for place, name in enumerate(orders.listeners, 1)},
+            sockets,
             self._purse,
             failures,
             lambda: self._tell("ready"),
             lambda: self._tell("drained"),
         )
-        self._service = RelayService(read_snapshot(SNAPSHOT), reactor, self._share)
+        self._service = RelayService(config, reactor, self._share)
         told: dict[str, Callable[..., object]] = {
             "granted": self._purse.granted,
             "none": self._purse.none,
@@ -84,9 +76,11 @@ class Worker:
         }
         self._channel = Channel(told, asked, self._stop)
 
-    def run(self) -> None:
+    def run(self, channel: int) -> None:
         """Until the end."""
-        reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, OneChannel(self._channel))
+        reactor = self._reactor
+        reactor.adoptStreamConnection(channel, socket.AF_UNIX, OneChannel(self._channel))
+        os.close(channel)
         self._purse.start()
         self._service.privilegedStartService()
         self._service.startService()
@@ -117,8 +111,8 @@ class Worker:
         return self._channel.ask(name, *arguments)
 
     def _stop(self) -> None:
-        if reactor.running:
-            reactor.stop()
+        if self._reactor.running:
+            self._reactor.stop()
 
 
 def _asked(operations: Operations) -> Mapping[str, Any]:
@@ -137,20 +131,33 @@ def _asked(operations: Operations) -> Mapping[str, Any]:
     }
 
 
-def main() -> None:
-    orders = orjson.loads(sys.argv[1])
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr, timeFormat="")], redirectStandardIO=False
-    )
+def work(orders: Orders, channel: int, snapshot: int, sockets: Sequence[int]) -> int:
+    """Be that worker, in a process that was just forked. Yields its exit status."""
+    _log_to_standard_error()
+    reactor = _new_reactor()
     keep_steady(reactor)
+    given = dict(zip(orders.listeners, sockets, strict=True))
     try:
-        worker = Worker(Orders(**orders))
+        worker = Worker(orders, read_snapshot(snapshot), given, reactor)
     except (TlsUnusable, CertificateUnusable) as error:
         # the start could read it: this is another user, or it changed
         sys.stderr.write(f"relay: {error}; the relay's user must be able to read it\n")
-        raise SystemExit(1) from None
-    worker.run()
+        return 1
+    os.close(snapshot)
+    worker.run(channel)
+    return wanted_status()
 
 
-if __name__ == "__main__":
-    main()
+def _log_to_standard_error() -> None:
+    """Where the supervisor reads it; twistd's own log is no longer open here."""
+    publisher: Any = globalLogPublisher
+    for observer in list(publisher._observers):
+        publisher.removeObserver(observer)
+    publisher.addObserver(textFileLogObserver(sys.stderr, timeFormat=""))
+
+
+def _new_reactor() -> Any:
+    """The one that was here is the supervisor's, whose descriptors it shares."""
+    del sys.modules["twisted.internet.reactor"]
+    default.install()
+    return sys.modules["twisted.internet.reactor"]

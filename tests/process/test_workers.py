@@ -23,6 +23,18 @@ from tests.process.relay_process import RECOVERY, RelayProcess, libraries, upstr
 from tests.process.sending import SENDER, Load, content, send
 from tests.process.through_relay import ThroughRelay
 
+FAIL_THIRD_FORK = """
+from relay.workers.nursery_process import _Nursery as Nursery
+fork, forks = Nursery._fork, []
+def count(self, *what):
+    forks.append(what)
+    if len(forks) == 3:
+        raise BlockingIOError(11, "no more processes")
+    return fork(self, *what)
+Nursery._fork = count
+"""
+"""After those of the start."""
+
 
 def worker_pids(relay: RelayProcess) -> list[int]:
     """By number, as each one's lock tells it."""
@@ -242,6 +254,62 @@ class CrashTests(WorkersCase):
         self.assertEqual(20, len({kept.recipients[0] for kept in main.kept}))
 
 
+class NurseryTests(WorkersCase):
+    """Workers are forked from a process that has loaded all they need."""
+
+    def test_what_they_have_loaded_lies_in_memory_once(self) -> None:
+        relay = self.of(3, upstream("main", 9))
+        pids = worker_pids(relay)
+        own, shared = (
+            sum(megabytes(pid, kind) for pid in pids) / len(pids) for kind in ("Private", "Shared")
+        )
+        self.assertLess(own, shared / 2)
+
+    def test_they_are_told_apart_in_ps(self) -> None:
+        relay = self.of(2, upstream("main", 9))
+        names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in worker_pids(relay)]
+        self.assertEqual(["relay worker 0", "relay worker 1"], names)
+        nursery = Path(f"/proc/{parent_of(worker_pids(relay)[0])}")
+        self.assertEqual("relay nursery", (nursery / "comm").read_text().strip())
+
+    def test_without_it_the_relay_ends_and_says_so(self) -> None:
+        main = self.collector(is_up=False)
+        relay = self.of(2, upstream("main", main.port))
+        send(relay.port, ["one@example.org"])
+        os.kill(parent_of(worker_pids(relay)[0]), signal.SIGKILL)
+        self.assertEqual(1, relay.child.wait())
+        self.assertIn("relay: the process that workers are forked from ended", relay.child.output)
+        main.start()
+        relay.launch()
+        main.wait_for(1)
+
+    def test_a_fork_that_fails_is_tried_again(self) -> None:
+        main = self.collector()
+        relay = self.idle_relay(upstream("main", main.port), top={"workers": 2})
+        relay.before = FAIL_THIRD_FORK
+        relay.launch()
+        self.wait_until_ready(relay, 2)
+        os.kill(worker_pids(relay)[1], signal.SIGKILL)
+        first, second = relay.wait_for(2, "alarm", what="worker 1")
+        self.assertIn("by signal 9", first["why"])
+        self.assertIn("before it began: no more processes", second["why"])
+        relay.wait_for(1, "alarm_over", what="worker 1")
+        send(relay.port, ["one@example.org"])
+        main.wait_for(1)
+
+    def test_a_worker_that_hangs_at_the_stop_is_killed(self) -> None:
+        relay = self.idle_relay(upstream("main", 9), top={"workers": 2, "stop_within": "0s"})
+        relay.before = "import relay.workers.supervisor as s; s.KILL_AFTER = 0.5"
+        relay.launch()
+        self.wait_until_ready(relay, 2)
+        pids = worker_pids(relay)
+        os.kill(pids[1], signal.SIGSTOP)
+        relay.stop()
+        self.assertIn("worker 1 does not end: killed", relay.child.output)
+        for pid in pids:
+            self.assertRaises(ProcessLookupError, os.kill, pid, 0)
+
+
 class NumberTests(WorkersCase):
     def test_fewer_workers_deliver_what_more_left(self) -> None:
         main = self.collector(is_up=False)
@@ -304,15 +372,6 @@ class PrivilegesTests(WorkersCase):
         os.chown(relay.folder, user.pw_uid, user.pw_gid)
         return relay
 
-    def test_an_interpreter_that_the_user_may_not_run_is_told(self) -> None:
-        need_root("a port below 1024")
-        if may_run(sys.executable):
-            raise SkipTest("every user may run this interpreter")
-        relay = self.as_nobody(self.collector(), sys.executable)
-        self.assertEqual(1, relay.launch().wait())
-        self.assertIn(f"may not run {sys.executable}", relay.child.output)
-        self.assertNotIn("Traceback", relay.child.output)
-
     def test_bound_as_root_and_given_up_before_any_worker_starts(self) -> None:
         need_root("a port below 1024")
         user = nobody()
@@ -372,6 +431,21 @@ def low_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise SkipTest("no free port below 1024")
+
+
+def megabytes(pid: int, kind: str) -> float:
+    """`kind`: Private or Shared, clean pages and dirty ones."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{kind}_"))
+
+
+def parent_of(pid: int) -> int:
+    (line,) = [
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("PPid:")
+    ]
+    return int(line.split()[1])
 
 
 def uids_of(pid: int) -> set[int]:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.admin.several import QueueAway
 from relay.workers.channel import AskFailed, Channel, Gone, OneChannel
-from relay.workers.process import ANSWER_TIMEOUT, RemoteQueue
+from relay.workers.remote_queue import ANSWER_TIMEOUT, RemoteQueue
 
 
 class ChannelCase(SynchronousTestCase):

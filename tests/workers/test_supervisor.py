@@ -4,7 +4,7 @@ import os
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -64,6 +64,7 @@ class SupervisorTests(SynchronousTestCase):
         self.clock = Clock()
         self.patch(supervisor, "WorkerProcess", StandIn)
         self.supervisor = Supervisor(config("old.example.net"), (), self.clock)
+        self.supervisor._nursery = cast(Any, None)
         self.supervisor._sockets = bind_all(
             config("any.example.net").listeners, len(NUMBERS), NO_SYSTEMD
         )
