@@ -12,7 +12,8 @@ from setuptools import Extension, setup
 COMPILED = [
     "relay/deadline.py",
     "relay/notices.py",
-    "relay/readiness.py",
+    "relay/net/*.py",
+    "relay/places.py",
     "relay/steady_clock.py",
     "relay/mail/*.py",
     "relay/smtp/*.py",

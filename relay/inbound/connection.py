@@ -26,12 +26,12 @@ from relay.inbound.peer import Peer, client_host
 from relay.inbound.reading import Reading
 from relay.mail.envelope import Origin
 from relay.mail.reply import Reply, reply
+from relay.net.tls import start_tls
 from relay.notices import Connected, Disconnected, Observer, Rejected
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
 from relay.tls.server import ServerTls, TlsFacts, facts_of
 from relay.tls.trouble import handshake_trouble, tls_trouble
-from relay.transport import start_tls
 
 LAST_WORD_TIMEOUT = 30.0
 """Seconds a client has to take what was said last; then the connection is aborted."""

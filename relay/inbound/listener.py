@@ -21,11 +21,11 @@ from relay.inbound.policy import Policy, is_within
 from relay.inbound.protocol import InboundProtocol
 from relay.inbound.proxied import AwaitingHeader
 from relay.inbound.proxy_header import Header
+from relay.net.ports import adopt_listening, listen_tcp
 from relay.notices import Observer, Rejected
 from relay.places import Places
 from relay.smtp.server import ServerEngine, ServerSettings
 from relay.tls.server import ServerTls
-from relay.transport import adopt_listening, listen_tcp
 
 BACKLOG = 1024
 """Connections the kernel keeps for us before they are accepted."""

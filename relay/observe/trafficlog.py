@@ -17,9 +17,9 @@ import orjson
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from relay.net.readiness import end_of_turn
 from relay.notices import Notice
 from relay.observe.facts import FACTS, rfc3339
-from relay.readiness import end_of_turn
 
 MAX_BATCH: Final = 512
 """Lines after which a batch is written within the turn, and ..."""

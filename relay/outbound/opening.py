@@ -13,9 +13,9 @@ from twisted.python.failure import Failure
 
 from relay.config import HostAddress
 from relay.mail.reply import Reply
+from relay.net.ports import connect_tcp
 from relay.outbound.addresses import AddressFinder
 from relay.outbound.protocol import UpstreamSession
-from relay.transport import connect_tcp
 
 
 class OpeningOwner(Protocol):

@@ -15,13 +15,13 @@ from twisted.python.failure import Failure
 
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply, reply
+from relay.net.tls import start_tls
 from relay.outbound.broken_tls import BrokenTls
 from relay.tls import dane
 from relay.tls.certificate import chain_words, is_for, names_of
 from relay.tls.client import ClientConnectionCreator, ClientContexts, files_of
 from relay.tls.policy import Level, TlsPolicy
 from relay.tls.trouble import handshake_trouble
-from relay.transport import start_tls
 
 MAX_WHY = 200  # characters of what a host said
 

@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from relay.net.readiness import end_of_turn, from_thread
 from relay.queue.store import StoreFailed
-from relay.readiness import end_of_turn, from_thread
 
 MAX_GROUP = 256
 """Calls in one transaction: bounds its memory and how long the first of them waits."""

@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python import usage
 
+from relay.net.ports import listen_tcp
 from relay.smtp.server import ServerSettings
 from relay.testing.sink_mail import MailCount, MailDirectory
 from relay.testing.sink_protocol import SinkFactory
 from relay.testing.sink_rules import Rule, RuleError, Rules, parse_rule
-from relay.transport import listen_tcp
 
 DEFAULT_LISTEN = "127.0.0.1:2526"
 BACKLOG = 512

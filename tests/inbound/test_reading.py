@@ -70,8 +70,7 @@ class UnreadTests(TestCase):
         self._send_without_reading(client, 100_000)
         await until(lambda: self._session()._is_unread)
         transport = self._session().transport
-        waiting = len(transport.dataBuffer) + transport._tempDataLen
-        self.assertLess(waiting, 512 * 1024)
+        self.assertLess(transport.octets_waiting, 512 * 1024)
         client.transport.resumeProducing()
         client.say("QUIT")
         await client.gone

@@ -11,9 +11,10 @@ from twisted.internet.interfaces import (
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from relay.transport import connect_tcp, listen_tcp, start_tls
+from relay.net.ports import connect_tcp, listen_tcp
+from relay.net.tls import start_tls
 from tests.certificates import self_signed
-from tests.test_transport import Collector, Connecting, Listening, Numbers
+from tests.net.test_stream import Collector, Connecting, Listening, Numbers
 
 RECORD = 16384
 

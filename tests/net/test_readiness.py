@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from relay.readiness import Readiness, readiness_of
+from relay.net.readiness import Readiness, readiness_of
 
 
 class Watched:
