@@ -5,7 +5,6 @@ what the upstream did not accept was not accepted. Content that must not go on i
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -287,4 +286,5 @@ class Passing:
 def _named(answer: Reply, queue_id: str, upstream: str) -> Reply:
     """The upstream's reply, with our name for the message."""
     *first, last = answer.lines or ("",)
-    return replace(answer, lines=(*first, f"{last} [{queue_id} via {upstream}]".lstrip()))
+    lines = (*first, f"{last} [{queue_id} via {upstream}]".lstrip())
+    return Reply(answer.code, answer.status, lines)

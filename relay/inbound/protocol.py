@@ -161,7 +161,7 @@ class InboundProtocol(Connection):
     def _hello(self, event: Hello) -> Reply:
         self._end_transaction()
         protocol = "SMTP" if event.verb == "HELO" else "ESMTP"
-        self._origin = replace(self._origin, helo=event.name, protocol=protocol)
+        self._origin = self._origin.introduced(event.name, protocol)
         if self._passages is not None:
             return self._engine.hello_reply(*self._passages.withheld())
         return self._engine.hello_reply()

@@ -112,3 +112,17 @@ class Origin:
         self.protocol = protocol
         self.tls = tls
         self.certificate = certificate
+
+    def introduced(self, helo: str, protocol: str) -> "Origin":
+        """By HELO or EHLO. Each session does so, and `dataclasses.replace` takes its time."""
+        return Origin(
+            self.listener,
+            self.client,
+            helo,
+            self.user,
+            self.session,
+            self.name,
+            protocol,
+            self.tls,
+            self.certificate,
+        )
