@@ -1,6 +1,6 @@
 """relayctl check: is the configuration right, and what does it say?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,13 +16,21 @@ from relay.users.file import UsersUnusable, read_users
 
 @click.command()
 @click.option("--live", is_flag=True, help="Connect to each upstream, too, as far as the login.")
+@click.option(
+    "--domain",
+    "domains",
+    multiple=True,
+    help="With --live: the mail hosts of this domain, as upstreams by mx: find them; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def check(config: Path, live: bool, as_json: bool) -> None:
+def check(config: Path, live: bool, domains: tuple[str, ...], as_json: bool) -> None:
     """Read the configuration; tell every mistake, every doubt, and where mail would go.
 
     With --live no mail is sent; it ends with 1 where mail could not go to some host.
     """
+    if domains and not live:
+        raise click.UsageError("--domain is for --live: write check --live --domain ...")
     try:
         loaded = read(config)
     except ConfigError as error:
@@ -43,16 +51,18 @@ def check(config: Path, live: bool, as_json: bool) -> None:
     else:
         _show(loaded)
         click.echo(f"{config} is right; the way of a message is {how_built()}")
-    if live and not _look(loaded, as_json=as_json):
+    if domains and not any(upstream.is_by_domain for upstream in loaded.upstreams):
+        raise click.UsageError("--domain is for upstreams by mx:, and there is none")
+    if live and not _look(loaded, domains, as_json=as_json):
         raise SystemExit(1)
 
 
-def _look(config: Config, *, as_json: bool) -> bool:
+def _look(config: Config, domains: Sequence[str], *, as_json: bool) -> bool:
     from relay.admin.live_check import look  # a reactor is installed by that
 
     if not as_json:
         click.echo()
-    return look(config, as_json=as_json)
+    return look(config, domains, as_json=as_json)
 
 
 def _tell(kind: str, text: str, as_json: bool) -> None:

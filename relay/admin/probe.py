@@ -15,13 +15,13 @@ from relay.config import HostAddress, Upstream
 from relay.config.schema import Identity
 from relay.mail.reply import Reply
 from relay.notices import Notice
-from relay.outbound.addresses import Addresses
+from relay.outbound.addresses import Addresses, AddressFinder
 from relay.outbound.identity.account import Account, NoLogin
 from relay.outbound.identity.choice import lane_name
 from relay.outbound.identity.making import account_of
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import UpstreamSession
-from relay.outbound.security import Securities
+from relay.outbound.security import HostSecurity, Securities
 from relay.outbound.session_maker import SessionMaker
 from relay.outbound.ticker import Ticker
 from relay.tls.certificate import issuer_of, names_of
@@ -30,10 +30,15 @@ from relay.tls.certificate import issuer_of, names_of
 @dataclass(slots=True)
 class Finding:
     """What was found. `trouble` "": mail would go there. `verification`: "verified", or why not;
-    `user`: as whom it logs in; `auth`: the mechanism that let us in."""
+    `user`: as whom it logs in; `auth`: the mechanism that let us in. `policy`: what TLS is asked of
+    it, and why; `domain` and `preference`: whose MX records led there."""
 
     upstream: str
     host: str
+    domain: str = ""
+    preference: int | None = None
+    policy: str = ""
+    policy_why: str = ""
     greeting: str = ""
     extensions: Mapping[str, str] = field(default_factory=dict)
     tls: str = ""
@@ -52,7 +57,16 @@ def probes_of(
         return ()
     own = [None] if upstream.user is not None or not upstream.identities else []
     return [
-        Probe(upstream, identity, host, hostname, securities, ticker, reactor)
+        Probe(
+            upstream,
+            identity,
+            host,
+            hostname,
+            securities.of(upstream, host),
+            Addresses(host.host, reactor),
+            ticker,
+            reactor,
+        )
         for identity in (*own, *upstream.identities)
         for host in upstream.hosts
     ]
@@ -67,13 +81,14 @@ class Probe:
         identity: Identity | None,
         host: HostAddress,
         hostname: str,
-        securities: Securities,
+        security: HostSecurity,
+        addresses: AddressFinder,
         ticker: Ticker,
         reactor: Any,
     ) -> None:
         lane = lane_name(upstream.name, "" if identity is None else identity.name)
         user = (upstream if identity is None else identity).user
-        self._finding = Finding(lane, str(host), user=user or "")
+        self.finding = Finding(lane, str(host), user=user or "", policy=str(security.policy))
         self._upstream = upstream
         self._host = host
         self._ticker = ticker
@@ -81,7 +96,8 @@ class Probe:
         self._account: Account | None = account_of(
             upstream, identity, _unobserved, _nothing, reactor
         )
-        self._security = securities.of(upstream, host)
+        self._security = security
+        self._addresses = addresses
         self._maker = SessionMaker(
             upstream,
             host,
@@ -96,7 +112,7 @@ class Probe:
         """Never fails."""
         opening = self._opening = Opening(
             self._host,
-            Addresses(self._host.host, self._reactor),
+            self._addresses,
             self._upstream.timeouts.connect,
             self,
             self._make_session,
@@ -120,7 +136,7 @@ class Probe:
         return self._maker.make(self, label, self._security)
 
     def _look_at(self, session: UpstreamSession, trouble: str) -> None:
-        found, security = self._finding, session.security
+        found, security = self.finding, session.security
         found.host = session.label
         found.greeting = "" if session.greeting is None else str(session.greeting)
         found.extensions = dict(session.engine.extensions)
@@ -134,13 +150,13 @@ class Probe:
     # --- what the opening and its sessions tell -------------------------------------------------
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
-        self._finding.host = self._finding.host if "[" in self._finding.host else label
+        self.finding.host = self.finding.host if "[" in self.finding.host else label
         self._end(str(trouble))
 
     def _end(self, trouble: str) -> None:
-        self._finding.trouble = trouble
+        self.finding.trouble = trouble
         if not self._done.called:
-            self._done.callback(self._finding)
+            self._done.callback(self.finding)
 
     def session_opened(self, session: UpstreamSession) -> None:
         self._look_at(session, "")
@@ -160,7 +176,7 @@ class Probe:
 
     def session_gone(self, session: UpstreamSession) -> None:
         self._ticker.forget(session)
-        if not self._finding.trouble:
+        if not self.finding.trouble:
             self._end("")
 
     def session_free(self, session: UpstreamSession) -> None:
@@ -176,7 +192,7 @@ class Probe:
         return True
 
     def __repr__(self) -> str:
-        return f"<Probe {self._finding.upstream} {self._host}>"
+        return f"<Probe {self.finding.upstream} {self._host}>"
 
 
 def _told(certificate: x509.Certificate) -> str:

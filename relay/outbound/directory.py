@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from relay.config import Dns, Listener, Upstream
+from relay.config import Config, Dns, Listener, Upstream
 from relay.outbound.dns.exchanges import Exchanges
 from relay.outbound.dns.ourselves import Ourselves
 from relay.outbound.dns.question import Questions
@@ -17,11 +17,27 @@ from relay.outbound.sts.fetch import HTTPS_PORT, PolicyFetcher
 from relay.outbound.sts.policies import StsPolicies
 from relay.outbound.sts.store import StsStore
 from relay.outbound.web.https import authorities
+from relay.queue.open_store import spool_of
+
+
+def directory_of(config: Config, reactor: Any, *, is_looking: bool = False) -> "Directory":
+    """As the relay of that config has it. Raises TlsUnusable."""
+    spool = spool_of(config.queue.store)
+    return Directory(
+        config.dns,
+        config.hostname,
+        config.listeners,
+        config.upstreams,
+        reactor,
+        None if spool is None else spool / "mta-sts",
+        is_looking=is_looking,
+    )
 
 
 class Directory:
-    """`folder`: where MTA-STS policies are kept, None: in memory. Nothing is asked, and no thread
-    begun, before the first mail. Raises TlsUnusable where a file of authorities cannot be used."""
+    """`folder`: where MTA-STS policies are kept, None: in memory; `is_looking`: what is there is
+    used, nothing is written. Nothing is asked, and no thread begun, before the first mail. Raises
+    TlsUnusable where a file of authorities cannot be used."""
 
     def __init__(
         self,
@@ -32,12 +48,14 @@ class Directory:
         reactor: Any,
         folder: Path | None = None,
         https_port: int = HTTPS_PORT,
+        *,
+        is_looking: bool = False,
     ) -> None:
         questions = Questions(dns.servers, dns.timeout, is_trusted=dns.trusted)
         self._resolver = Resolver(questions.ask, reactor)
         listeners = tuple(listeners)
         random = SystemRandom()
-        store = StsStore(folder)
+        store = StsStore(folder, is_read_only=is_looking)
         self._hosts = {}
         for each in upstreams:
             if each.is_by_domain:

@@ -121,7 +121,7 @@ class DomainsHop:
                 self._ticker,
                 self._reactor,
                 self._places,
-                _AddressesByDns(found.exchange, self._hosts.exchanges),
+                AddressesByDns(found.exchange, self._hosts.exchanges),
                 security=self._securities.of(self.upstream, host, found.policy),
                 pacer=self._pacer,
             )
@@ -197,7 +197,7 @@ class DomainHop:
         return f"<DomainHop {self.factories!r}>"
 
 
-class _AddressesByDns:
+class AddressesByDns:
     """Asked anew for each session: the resolver knows how long an answer holds."""
 
     def __init__(self, exchange: Exchange, exchanges: Exchanges) -> None:

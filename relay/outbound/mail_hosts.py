@@ -15,6 +15,7 @@ from relay.mail.reply import Reply
 from relay.outbound.dns.answer import Kind, Status
 from relay.outbound.dns.exchanges import Asker, Exchange, Exchanges
 from relay.outbound.sts.policies import StsPolicies, TooBusy
+from relay.outbound.sts.policy import StsPolicy
 from relay.tls.dane import usable
 from relay.tls.policy import Level, Tlsa, TlsPolicy
 
@@ -25,12 +26,31 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class MailHost:
+    """`why`: what led to the policy, for operators."""
+
     exchange: Exchange
     policy: TlsPolicy
+    why: str
 
 
-_Judged = TlsPolicy | Reply | None
-"""DANE's word on a host: a policy, a reply where nobody knows now, None for none."""
+@dataclass(frozen=True, slots=True)
+class UnusableHost:
+    """One that no mail may go to now."""
+
+    exchange: Exchange
+    refusal: Reply
+    why: str
+
+
+Judged = MailHost | UnusableHost
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """One that DANE has no word on: why."""
+
+    exchange: Exchange
+    why: str
 
 
 class MailHosts:
@@ -55,95 +75,107 @@ class MailHosts:
         `is_eased`: what the domain demands is left aside (RFC 8689 4.2.2), never what the config
         demands of every host.
         """
+        judged = await self.judge(domain, is_eased=is_eased)
+        if isinstance(judged, Reply):
+            return judged
+        found = [each for each in judged if isinstance(each, MailHost)]
+        return found or next(each.refusal for each in judged if isinstance(each, UnusableHost))
+
+    async def judge(self, domain: str, *, is_eased: bool = False) -> Sequence[Judged] | Reply:
+        """The same, with the hosts that may not be used; at least one."""
         found = await self.exchanges.find(domain)
         if isinstance(found, Reply):
             return found
         if self._demand not in ("auto", "dane", "mta-sts"):
             level = Level(self._demand)
-            return [MailHost(each, TlsPolicy(level, is_sure=each.is_secure)) for each in found]
+            why = f"tls = {self._demand!r} in the configuration"
+            return [MailHost(each, TlsPolicy(level, is_sure=each.is_secure), why) for each in found]
         if is_eased:
-            return [MailHost(exchange, OPPORTUNISTIC) for exchange in found]
-        judged = await self._by_dane(found)
-        known = {e.name: word for e, word in zip(found, judged, strict=True) if word is not None}
+            return [MailHost(each, OPPORTUNISTIC, "waived by the mail") for each in found]
+        if self._demand == "mta-sts":
+            return await self._by_sts(domain, [_Left(each, "") for each in found])
+        judged = await gatherResults([Deferred.fromCoroutine(self._dane(each)) for each in found])
+        left = [each for each in judged if isinstance(each, _Left)]
+        others: Sequence[Judged] = ()
         if self._demand == "dane":
-            return _usable(found, known) or _no_dane(domain, known)
-        left = [exchange for exchange in found if exchange.name not in known]
-        if left:
-            refusal = await self._by_sts(domain, left, known)
-            if refusal is not None and not _usable(found, known):
-                return refusal
-        return _usable(found, known) or _first_refusal(known)
+            others = [_without_dane(each) for each in left]
+        elif left:
+            others = await self._by_sts(domain, left)
+        in_turn = iter(others)
+        return [next(in_turn) if isinstance(each, _Left) else each for each in judged]
 
     # --- DANE ---------------------------------------------------------------------------------
 
-    async def _by_dane(self, found: Sequence[Exchange]) -> Sequence[_Judged]:
-        if self._demand == "mta-sts":
-            return [None] * len(found)
-        return await gatherResults([Deferred.fromCoroutine(self._dane(each)) for each in found])
-
-    async def _dane(self, exchange: Exchange) -> _Judged:
+    async def _dane(self, exchange: Exchange) -> "Judged | _Left":
         """RFC 7672 2.2: no TLSA records are asked for where the way there is not secure."""
-        for name in exchange.names if exchange.is_secure else ():
+        if not exchange.is_secure:
+            return _Left(exchange, "DNSSEC does not vouch for the way to it")
+        for name in exchange.names:
             owner = f"_{self._port}._tcp.{name}"
             answer = await self._resolver.ask(owner, Kind.TLSA)
             if not answer.is_known:
-                return Reply(451, "4.7.5", (f"DNS gives no TLSA records of {name}: {answer.why}",))
+                why = f"DNS gives no TLSA records of {name}: {answer.why}"
+                return UnusableHost(exchange, _waits(why), "DANE, for all that is known")
             if answer.status is Status.FOUND and answer.is_secure:
-                records = usable(Tlsa(*record) for record in answer.records)
-                if not records:
-                    return TlsPolicy(Level.REQUIRED)
-                names = tuple(dict.fromkeys((name, *exchange.names, exchange.domain)))
-                return TlsPolicy(Level.DANE, names, records, is_sure=True)
-        return None
+                return _by_records(exchange, name, answer.records)
+        return _Left(exchange, "it has no secure TLSA records")
 
     # --- MTA-STS ------------------------------------------------------------------------------
 
-    async def _by_sts(
-        self, domain: str, left: Sequence[Exchange], known: dict[str, TlsPolicy | Reply]
-    ) -> Reply | None:
-        """Adds what is known of those that are left. A reply: what keeps all of them out."""
+    async def _by_sts(self, domain: str, left: Sequence[_Left]) -> Sequence[Judged]:
         try:
             policy = await self._sts.find(domain)
         except TooBusy:
-            return _waits(f"the MTA-STS policy of {domain} is not fetched yet")
-        is_demanded = self._demand == "mta-sts"
-        if policy is None and is_demanded:
-            return _waits(f"MTA-STS is demanded, and {domain} publishes no policy")
-        for exchange in left:
+            refusal = _waits(f"the MTA-STS policy of {domain} is not fetched yet")
+            return [UnusableHost(each.exchange, refusal, each.why) for each in left]
+        if policy is None:
+            return [self._without_policy(domain, each) for each in left]
+        return [self._by_policy(domain, each, policy) for each in left]
+
+    def _without_policy(self, domain: str, left: _Left) -> Judged:
+        trouble = self._sts.trouble_with(domain)
+        why = _joined(left.why, trouble or "no MTA-STS policy applies")
+        if self._demand == "mta-sts":
+            refusal = _waits(f"MTA-STS is demanded, and {domain} publishes no policy")
+            return UnusableHost(left.exchange, refusal, why)
+        return MailHost(left.exchange, OPPORTUNISTIC, why)
+
+    def _by_policy(self, domain: str, left: _Left, policy: StsPolicy) -> Judged:
+        exchange = left.exchange
+        is_allowed = policy.allows(exchange.name)
+        why = f"the MTA-STS policy of {domain}, mode {policy.mode}"
+        if policy.mode == "testing" and self._demand != "mta-sts":
+            _tell_test(domain, exchange.name, is_allowed)
+            names = "names" if is_allowed else "does not name"
+            return MailHost(exchange, OPPORTUNISTIC, _joined(left.why, f"{why}, {names} it"))
+        if is_allowed:
             verified = TlsPolicy(Level.VERIFIED, (exchange.name,), is_sure=True)
-            if policy is None:
-                known[exchange.name] = OPPORTUNISTIC
-            elif policy.mode == "testing" and not is_demanded:
-                _tell_test(domain, exchange.name, policy.allows(exchange.name))
-                known[exchange.name] = OPPORTUNISTIC
-            elif policy.allows(exchange.name):
-                known[exchange.name] = verified
-            else:
-                known[exchange.name] = _waits(
-                    f"the MTA-STS policy of {domain} does not allow {exchange.name}"
-                )
-        return None
+            return MailHost(exchange, verified, _joined(left.why, why))
+        refusal = _waits(f"the MTA-STS policy of {domain} does not allow {exchange.name}")
+        return UnusableHost(exchange, refusal, _joined(left.why, why))
 
     def __repr__(self) -> str:
         return f"<MailHosts {self._demand} {self.exchanges!r}>"
 
 
-def _usable(found: Sequence[Exchange], known: dict[str, TlsPolicy | Reply]) -> list[MailHost]:
-    return [
-        MailHost(exchange, policy)
-        for exchange in found
-        if isinstance(policy := known.get(exchange.name), TlsPolicy)
-    ]
+def _by_records(
+    exchange: Exchange, name: str, records: Sequence[tuple[int, int, int, bytes]]
+) -> MailHost:
+    sound = usable(Tlsa(*record) for record in records)
+    if not sound:
+        return MailHost(exchange, TlsPolicy(Level.REQUIRED), f"no TLSA record of {name} is usable")
+    names = tuple(dict.fromkeys((name, *exchange.names, exchange.domain)))
+    policy = TlsPolicy(Level.DANE, names, sound, is_sure=True)
+    return MailHost(exchange, policy, f"usable TLSA records of {name}: {len(sound)}")
 
 
-def _first_refusal(known: dict[str, TlsPolicy | Reply]) -> Reply:
-    return next(word for word in known.values() if isinstance(word, Reply))
+def _without_dane(left: _Left) -> UnusableHost:
+    why = f"DANE is demanded, and {left.exchange.name} has no secure TLSA records"
+    return UnusableHost(left.exchange, _waits(why), left.why)
 
 
-def _no_dane(domain: str, known: dict[str, TlsPolicy | Reply]) -> Reply:
-    if known:
-        return _first_refusal(known)
-    return _waits(f"DANE is demanded, and no mail host of {domain} has secure TLSA records")
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _waits(why: str) -> Reply:

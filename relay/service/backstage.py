@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from relay.config import Config, Upstream
 from relay.notices import Alarm, Observer
 from relay.outbound.delivery import Delivery, Renewal
-from relay.outbound.directory import Directory
+from relay.outbound.directory import Directory, directory_of
 from relay.outbound.next_hops import NextHops
 from relay.outbound.routes import Routes
 from relay.places import OwnPlaces
@@ -130,14 +130,7 @@ class Backstage:
             return None
         if former is not None and _asks_alike(self._config, config):
             return former
-        return Directory(
-            config.dns,
-            config.hostname,
-            config.listeners,
-            config.upstreams,
-            self._reactor,
-            None if self.spool is None else self.spool / "mta-sts",
-        )
+        return directory_of(config, self._reactor)
 
     # --- what the parts ask -------------------------------------------------------------------
 

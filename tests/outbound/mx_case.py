@@ -36,26 +36,40 @@ class MxCase(DeliveryCase):
         self.addCleanup(upstream.stop)
         return upstream
 
-    def by_mx(
+    def by_mx(self, **settings: Any) -> Delivery:
+        """A delivery whose upstream "up" is mx:; `settings` as for `looking`."""
+        upstream, directory = self.looking(**settings)
+        delivery = Delivery({"up": upstream}, "relay.test", self.reactor, directory=directory)
+        self.addCleanup(delivery.stop, 0)
+        return delivery
+
+    def looking(
         self,
         *,
         listeners: tuple[Listener, ...] = (),
         is_trusted: bool = True,
         folder: Path | None = None,
         https_port: int = HTTPS_PORT,
+        is_looking: bool = False,
         **settings: Any,
-    ) -> Delivery:
-        """A delivery whose upstream "up" is mx:."""
+    ) -> tuple[Upstream, Directory]:
+        """The upstream, and the directory that finds its hosts."""
         dns = Dns(servers=(self.names.address,), timeout=2.0, trusted=is_trusted)
         upstream = Upstream.model_validate(
             {"name": "up", "hosts": (f"mx::{self.port}",), **settings}
         )
         directory = Directory(
-            dns, "relay.test", listeners, (upstream,), self.reactor, folder, https_port
+            dns,
+            "relay.test",
+            listeners,
+            (upstream,),
+            self.reactor,
+            folder,
+            https_port,
+            is_looking=is_looking,
         )
-        delivery = Delivery({"up": upstream}, "relay.test", self.reactor, directory=directory)
-        self.addCleanup(delivery.stop, 0)
-        return delivery
+        self.addCleanup(directory.stop)
+        return upstream, directory
 
     def send(self, delivery: Delivery, domain: str, *paths: str, **more: Any) -> Any:
         return self.deliver(delivery, *(paths or (f"a@{domain}",)), lane=f"up:{domain}", **more)

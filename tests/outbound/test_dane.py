@@ -135,12 +135,13 @@ class DaneTests(DaneCase):
 
     async def test_demanded(self):
         self.assertEqual(await self.way("ee.signed.test", tls="dane"), VERIFIED)
-        for domain in ("none.signed.test", "plain.test"):
+        for domain, host in (
+            ("none.signed.test", "mail-none.signed.test"),
+            ("plain.test", "mail-ee.signed.test"),
+        ):
             found = await self.way(domain, tls="dane")
-            self.assertEqual(
-                found,
-                f"451 4.7.5 DANE is demanded, and no mail host of {domain} has secure TLSA records",
-            )
+            why = f"DANE is demanded, and {host} has no secure TLSA records"
+            self.assertEqual(found, f"451 4.7.5 {why}")
 
 
 class BogusTests(DaneCase):

@@ -4,13 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from OpenSSL import crypto
-from twisted.internet import reactor, ssl
+from twisted.internet import reactor
 from twisted.internet.defer import succeed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
 
 from relay.mail.outcome import Relayed
 from relay.outbound.sts import fetch, policies
@@ -18,14 +15,13 @@ from relay.outbound.web.https import NotFetched
 from relay.queue.lane_book import EASED
 from tests.certificates import Authority, self_signed
 from tests.outbound.mx_case import MxCase
+from tests.outbound.sts.policy_host import PolicyHost, policy
 from tests.outbound.test_tls import server_context
 
 AUTHORITY = Authority("MTA-STS root")
 HOST = AUTHORITY.issue("mail.sts.test")
 UNTRUSTED = self_signed("mail.sts.test")
 WEB = AUTHORITY.issue("mta-sts.sts.test")
-
-POLICY = "version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}\n"
 
 ZONE = """\
 @ MX 10 mail
@@ -38,33 +34,6 @@ unpublished MX 10 mail
 VERIFIED, UNVERIFIED, PLAIN = "verified", "unverified", "plain"
 NOT_TRUSTED = "451 4.7.5 certificate is self-signed"
 NOT_ALLOWED = "451 4.7.5 the MTA-STS policy of sts.test does not allow mail.sts.test"
-
-
-class Answer(Resource):
-    """What the policy host says to anything."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.code, self.text, self.kind = 200, policy(), "text/plain; charset=utf-8"
-        self.location = ""
-        self.is_silent = False
-        self.asked: list[str] = []
-
-    def render_GET(self, request):
-        self.asked.append(f"{request.getHeader('host')}{request.path.decode()}")
-        if self.is_silent:
-            return NOT_DONE_YET
-        request.setResponseCode(self.code)
-        request.setHeader("content-type", self.kind)
-        if self.location:
-            request.setHeader("location", self.location)
-        return self.text.encode()
-
-
-def policy(mode="enforce", mx="mail.sts.test", max_age=86400) -> str:
-    return POLICY.format(mode=mode, mx=mx, max_age=max_age)
 
 
 class SilentTests(TestCase):
@@ -89,19 +58,7 @@ class StsTests(MxCase):
         super().setUp()
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
-        self.web = Answer()
-        self.web_port = 0
-        self.serve(WEB)
-
-    def serve(self, issued) -> None:
-        """On a port of its own, from now on."""
-        contexts = ssl.CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(issued.key),
-            certificate=crypto.X509.from_cryptography(issued.certificate),
-        )
-        port = self.reactor.listenSSL(0, Site(self.web), contexts, interface="127.0.0.7")
-        self.web_port = port.getHost().port
-        self.addCleanup(port.stopListening)
+        self.web = PolicyHost(self, WEB)
 
     async def way(self, identity=HOST, domain="sts.test", delivery=None, lane="", **settings):
         """How the mail got there; else what kept it."""
@@ -120,7 +77,7 @@ class StsTests(MxCase):
 
     def sts(self, **settings):
         ca = AUTHORITY.write(self.folder)
-        more = {"folder": self.folder / "mta-sts", "https_port": self.web_port, **settings}
+        more = {"folder": self.folder / "mta-sts", "https_port": self.web.port, **settings}
         return self.by_mx(ca_file=ca, **more)
 
     async def assert_way(self, wanted, *args, **more):
@@ -203,8 +160,7 @@ class StsTests(MxCase):
             {"is_silent": True},
         ):
             with self.subTest(trouble):
-                self.web = Answer()
-                self.serve(WEB)
+                self.web = PolicyHost(self, WEB)
                 self.web.__dict__.update(trouble)
                 await self.assert_way(UNVERIFIED, UNTRUSTED)
                 self.assertEqual(len(self.web.asked), 1)
@@ -214,7 +170,7 @@ class StsTests(MxCase):
     async def test_policy_host_that_is_not_verified(self):
         expired = AUTHORITY.issue("mta-sts.sts.test", valid_until=-timedelta(hours=1))
         for identity in (self_signed("mta-sts.sts.test"), AUTHORITY.issue("sts.test"), expired):
-            self.serve(identity)
+            self.web.serve(identity)
             await self.assert_way(UNVERIFIED, UNTRUSTED)
             self.assertEqual(self.web.asked, [])
 

@@ -1,5 +1,6 @@
 """A whole relay that delivers by MX, with a real resolver: from RCPT to the domain's own host."""
 
+import json
 import smtplib
 
 from tests.interop.nameserver import NameServer
@@ -82,3 +83,31 @@ class MxTests(ThroughRelay):
         relay.restart()
         shown = relay.relayctl("lane", "list", "--json").stdout
         self.assertNotIn("away.mail.test", shown)
+
+    def test_check_looks_at_the_hosts_of_a_domain(self) -> None:
+        relay = self.by_mx()
+        shown = relay.relayctl("check", "--live")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("none was tried; name a domain: --domain example.org", shown.stdout)
+        shown = relay.relayctl("check", "--live", "--domain", "ONE.mail.test.")
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("    MX:           preference 10\n", shown.stdout)
+        self.assertIn("    policy:       opportunistic (DNSSEC does not vouch", shown.stdout)
+        self.assertIn("    greeting:     220 ", shown.stdout)
+        domains = ("one.mail.test", "b\u00fccher.mail.test", "null.mail.test")
+        options = [word for domain in domains for word in ("--domain", domain)]
+        told = relay.relayctl("check", "--live", "--json", *options)
+        self.assertEqual(told.returncode, 1)  # no mail can go to the last
+        found = [json.loads(line) for line in told.stdout.splitlines()]
+        found = [each for each in found if each.get("domain")]
+        self.assertEqual(found[1]["domain"], "xn--bcher-kva.mail.test")
+        self.assertEqual(found[0]["host"], f"mail.mail.test[127.0.0.1]:{self.there().port}")
+        self.assertIn("556 5.1.10", found[2]["trouble"])
+        self.assertEqual(self.there().kept, [])
+
+    def test_check_of_a_domain_is_for_mx_and_live(self) -> None:
+        relay = self.relay(upstream("home", self.home.port))
+        for words in (("--domain", "one.test"), ("--live", "--domain", "one.test")):
+            refused = relay.relayctl("check", *words)
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn("--domain is for ", refused.stderr)

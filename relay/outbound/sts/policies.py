@@ -54,7 +54,7 @@ class StsPolicies:
         self._clock = clock
         self._fetching: dict[str, list[Deferred[None]]] = {}
         self._under_way: dict[str, Deferred[None]] = {}
-        self._failed_at: dict[str, float] = {}
+        self._failures: dict[str, tuple[float, str]] = {}
 
     async def find(self, domain: str) -> StsPolicy | None:
         """None: there is none. Raises TooBusy."""
@@ -95,8 +95,13 @@ class StsPolicies:
         return done
 
     def _may_fetch(self, domain: str) -> bool:
-        failed_at = self._failed_at.get(domain)
-        return failed_at is None or self._clock.seconds() >= failed_at + RETRY_AFTER
+        failure = self._failures.get(domain)
+        return failure is None or self._clock.seconds() >= failure[0] + RETRY_AFTER
+
+    def trouble_with(self, domain: str) -> str:
+        """Why an announced policy was not had, for operators; "": it was, or none is announced."""
+        failure = self._failures.get(domain)
+        return "" if failure is None else f"its MTA-STS policy was not had: {failure[1]}"
 
     def _begin(self, domain: str, announced: str) -> None:
         is_full = len(self._fetching) >= MAX_FETCHES
@@ -110,15 +115,15 @@ class StsPolicies:
 
     def _fetched(self, text: str, domain: str, announced: str) -> None:
         kept = Kept(announced, self._clock.seconds(), parse(text))
-        self._failed_at.pop(domain, None)
+        self._failures.pop(domain, None)
         self._store.put(domain, kept)
 
     def _not_fetched(self, reason: Failure, domain: str) -> None:
-        if len(self._failed_at) >= MAX_FAILED:
-            self._failed_at.clear()
-        self._failed_at[domain] = self._clock.seconds()
+        if len(self._failures) >= MAX_FAILED:
+            self._failures.clear()
+        why = reason.getErrorMessage()
+        self._failures[domain] = self._clock.seconds(), why
         if reason.check(NotFetched, Unusable):
-            why = reason.getErrorMessage()
             _log.warn("no MTA-STS policy was had of {domain}: {why}", domain=domain, why=why)
         else:
             _log.failure("fetching the MTA-STS policy of {domain} broke", reason, domain=domain)

@@ -40,10 +40,11 @@ class Kept:
 
 
 class StsStore:
-    """`folder`: made when first needed; None: none."""
+    """`folder`: made when first needed; None: none. `is_read_only`: nothing is written there."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, *, is_read_only: bool = False) -> None:
         self._folder = folder
+        self._is_read_only = is_read_only
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._written = 0
 
@@ -58,7 +59,7 @@ class StsStore:
 
     def put(self, domain: str, kept: Kept) -> None:
         self._remember(domain, kept)
-        if self._folder is not None:
+        if self._folder is not None and not self._is_read_only:
             try:
                 self._write(self._folder, domain, kept)
             except OSError as error:
