@@ -65,10 +65,6 @@ class MailHosts:
         self._demand = demand
         self._port = port
 
-    def give_up(self) -> None:
-        """Nothing more is fetched."""
-        self._sts.give_up()
-
     async def find(self, domain: str, *, is_eased: bool = False) -> Sequence[MailHost] | Reply:
         """In the order to try them; or a reply: 5xx for good, 4xx where the mail must wait.
 

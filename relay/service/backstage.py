@@ -177,8 +177,17 @@ class Backstage:
             self._space.start()
         self.manager.start(opened)
         self._sweep.start()
+        self._begin_refreshing()
         self._begin_routing_anew(self._reroute_unknown)
         self._learn(frozenset(_by_name(self._config)))
+
+    def _begin_refreshing(self) -> None:
+        if self.delivery.directory is not None:
+            self.delivery.directory.begin_refreshing()
+
+    def _stop_refreshing(self) -> None:
+        if self.delivery.directory is not None:
+            self.delivery.directory.stop_refreshing()
 
     def _begin_routing_anew(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """And again, until the store has done it: nobody else would look for that mail."""
@@ -220,6 +229,7 @@ class Backstage:
             if each.active():
                 each.cancel()
         self._sweep.stop()
+        self._stop_refreshing()
         if self._space is not None:
             self._space.stop()
 
@@ -238,7 +248,9 @@ class Backstage:
         self._config = config
         self.routes.change(config.routes)
         self.next_hops.change(config.upstreams)
+        self._stop_refreshing()
         self.delivery.take(prepared.renewal)
+        self._begin_refreshing()
         self._reports.change(config.hostname, config.postmaster)
         self._sweep.change(_terms(config))
         if self._space is not None:

@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from relay.mail.outcome import Relayed
-from relay.outbound.sts import fetch, policies
+from relay.outbound.sts import fetch, policies, refresh
 from relay.outbound.web.https import NotFetched
 from relay.queue.lane_book import EASED
 from tests.certificates import Authority, self_signed
@@ -196,6 +196,36 @@ class StsTests(MxCase):
             ways.append(await self.way(UNTRUSTED, delivery=delivery))
         self.assertEqual(UNVERIFIED, ways[-1])
 
+    async def test_refreshed_without_mail(self):
+        """Also where the announcement is hidden: it is not asked for."""
+        self.patch(refresh, "ROUND_EVERY", 0.1)
+        self.patch(refresh, "STEP", 0.01)
+        await self.assert_way(VERIFIED)
+        self.patch(policies, "REFRESH_AFTER", 0.5)
+        self.web.text = policy("none", max_age=3600)
+        delivery = self.sts()
+        delivery.directory.begin_refreshing()
+        await self.until(lambda: len(self.web.asked) == 2)
+        await self.until(lambda: '"mode": "none"' in self.kept_text())
+        await self.pause(0.7)
+        self.assertEqual(len(self.web.asked), 2)  # such a policy is let run out
+        await self.assert_way(UNVERIFIED, UNTRUSTED)
+
+    async def test_no_refresh_is_left_behind_at_the_end(self):
+        self.patch(refresh, "ROUND_EVERY", 0.1)
+        await self.assert_way(VERIFIED)
+        self.patch(policies, "REFRESH_AFTER", -1.0)
+        self.web.is_silent = True
+        delivery = self.sts()
+        delivery.directory.begin_refreshing()
+        await self.until(lambda: len(self.web.asked) == 2)
+        await delivery.stop(10)
+        self.assertIn('"mode": "enforce"', self.kept_text())
+
+    def kept_text(self) -> str:
+        (file,) = self.folder.glob("mta-sts*/*.json")
+        return file.read_text()
+
     async def test_expired(self):
         self.web.text = policy(max_age=0)
         await self.assert_way(UNVERIFIED, UNTRUSTED)
@@ -216,6 +246,6 @@ class StsTests(MxCase):
     async def test_a_new_id(self):
         await self.assert_way(VERIFIED)
         self.web.text = policy("none")
-        (file,) = (self.folder / "mta-sts").iterdir()
+        (file,) = self.folder.glob("mta-sts*/*.json")
         file.write_text(file.read_text().replace('"id": "1"', '"id": "0"'))
         await self.assert_way(UNVERIFIED, UNTRUSTED)

@@ -4,6 +4,7 @@ A policy that was fetched holds until it is too old, whatever happens to its ann
 host meanwhile. One that cannot be fetched and never was is none.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -23,6 +24,9 @@ and its time should not run out (RFC 8461 3.3); or half of its max_age, if that 
 
 RETRY_AFTER = 300.0
 """Seconds until a fetch that failed is tried again (RFC 8461 3.3: not for each message)."""
+
+NOTE_USE_EVERY = 86400.0
+"""Seconds between two notes on disk that mail goes by a policy."""
 
 MAX_FETCHES = 20
 """Fetches under way at a time; a domain beyond it is told to wait."""
@@ -55,6 +59,7 @@ class StsPolicies:
         self._fetching: dict[str, list[Deferred[None]]] = {}
         self._under_way: dict[str, Deferred[None]] = {}
         self._failures: dict[str, tuple[float, str]] = {}
+        self._cancelled = ""
 
     async def find(self, domain: str) -> StsPolicy | None:
         """None: there is none. Raises TooBusy."""
@@ -64,33 +69,59 @@ class StsPolicies:
         if announced and (kept is None or kept.id != announced):
             await self._fetch(domain, announced)
             kept = self._good(domain)
-        elif kept is not None and self._is_to_refresh(kept):
+        elif kept is not None and self.is_to_refresh(kept):
             self._begin(domain, kept.id)  # nobody waits for it
-        return None if kept is None or kept.policy.mode == "none" else kept.policy
+        if kept is None:
+            return None
+        self._note_use(domain, kept)
+        return None if kept.policy.mode == "none" else kept.policy
 
     def _good(self, domain: str) -> Kept | None:
         kept = self._store.get(domain)
-        return kept if kept is not None and kept.is_good(self._clock.seconds()) else None
+        now = self._clock.seconds()
+        if kept is not None and self.is_to_refresh(kept):
+            kept = self._store.newest(domain)
+        return kept if kept is not None and kept.is_good(now) else None
 
-    def _is_to_refresh(self, kept: Kept) -> bool:
+    def _note_use(self, domain: str, kept: Kept) -> None:
+        now = self._clock.seconds()
+        if now - kept.used_at >= NOTE_USE_EVERY:
+            self._store.put(domain, replace(self._store.newest(domain) or kept, used_at=now))
+
+    def is_to_refresh(self, kept: Kept) -> bool:
+        """It is time to fetch it anew."""
         age = self._clock.seconds() - kept.fetched_at
         return age > min(REFRESH_AFTER, kept.policy.max_age / 2)
+
+    def refresh(self, domain: str) -> Deferred[None]:
+        """If it is time. Fires when that is over, whatever came of it; a policy that cannot be
+        fetched stays as it is. The announcement does not count (RFC 8461 10.2)."""
+        kept = self._good(domain)
+        if kept is not None and self.is_to_refresh(kept):
+            self._begin(domain, kept.id)
+        return self._end_of_fetch(domain)
+
+    def abandon(self, domain: str) -> None:
+        """Nobody wants it refreshed any more; where mail waits for it, it goes on."""
+        if len(self._fetching.get(domain, ())) <= 1 and domain in self._under_way:
+            self._cancel(domain)
 
     # --- fetching -----------------------------------------------------------------------------
 
     def _fetch(self, domain: str, announced: str) -> Deferred[None]:
         """Fires when there is a policy, or none to be had."""
-        waiting = self._fetching.get(domain)
-        if waiting is None:
-            if not self._may_fetch(domain):
-                return succeed(None)
+        if domain not in self._fetching and self._may_fetch(domain):
             if len(self._fetching) >= MAX_FETCHES:
                 raise TooBusy
             self._begin(domain, announced)
-            waiting = self._fetching.get(domain)
-        done: Deferred[None] = Deferred()
+        return self._end_of_fetch(domain)
+
+    def _end_of_fetch(self, domain: str) -> Deferred[None]:
+        """Fires at once where there is none under way."""
+        waiting = self._fetching.get(domain)
         if waiting is None:
             return succeed(None)
+        done: Deferred[None] = Deferred()
         waiting.append(done)
         return done
 
@@ -114,15 +145,19 @@ class StsPolicies:
             self._under_way[domain] = fetched
 
     def _fetched(self, text: str, domain: str, announced: str) -> None:
-        kept = Kept(announced, self._clock.seconds(), parse(text))
+        policy, now = parse(text), self._clock.seconds()
+        known = self._store.newest(domain)
+        used_at = now if known is None else known.used_at
         self._failures.pop(domain, None)
-        self._store.put(domain, kept)
+        self._store.put(domain, Kept(announced, now, policy, used_at))
 
     def _not_fetched(self, reason: Failure, domain: str) -> None:
         if len(self._failures) >= MAX_FAILED:
             self._failures.clear()
         why = reason.getErrorMessage()
         self._failures[domain] = self._clock.seconds(), why
+        if domain == self._cancelled:
+            return
         if reason.check(NotFetched, Unusable):
             _log.warn("no MTA-STS policy was had of {domain}: {why}", domain=domain, why=why)
         else:
@@ -135,8 +170,13 @@ class StsPolicies:
 
     def give_up(self) -> None:
         """Whoever waits for a policy hears at once that none was had."""
-        for fetching in list(self._under_way.values()):
-            fetching.cancel()
+        for domain in list(self._under_way):
+            self._cancel(domain)
+
+    def _cancel(self, domain: str) -> None:
+        self._cancelled = domain  # that nothing came of it is no news
+        self._under_way[domain].cancel()
+        self._cancelled = ""
 
     def __repr__(self) -> str:
         return f"<StsPolicies {self._store!r} fetching {len(self._fetching)}>"

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ MAX_IN_MEMORY = 5000
 """Policies in memory, some hundred octets each; the others are read again when they are needed."""
 
 MAX_FILES = 50000
-"""Policies on disk, a block of 4 KiB each. Beyond it the ones fetched longest ago are removed."""
+"""Policies on disk, a block of 4 KiB each. Beyond it the ones written longest ago are removed."""
 
 PRUNE_EVERY = 500
 """Policies written between looks at how many there are."""
@@ -29,11 +30,13 @@ _log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A policy as fetched at `fetched_at` (unix seconds), announced under `id`."""
+    """A policy fetched at `fetched_at` (unix seconds), announced under `id`. `used_at`: when mail
+    last went by it, to within a day."""
 
     id: str
     fetched_at: float
     policy: StsPolicy
+    used_at: float
 
     def is_good(self, now: float) -> bool:
         return now < self.fetched_at + self.policy.max_age
@@ -43,7 +46,7 @@ class StsStore:
     """`folder`: made when first needed; None: none. `is_read_only`: nothing is written there."""
 
     def __init__(self, folder: Path | None, *, is_read_only: bool = False) -> None:
-        self._folder = folder
+        self.folder = folder
         self._is_read_only = is_read_only
         self._kept: OrderedDict[str, Kept] = OrderedDict()
         self._written = 0
@@ -52,16 +55,41 @@ class StsStore:
         if domain in self._kept:
             self._kept.move_to_end(domain)
             return self._kept[domain]
-        kept = self._read(domain)
-        if kept is not None:  # else another worker may have one soon, and it is on disk then
-            self._remember(domain, kept)
-        return kept
+        return self.newest(domain)
+
+    def newest(self, domain: str) -> Kept | None:
+        """The same, as another worker may have fetched it meanwhile."""
+        found, known = self._read(domain), self._kept.get(domain)
+        if found is not None and (known is None or found.fetched_at >= known.fetched_at):
+            self._remember(domain, found)  # else another may have one soon, and it is on disk then
+            return found
+        return known
+
+    def every(self) -> Iterator[tuple[str, Kept]]:
+        """All of them, one read at a time; damaged ones are passed over."""
+        if self.folder is None:
+            yield from list(self._kept.items())
+            return
+        for path in list(self.folder.glob("*.json")):
+            try:
+                yield _load(path)
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+
+    def forget(self, domain: str) -> None:
+        """It is of no use any more."""
+        self._kept.pop(domain, None)
+        if self.folder is not None:
+            try:
+                self._path(self.folder, domain).unlink(missing_ok=True)
+            except OSError as error:
+                _log.warn("{domain}'s MTA-STS policy stays: {why}", domain=domain, why=error)
 
     def put(self, domain: str, kept: Kept) -> None:
         self._remember(domain, kept)
-        if self._folder is not None and not self._is_read_only:
+        if self.folder is not None and not self._is_read_only:
             try:
-                self._write(self._folder, domain, kept)
+                self._write(self.folder, domain, kept)
             except OSError as error:
                 _log.warn(
                     "the MTA-STS policy of {domain} was not kept: {why}", domain=domain, why=error
@@ -78,14 +106,11 @@ class StsStore:
         return folder / f"{hashlib.sha256(domain.encode()).hexdigest()[:40]}.json"
 
     def _read(self, domain: str) -> Kept | None:
-        if self._folder is None:
+        if self.folder is None:
             return None
         try:
-            raw = json.loads(self._path(self._folder, domain).read_text())
-            if raw["domain"] != domain:
-                return None
-            policy = StsPolicy(str(raw["mode"]), int(raw["max_age"]), tuple(map(str, raw["mx"])))
-            return Kept(str(raw["id"]), float(raw["fetched_at"]), policy)
+            found, kept = _load(self._path(self.folder, domain))
+            return kept if found == domain else None
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -103,6 +128,7 @@ class StsStore:
             "domain": domain,
             "id": kept.id,
             "fetched_at": kept.fetched_at,
+            "used_at": kept.used_at,
             "mode": policy.mode,
             "max_age": policy.max_age,
             "mx": policy.patterns,
@@ -116,7 +142,16 @@ class StsStore:
             _prune(folder)
 
     def __repr__(self) -> str:
-        return f"<StsStore {self._folder} {len(self._kept)} in memory>"
+        return f"<StsStore {self.folder} {len(self._kept)} in memory>"
+
+
+def _load(path: Path) -> tuple[str, Kept]:
+    """Raises OSError, ValueError, KeyError or TypeError where the file holds none."""
+    raw = json.loads(path.read_text())
+    policy = StsPolicy(str(raw["mode"]), int(raw["max_age"]), tuple(map(str, raw["mx"])))
+    fetched_at = float(raw["fetched_at"])
+    used_at = float(raw.get("used_at", fetched_at))  # older files do not tell
+    return str(raw["domain"]), Kept(str(raw["id"]), fetched_at, policy, used_at)
 
 
 def _prune(folder: Path) -> None:

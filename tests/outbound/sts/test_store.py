@@ -9,7 +9,7 @@ from relay.outbound.sts import store
 from relay.outbound.sts.policy import StsPolicy
 from relay.outbound.sts.store import Kept, StsStore
 
-KEPT = Kept("id1", 1000.0, StsPolicy("enforce", 60, ("mail.example.org", "*.example.net")))
+KEPT = Kept("id1", 1000.0, StsPolicy("enforce", 60, ("mail.example.org", "*.example.net")), 1000.0)
 
 
 class StoreTests(SynchronousTestCase):
