@@ -181,7 +181,7 @@ class Receiving:
         done.addCallbacks(self._committed, self._not_committed, (answer,), errbackArgs=(answer,))
 
     def _lanes(self, transaction: Transaction) -> dict[str, tuple[int, ...]]:
-        """Mail that waives TLS has its own, unless its MAIL said REQUIRETLS (RFC 8689 3)."""
+        """Mail that waives TLS has its own, unless its MAIL said REQUIRETLS (RFC 8689 4.1)."""
         lanes = transaction.lanes
         if transaction.requires_tls:
             return lanes

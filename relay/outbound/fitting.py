@@ -20,6 +20,9 @@ IS_8BIT: Final = reply(554, "5.6.3", "host takes no 8-bit content, and this cann
 NO_REQUIRETLS: Final = reply(
     550, "5.7.30", "host cannot promise TLS as this message demands (REQUIRETLS)"
 )
+NOT_SURE: Final = reply(
+    550, "5.7.10", "no TLS with a host that is surely the right one, as this message demands"
+)
 IS_UTF8: Final = reply(553, "5.6.7", "host takes no internationalised mail (SMTPUTF8)")
 
 _CHUNK: Final = 1 << 20  # for reading content through without sending it
@@ -48,8 +51,8 @@ def fit(envelope: Envelope, content: Content, host: Offers) -> Fit:
     """Raises OSError where the content cannot be read."""
     if host.max_size and content.size > host.max_size:
         return _unfit(envelope, content, TOO_LARGE)
-    if envelope.requires_tls and not host.takes_requiretls:
-        return _unfit(envelope, content, NO_REQUIRETLS)
+    if envelope.requires_tls and (refusal := tls_refusal(envelope, host)) is not None:
+        return _unfit(envelope, content, refusal)
     refusals: dict[int, Reply] = {}
     if host.offers_smtputf8:
         if not envelope.smtputf8 and not _is_ascii(envelope):
@@ -64,6 +67,14 @@ def fit(envelope: Envelope, content: Content, host: Offers) -> Fit:
             return _unfit(envelope, content, IS_8BIT, refusals)
         content = converted
     return Fit(envelope, content, host.offers_chunking and not _ends_a_line(content), refusals)
+
+
+def tls_refusal(envelope: Envelope, host: Offers) -> Reply | None:
+    """Of mail that demands TLS on every way. A report of such mail does so where the host can; it
+    is not to be lost where none can (RFC 8689 4.2.1, 5)."""
+    if host.takes_requiretls or not envelope.reverse_path:
+        return None
+    return NO_REQUIRETLS if host.is_verified else NOT_SURE
 
 
 def _unfit(

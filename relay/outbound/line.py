@@ -14,7 +14,7 @@ from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Broken, Cause
 from relay.outbound.factory import QueuedClientFactory
-from relay.outbound.fitting import NO_REQUIRETLS
+from relay.outbound.fitting import tls_refusal
 from relay.outbound.protocol import UpstreamSession
 from relay.smtp.conveying import Conveyed, forward
 from relay.smtp.events import LocalProtocolError, Replied
@@ -365,8 +365,8 @@ class Line:
             return NO_SMTPUTF8
         if envelope.body == "8BITMIME" and not engine.offers_8bitmime:
             return NO_8BITMIME
-        if envelope.requires_tls and not engine.takes_requiretls:
-            return NO_REQUIRETLS
+        if envelope.requires_tls and (refusal := tls_refusal(envelope, engine)) is not None:
+            return refusal
         return TOO_BIG if engine.max_size and self._size > engine.max_size else None
 
     def _ask(self, request: Callable[[UpstreamSession], None], step: str) -> None:

@@ -68,7 +68,7 @@ class MailHosts:
     async def find(self, domain: str, *, is_eased: bool = False) -> Sequence[MailHost] | Reply:
         """In the order to try them; or a reply: 5xx for good, 4xx where the mail must wait.
 
-        `is_eased`: what the domain demands is left aside (RFC 8689 4.2.2), never what the config
+        `is_eased`: what the domain demands is left aside (RFC 8689 3, 4.2.2), never what the config
         demands of every host.
         """
         judged = await self.judge(domain, is_eased=is_eased)

@@ -284,9 +284,11 @@ class RequireTlsTests(TlsCase):
 
     OFFERED = (*KEYWORDS, "REQUIRETLS")
 
-    async def send(self, *upstreams, **settings):
+    async def send(self, *upstreams, reverse_path="sender@y.test", **settings):
         delivery = self.delivery(*upstreams, **settings)
-        return await self.deliver(delivery, "a@x.test", requires_tls=True)
+        return await self.deliver(
+            delivery, "a@x.test", requires_tls=True, reverse_path=reverse_path
+        )
 
     async def test_it_goes_to_a_host_that_promises_the_same(self):
         for level in ("opportunistic", "required", "verified"):
@@ -299,15 +301,22 @@ class RequireTlsTests(TlsCase):
     async def test_and_to_no_other(self):
         unsure = {"identity": AUTHORITY.issue("other.example"), "keywords": self.OFFERED}
         hosts = (
-            self.good(),
-            self.good(**unsure),
-            self.upstream(keywords=self.OFFERED),
+            (self.good(), "550 5.7.30 "),
+            (self.good(**unsure), "550 5.7.10 "),
+            (self.upstream(keywords=self.OFFERED), "550 5.7.10 "),
         )
-        for up in hosts:
+        for up, wanted in hosts:
             attempt = await self.send(up)
             self.assert_kinds(attempt, Failed)
-            self.assertEqual("550 5.7.30", str(attempt.outcomes[1].reply)[:10])
+            self.assertEqual(wanted, str(attempt.outcomes[1].reply)[:11])
             self.assertFalse([line for line in up.commands if line.startswith("MAIL")])
+
+    async def test_a_report_is_not_lost_where_none_promises_it(self):
+        offering, other = self.good(keywords=self.OFFERED), self.upstream()
+        for up, demands in ((offering, True), (other, False)):
+            self.assert_kinds(await self.send(up, reverse_path=""), Relayed)
+            (mail,) = [line for line in up.commands if line.startswith("MAIL FROM:<>")]
+            self.assertEqual(" REQUIRETLS" in mail, demands)
 
     async def test_another_host_may_do_it(self):
         first, second = self.good(), self.good(keywords=self.OFFERED)
