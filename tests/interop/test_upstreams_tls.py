@@ -1,20 +1,13 @@
 """Real upstreams under TLS: Postfix, with the right certificate and another's; Dovecot's LMTP."""
 
-import shutil
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
 from smtplib import SMTPSenderRefused
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.certificates import Authority, Issued
+from tests.certificates import Authority
 from tests.interop import clients
 from tests.interop.dovecot import Dovecot
-from tests.interop.peers import UNCHANGED, Postfix
+from tests.interop.postfix_tls import PostfixTlsCase
 from tests.interop.received import without_received
 from tests.process.child import free_port
-from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, route
 
 _AUTHORITY = Authority()
@@ -23,11 +16,7 @@ _CONTENT = (
 )
 
 
-class _TlsTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="relay-tls-", dir="/var/tmp"))
-        self.addCleanup(shutil.rmtree, self.folder)
-
+class _TlsTests(PostfixTlsCase):
     def relay_to(self, host: str, delivery: str = "store", **settings: object) -> RelayProcess:
         ca_file = str(_AUTHORITY.write(self.folder))
         upstream = {"name": "main", "hosts": [host], "ca_file": ca_file, **settings}
@@ -57,28 +46,6 @@ class DovecotTests(_TlsTests):
 
 
 class PostfixTests(_TlsTests):
-    def setUp(self) -> None:
-        super().setUp()
-        self.collector = Collector()
-        self.collector.start()
-        self.addCleanup(self.collector.stop)
-
-    def postfix(self, identity: Issued, more: Mapping[str, str] = {}) -> Postfix:
-        certificate, key = identity.write(self.folder, "postfix")
-        settings = {
-            **UNCHANGED,
-            "smtpd_tls_security_level": "may",
-            "smtpd_tls_cert_file": str(certificate),
-            "smtpd_tls_key_file": str(key),
-            "smtpd_tls_received_header": "yes",
-            "smtpd_tls_loglevel": "1",
-            **more,
-        }
-        postfix = Postfix(self.collector.port, settings=settings)
-        self.addCleanup(postfix.clean_up)
-        postfix.start()
-        return postfix
-
     def assert_relayed(self, relay: RelayProcess) -> str:
         """The content arrived as it was; what the log says of TLS."""
         self.send(relay)
