@@ -11,6 +11,7 @@ from relay.admin.guard import TokenUnusable, read_token
 from relay.admin.operations import Json
 from relay.build import how_built
 from relay.config import Config, ConfigError, Listener, Upstream, profiles
+from relay.tls import inspection
 from relay.users.file import UsersUnusable, read_users
 
 
@@ -44,6 +45,8 @@ def check(config: Path, live: bool, domains: tuple[str, ...], as_json: bool) -> 
     )
     for warning in doubts:
         _tell("warning", warning, as_json)
+    for note in inspection.notes(loaded):
+        _tell("note", note, as_json)
     if as_json:
         for fact in _facts(loaded):
             tables.show_json(fact)
@@ -69,7 +72,7 @@ def _tell(kind: str, text: str, as_json: bool) -> None:
     if as_json:
         tables.show_json({kind: text})
     else:
-        click.echo(f"{kind}: {text}" if kind == "warning" else text, err=True)
+        click.echo(text if kind == "problem" else f"{kind}: {text}", err=True)
 
 
 def _token_trouble(config: Config) -> list[str]:

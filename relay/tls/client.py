@@ -4,7 +4,6 @@ Where the certificate is to be verified the handshake ends at a chain that is no
 goes on, and whoever began it hears of that. Files are read when a context is made.
 """
 
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,19 +51,6 @@ def problems(upstreams: Sequence[Upstream]) -> list[str]:
             contexts.get(files_of(upstream), Level.VERIFIED)
         except TlsUnusable as error:
             found.append(f"upstream[{index}]: {error}")
-    return found
-
-
-def warnings(upstreams: Sequence[Upstream]) -> list[str]:
-    """Keys that others can read."""
-    found = []
-    for index, upstream in enumerate(upstreams):
-        key = upstream.client_key or upstream.client_certificate
-        if key is not None and key.exists() and key.stat().st_mode & stat.S_IROTH:
-            found.append(
-                f"upstream[{index}]: {key} holds a private key, and every user of this machine "
-                f"can read it; chmod o-r {key}"
-            )
     return found
 
 

@@ -5,7 +5,6 @@ What makes a start senseless is a problem; what is careless, or will be trouble,
 
 import os
 import pwd
-import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -70,11 +69,6 @@ def warnings(listeners: Sequence[Listener]) -> list[str]:
             end = read_pair(files.certificate, files.key_file).valid_until
             if end < now:
                 found.append(f"{path}: {files.certificate} has expired on {end:%Y-%m-%d}; renew it")
-            if os.stat(files.key_file).st_mode & stat.S_IROTH:
-                found.append(
-                    f"{path}: {files.key_file} can be read by every user of this machine;"
-                    f" chmod o= {files.key_file}"
-                )
     return found
 
 

@@ -1,7 +1,7 @@
 """What is wrong or doubtful with the TLS files that a configuration names, on either side."""
 
 from relay.config.reading import Config
-from relay.tls import client, files
+from relay.tls import client, files, key_modes
 
 
 def problems(config: Config) -> list[str]:
@@ -11,4 +11,9 @@ def problems(config: Config) -> list[str]:
 
 def warnings(config: Config) -> list[str]:
     """What is allowed and probably not meant."""
-    return [*files.warnings(config.listeners), *client.warnings(config.upstreams)]
+    return [*files.warnings(config.listeners), *key_modes.doubts(config)]
+
+
+def notes(config: Config) -> list[str]:
+    """What is right, and may be news all the same."""
+    return key_modes.notes(config)

@@ -59,11 +59,6 @@ class WarningTests(FilesCase):
         (warning,) = warnings(self.listeners())
         self.assertIn(f"{self.chain} has expired on 20", warning)
 
-    def test_a_key_that_everybody_can_read(self) -> None:
-        self.key.chmod(0o644)
-        (warning,) = warnings(self.listeners())
-        self.assertIn(f"chmod o= {self.key}", warning)
-
 
 class LaterTests(FilesCase):
     """Whether the user that twistd becomes can read them."""
