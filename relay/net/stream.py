@@ -63,8 +63,7 @@ class Stream:
         self._peer = peer
         self._after_end = after_end
         self._is_aborting = False
-        self._is_pushed = False  # by the producer, which can be paused
-        self._is_paused = False
+        self._is_paused = False  # the producer
         self._waiting: list[Any] = []
         self.octets_waiting = 0  # to be sent
         reactor.addReader(self)
@@ -112,7 +111,7 @@ class Stream:
             self.reactor.addWriter(self)
         self._waiting.append(data)
         self.octets_waiting += len(data)
-        if self.octets_waiting > AT_A_TIME and self._is_pushed and not self._is_paused:
+        if self.octets_waiting > AT_A_TIME and self.producer is not None and not self._is_paused:
             self._is_paused = True
             self.producer.pauseProducing()
 
@@ -130,7 +129,7 @@ class Stream:
         if self._waiting:
             return None
         self.reactor.removeWriter(self)
-        if self.producer is not None and (self._is_paused or not self._is_pushed):
+        if self._is_paused:
             self._is_paused = False
             self.producer.resumeProducing()
         elif self.disconnecting:
@@ -151,20 +150,17 @@ class Stream:
             self._waiting[0] = memoryview(self._waiting[0])[sent:]
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As IConsumer has it. Raises RuntimeError where there is one."""
-        if self.producer is not None:
-            raise RuntimeError(f"{producer!r} is not the only one: {self.producer!r}")
-        if not self.connected:
+        """As IConsumer has it, for those that can be paused. Raises RuntimeError for another one."""
+        if self.producer is not None or not streaming:
+            raise RuntimeError(f"not {producer!r}: there is {self.producer!r}, or it cannot pause")
+        if self.connected:
+            self.producer = producer
+        else:
             producer.stopProducing()
-            return
-        self.producer = producer
-        self._is_pushed = streaming
-        if not streaming:
-            producer.resumeProducing()
 
     def unregisterProducer(self) -> None:
         self.producer = None
-        self._is_pushed = self._is_paused = False
+        self._is_paused = False
         if self.connected and self.disconnecting:
             self.reactor.addWriter(self)
 
