@@ -150,7 +150,7 @@ class Stream:
             self._waiting[0] = memoryview(self._waiting[0])[sent:]
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As IConsumer has it, for those that can be paused. Raises RuntimeError for another one."""
+        """As IConsumer has it, for one that can be paused. Raises RuntimeError for another."""
         if self.producer is not None or not streaming:
             raise RuntimeError(f"not {producer!r}: there is {self.producer!r}, or it cannot pause")
         if self.connected:
