@@ -6,6 +6,7 @@ from relay.admin.probe import Finding, Probe
 from relay.config import HostAddress, Upstream
 from relay.mail.reply import Reply
 from relay.outbound.domains import AddressesByDns
+from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.mail_hosts import MailHost, MailHosts
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
@@ -17,6 +18,7 @@ async def probes_of_domain(
     hosts: MailHosts,
     hostname: str,
     securities: Securities,
+    tokens: SharedTokens,
     ticker: Ticker,
     reactor: Any,
 ) -> list[Probe | Finding]:
@@ -32,7 +34,9 @@ async def probes_of_domain(
         if isinstance(each, MailHost):
             security = securities.of(upstream, host, each.policy)
             addresses = AddressesByDns(exchange, hosts.exchanges)
-            probe = Probe(upstream, None, host, hostname, security, addresses, ticker, reactor)
+            probe = Probe(
+                upstream, None, host, hostname, security, addresses, tokens, ticker, reactor
+            )
             finding = probe.finding
             looks.append(probe)
         else:

@@ -17,9 +17,10 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from relay.admin import tables
 from relay.admin.domain_probe import probes_of_domain
-from relay.admin.probe import Finding, Probe, probes_of
+from relay.admin.probe import Finding, Probe, probes_of, unobserved
 from relay.config import Config, Upstream
 from relay.outbound.directory import directory_of
+from relay.outbound.identity.making import own_tokens
 from relay.outbound.next_hops import in_ascii
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
@@ -59,19 +60,20 @@ def look(config: Config, domains: Sequence[str], *, as_json: bool) -> bool:
 
 async def _look(config: Config, domains: Sequence[str]) -> list[Finding]:
     securities, ticker = Securities(reactor), Ticker(reactor)
+    tokens = own_tokens(unobserved, reactor)  # one for all: a refresh token is good for one use
     directory = directory_of(config, reactor, is_looking=True)
 
     async def in_domain(upstream: Upstream, domain: str) -> list[Probe | Finding]:
         hosts = directory.hosts(upstream.name)
         return await probes_of_domain(
-            upstream, domain, hosts, config.hostname, securities, ticker, reactor
+            upstream, domain, hosts, config.hostname, securities, tokens, ticker, reactor
         )
 
     looks: list[Probe | Finding] = []
     names = [in_ascii(domain.rstrip(".")) for domain in domains]
     try:
         for upstream in config.upstreams:
-            looks += probes_of(upstream, config.hostname, securities, ticker, reactor)
+            looks += probes_of(upstream, config.hostname, securities, tokens, ticker, reactor)
             if upstream.is_by_domain:
                 for found in await _some_at_once(partial(in_domain, upstream), names):
                     looks += found

@@ -19,6 +19,7 @@ from relay.outbound.addresses import Addresses, AddressFinder
 from relay.outbound.identity.account import Account, NoLogin
 from relay.outbound.identity.choice import lane_name
 from relay.outbound.identity.making import account_of
+from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.opening import Opening
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.security import HostSecurity, Securities
@@ -50,7 +51,12 @@ class Finding:
 
 
 def probes_of(
-    upstream: Upstream, hostname: str, securities: Securities, ticker: Ticker, reactor: Any
+    upstream: Upstream,
+    hostname: str,
+    securities: Securities,
+    tokens: SharedTokens,
+    ticker: Ticker,
+    reactor: Any,
 ) -> Sequence["Probe"]:
     """One for each host and identity; none where recipients' domains name the hosts."""
     if upstream.is_by_domain:
@@ -64,6 +70,7 @@ def probes_of(
             hostname,
             securities.of(upstream, host),
             Addresses(host.host, reactor),
+            tokens,
             ticker,
             reactor,
         )
@@ -83,6 +90,7 @@ class Probe:
         hostname: str,
         security: HostSecurity,
         addresses: AddressFinder,
+        tokens: SharedTokens,
         ticker: Ticker,
         reactor: Any,
     ) -> None:
@@ -94,7 +102,7 @@ class Probe:
         self._ticker = ticker
         self._reactor = reactor
         self._account: Account | None = account_of(
-            upstream, identity, _unobserved, _nothing, reactor
+            upstream, identity, tokens, unobserved, _nothing, reactor
         )
         self._security = security
         self._addresses = addresses
@@ -200,7 +208,7 @@ def _told(certificate: x509.Certificate) -> str:
     return f"{names_of(certificate)}; by {issuer_of(certificate)}; until {end:%Y-%m-%d}"
 
 
-def _unobserved(notice: Notice) -> None:
+def unobserved(notice: Notice) -> None:
     """The command itself tells."""
 
 

@@ -385,7 +385,7 @@ class OAuth(Table):
         "File with the authorities (PEM) trusted for token_url. Default: the system's.",
         "/etc/relay/token-ca.pem",
     )
-    timeout: Wait = _key("20s", "For the whole answer.")
+    timeout: Wait = _key("20s", "How long mail waits for a token before it is delayed.")
 
 
 class Identity(Table):

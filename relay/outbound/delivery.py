@@ -26,7 +26,8 @@ from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.identity.account import Account
 from relay.outbound.identity.choice import lane_name, lanes_of
-from relay.outbound.identity.making import account_of
+from relay.outbound.identity.making import account_of, own_tokens
+from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.line import Line
 from relay.outbound.next_hops import split_lane
 from relay.outbound.pacer import Pacer
@@ -64,6 +65,7 @@ class UpstreamHop:
         places: SharedPlaces | None,
         workers: int,
         identity: Identity | None,
+        tokens: SharedTokens,
         observe: Observer,
         login_changed: Callable[[str], None],
     ) -> None:
@@ -73,6 +75,7 @@ class UpstreamHop:
         self.account: Account | None = account_of(
             upstream,
             identity,
+            tokens,
             observe,
             lambda: login_changed(self.lane),
             reactor,
@@ -229,9 +232,11 @@ class Delivery:
         directory: Directory | None = None,
         observe: Observer = _unobserved,
         login_changed: Callable[[str], None] = lambda lane: None,
+        tokens: SharedTokens | None = None,
     ) -> None:
         self._reactor = reactor
         self._observe = observe
+        self._tokens = own_tokens(observe, reactor) if tokens is None else tokens
         self._login_changed = login_changed  # told the lane whose credentials have changed
         self._places = places
         self._workers = workers
@@ -305,6 +310,7 @@ class Delivery:
             self._places,
             self._workers,
             identity,
+            self._tokens,
             self._observe,
             self._login_changed,
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from relay.admin.domain_probe import probes_of_domain
-from relay.admin.probe import Finding
+from relay.admin.probe import Finding, unobserved
 from relay.config import Listener, SocketAddress
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
@@ -58,6 +58,7 @@ class DomainProbeTests(MxCase):
             directory.hosts("up"),
             "relay.test",
             securities,
+            own_tokens(unobserved, self.reactor),
             ticker,
             self.reactor,
         )

@@ -1,6 +1,7 @@
 """A look at hosts without mail: what is told of each, and that nothing is sent."""
 
-from relay.admin.probe import probes_of
+from relay.admin.probe import probes_of, unobserved
+from relay.outbound.identity.making import own_tokens
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 from relay.testing.upstream import KEYWORDS, Act
@@ -15,7 +16,8 @@ class ProbeTests(TlsCase):
         given = {"ca_file": str(self.ca_file), "tls": "verified", **settings}
         upstream = self.settings(*upstreams, **given)
         securities, ticker = Securities(self.reactor), Ticker(self.reactor)
-        probes = probes_of(upstream, "relay.test", securities, ticker, self.reactor)
+        tokens = own_tokens(unobserved, self.reactor)
+        probes = probes_of(upstream, "relay.test", securities, tokens, ticker, self.reactor)
         found = [await probe.run() for probe in probes]
         for up in upstreams:
             self.assertFalse([line for line in up.commands if line.startswith("MAIL")])

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from relay.mail.envelope import Envelope
 from relay.mail.outcome import Failed, Relayed
 from relay.notices import Alarm, AlarmOver
 from relay.outbound.delivery import Delivery
+from relay.outbound.identity import account
 from relay.testing.upstream import KEYWORDS, Act
 from tests.outbound.case import ORIGIN, DeliveryCase
 from tests.outbound.identity.token_server import (
@@ -267,15 +269,28 @@ class TokenTests(LoginCase):
         self.web.answers = [good("old"), good("new")]
         refused = "334 eyJzdGF0dXMiOiI0MDEifQ=="
         up = self.there({"auth": [refused, IN], "": WRONG}, offered="AUTH XOAUTH2")
-        self.assert_kinds(await self.deliver(self.delivery(up), "a@x.test"), Relayed)
+        delivery = self.delivery(up)
+        self.assert_kinds(await self.deliver(delivery, "a@x.test"), Relayed)
         self.assertEqual((len(self.web.asked), len(self.auth_lines(up))), (2, 2))
         self.assertEqual(self.notices, [])
+        self.assertFalse(delivery._hops["up"].account._credentials._is_doubted)
 
     async def test_refused_with_a_new_token_too(self):
         up = self.there({"auth": WRONG}, offered="AUTH XOAUTH2")
         attempt = await self.deliver(self.delivery(up), "a@x.test")
         self.assert_kept_back(attempt, up, WRONG, is_refusal=True)
         self.assertEqual((len(self.web.asked), len(self.auth_lines(up))), (2, 2))
+
+    async def test_a_rotated_refresh_token_is_no_reason_to_try_again(self):
+        """The file has changed, but by the relay itself."""
+        self.patch(account, "LOOK", 0.1)
+        self.web.answers = [good(refresh_token=f"refresh-{number}") for number in range(2, 9)]
+        up = self.there({"auth": WRONG}, offered="AUTH XOAUTH2")
+        await self.deliver(self.delivery(up), "a@x.test")
+        await deferLater(self.reactor, 0.5)
+        self.assertEqual(self.changed, [])
+        write_private(self.folder, "refresh", "refresh-of-an-operator")
+        await self.until(lambda: self.changed)
 
     async def test_revoked_grant(self):
         self.web.answers = [refusal("invalid_grant", "revoked")]

@@ -35,13 +35,20 @@ class NoLogin(Exception):
 
 
 class Credentials(Protocol):
-    """What an identity logs in with."""
+    """What an identity logs in with. `made_of`: the files behind the last login, as versions; those
+    that the relay wrote itself, as it left them."""
+
+    @property
+    def made_of(self) -> tuple[Version | None, ...]: ...
 
     def login(self) -> Deferred[Login]:
         """Fails with NoLogin alone."""
 
     def again(self, login: Login) -> bool:
         """The host refused it: whether another one may be had, so that one more try makes sense."""
+
+    def accepted(self) -> None:
+        """A host let us in by the last login."""
 
     def version(self) -> tuple[Version | None, ...]:
         """Of the files it is made of."""
@@ -68,6 +75,13 @@ class Password:
 
     def again(self, login: Login) -> bool:
         return False
+
+    def accepted(self) -> None:
+        """It needs not be known."""
+
+    @property
+    def made_of(self) -> tuple[Version | None, ...]:
+        return (self._secret.version,)
 
     def version(self) -> tuple[Version | None, ...]:
         return (self._secret.secret.version(),)
@@ -106,6 +120,7 @@ class Account:
         return self._credentials.login().addCallback(self._has)
 
     def _has(self, login: Login) -> Login:
+        self._seen = self._credentials.made_of
         self.login_now = login
         return login
 
@@ -120,6 +135,7 @@ class Account:
     def accepted(self, mechanism: str) -> None:
         """A session was let in."""
         self.mechanism = mechanism
+        self._credentials.accepted()
         if self.refusal is not None:
             self.refusal = None
             self._stop_looking()

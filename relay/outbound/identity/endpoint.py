@@ -24,18 +24,20 @@ Answer = tuple[int, bytes]
 class TokenEndpoint:
     """Raises TlsUnusable where the file of authorities cannot be used."""
 
-    def __init__(self, url: str, ca_file: Path | None, timeout: float, reactor: Any) -> None:
+    def __init__(
+        self, url: str, ca_file: Path | None, connect_within: float, within: float, reactor: Any
+    ) -> None:
         self.host = urlsplit(url).hostname or ""
         self._url = url.encode("ascii")
-        self._timeout = timeout
+        self._within = within
         self._reactor = reactor
         policy = BrowserLikePolicyForHTTPS(None if ca_file is None else authorities(ca_file))
-        self._agent = Agent(reactor, policy, connectTimeout=timeout)
+        self._agent = Agent(reactor, policy, connectTimeout=connect_within)
 
     def ask(self, form: Form) -> Deferred[Answer]:
         """Fails with NotFetched alone."""
         asking = Deferred.fromCoroutine(self._ask(urlencode(form).encode("ascii")))
-        asking.addTimeout(self._timeout, self._reactor)
+        asking.addTimeout(self._within, self._reactor)
         return asking.addErrback(as_not_fetched)
 
     async def _ask(self, form: bytes) -> Answer:

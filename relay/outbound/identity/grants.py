@@ -51,7 +51,7 @@ class BadKey(ValueError):
 
 
 class NoToken(Exception):
-    """What the endpoint answered is no token. `is_refusal`: nor will it be one later."""
+    """There is none, and why. `is_refusal`: nor will there be one later."""
 
     def __init__(self, why: str, *, is_refusal: bool = False) -> None:
         super().__init__(why)

@@ -89,16 +89,16 @@ class Remembered:
 
     secret: Secret
     _value: str = field(default="", repr=False)
-    _version: Version | None = None
+    version: Version | None = None  # of the file then
 
     def keep(self, value: str) -> None:
         """This one from now on, until the file changes."""
-        self._value, self._version = value, self.secret.version()
+        self._value, self.version = value, self.secret.version()
 
     def value(self) -> str:
         """Raises SecretUnusable."""
         version = self.secret.version()
-        if not self._value or version != self._version:
+        if not self._value or version != self.version:
             self._value = self.secret.read()
-            self._version = version
+            self.version = version
         return self._value

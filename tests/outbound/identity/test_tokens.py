@@ -3,6 +3,7 @@
 import json
 import os
 from base64 import urlsafe_b64decode
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from twisted.trial.unittest import TestCase
 
 from relay.config import Upstream
 from relay.outbound.identity.account import NoLogin
-from relay.outbound.identity.tokens import Tokens, problems
+from relay.outbound.identity.fetching import Fetcher
+from relay.outbound.identity.grant_secrets import problems
+from relay.outbound.identity.shared_token import SharedToken
+from relay.outbound.identity.tokens import Tokens
 from tests.certificates import self_signed
 from tests.outbound.identity.token_server import (
     AUTHORITY,
@@ -59,7 +63,16 @@ class TokenCase(TestCase):
         upstream = Upstream.model_validate(
             {"name": "up", "hosts": ("smtp://localhost",), "user": "me@x.test", "oauth": oauth}
         )
-        return Tokens(upstream, upstream.oauth, self.notices.append, reactor, may_go_plain=False)
+        oauth = upstream.oauth
+        fetcher = Fetcher("me@x.test", oauth, self.notices.append, reactor)
+        self.shared = SharedToken(oauth, fetcher, reactor)
+        self.addCleanup(self.shared.settle, 0)
+        return Tokens(upstream, oauth, self.shared, reactor, may_go_plain=False)
+
+    def pass_by(self, seconds):
+        """As if the token had been fetched so long ago."""
+        held = self.shared._held
+        self.shared._held = replace(held, fetched_at=held.fetched_at - seconds)
 
     async def refused(self, tokens):
         """The trouble, and whether it is for good."""
@@ -154,7 +167,9 @@ class LifeTests(TokenCase):
         self.web.answers = [good("old", expires_in=600), (503, b"busy")]
         tokens = self.refreshing()
         await tokens.login()
-        tokens._renew_at = 0.0
+        self.pass_by(400)
+        self.assertEqual((await tokens.login()).secret, "old")
+        await self.shared.settle(5)
         self.assertEqual((await tokens.login()).secret, "old")
         self.assertEqual(len(self.web.asked), 2)
 
@@ -167,16 +182,68 @@ class LifeTests(TokenCase):
         self.assertEqual(login.secret, "b")
         self.assertFalse(tokens.again(login))
 
+    async def test_an_endpoint_that_gives_the_same_again(self):
+        self.web.answers = [good("a")]
+        tokens = self.refreshing()
+        self.assertTrue(tokens.again(await tokens.login()))
+        for _ in range(3):
+            self.assertEqual((await tokens.login()).secret, "a")
+        self.assertEqual(len(self.web.asked), 2)
+
+    async def test_doubts_end_with_a_login_that_goes_well(self):
+        self.web.answers = [good("a"), good("b"), good("c")]
+        tokens = self.refreshing()
+        self.assertTrue(tokens.again(await tokens.login()))
+        login = await tokens.login()
+        tokens.accepted()
+        self.assertTrue(tokens.again(login))
+        login = await tokens.login()
+        self.assertEqual((login.secret, tokens.again(login)), ("c", False))
+        self.assertFalse(tokens.again(login))  # still in doubt
+
     async def test_a_rotated_refresh_token_is_written_back(self):
         self.web.answers = [good(expires_in=1, refresh_token="refresh-2"), good("token-2")]
         tokens = self.refreshing()
         await tokens.login()
         path = self.folder / "refresh"
         self.assertEqual((path.read_text(), path.stat().st_mode & 0o777), ("refresh-2\n", 0o600))
-        tokens._renew_at = 0.0
+        self.pass_by(1)
         await tokens.login()
         self.assertEqual(self.web.asked[1]["refresh_token"], "refresh-2")
         self.assertEqual([each.name for each in self.folder.glob(".*")], [])
+
+    async def test_a_rotated_refresh_token_is_no_change_of_the_file(self):
+        """Else a refused login would be tried again at once, for ever."""
+        self.web.answers = [good(refresh_token="refresh-2")]
+        tokens = self.refreshing()
+        await tokens.login()
+        self.assertEqual(tokens.made_of, tokens.version())
+        self.private("refresh", "refresh-3")
+        self.assertNotEqual(tokens.made_of, tokens.version())
+
+    async def test_what_an_operator_wrote_meanwhile_is_not_overwritten(self):
+        self.web.answers = [good(expires_in=1, refresh_token="refresh-2")]
+        tokens = self.refreshing()
+        self.web.before = lambda: self.private("refresh", "refresh-9")
+        await tokens.login()
+        self.assertEqual((self.folder / "refresh").read_text(), "refresh-9")
+        self.web.before = None
+        self.pass_by(1)
+        await tokens.login()
+        self.assertEqual(self.web.asked[1]["refresh_token"], "refresh-9")
+
+    async def test_a_late_answer_is_kept(self):
+        """Its waiters have given up; the old refresh token is worth nothing to the endpoint."""
+        self.web.answers = [good("late", refresh_token="refresh-2")]
+        self.web.delay = 0.6
+        tokens = self.refreshing(timeout="0.2s")
+        trouble, is_refusal = await self.refused(tokens)
+        self.assertIn("no answer in time", trouble)
+        self.assertFalse(is_refusal)
+        await self.shared.settle(5)
+        self.assertEqual((self.folder / "refresh").read_text(), "refresh-2\n")
+        self.assertEqual((await tokens.login()).secret, "late")
+        self.assertEqual(len(self.web.asked), 1)
 
     async def test_a_rotated_refresh_token_that_cannot_be_written(self):
         """It goes on in memory, and somebody is told."""
@@ -187,7 +254,7 @@ class LifeTests(TokenCase):
         (alarm,) = self.notices
         self.assertEqual(alarm.what, "refresh token of me@x.test")
         self.assertNotIn("refresh-2", alarm.why)
-        tokens._renew_at = 0.0
+        self.pass_by(1)
         self.web.before = None
         await tokens.login()
         self.assertEqual(self.web.asked[1]["refresh_token"], "refresh-2")
@@ -252,7 +319,7 @@ class TroubleTests(TokenCase):
         tokens = self.refreshing()
         trouble, _ = await self.refused(tokens)
         self.assertNotIn("refresh-1", trouble)
-        self.assertNotIn("refresh-1", repr(tokens) + repr(tokens._secrets))
+        self.assertNotIn("refresh-1", repr(tokens) + repr(self.shared._source._secrets))
 
     async def test_a_file_that_others_can_read(self):
         tokens = self.refreshing()

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from OpenSSL import crypto
-from twisted.internet import ssl
+from twisted.internet import reactor, ssl
+from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
@@ -26,6 +27,7 @@ class TokenServer(Resource):
         super().__init__()
         self.answers: list[tuple[int, Any] | None] = [good()]
         self.before: Any = None  # called at each request
+        self.delay = 0.0  # seconds until it answers
         self.asked: list[dict[str, str]] = []
 
     def render_POST(self, request: Any) -> Any:
@@ -40,7 +42,13 @@ class TokenServer(Resource):
         request.setResponseCode(code)
         if code == 302:
             request.setHeader("location", "https://localhost/elsewhere")
-        return body if isinstance(body, bytes) else json.dumps(body).encode()
+        octets = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if not self.delay:
+            return octets
+        deferLater(reactor, self.delay, request.write, octets).addCallback(
+            lambda _: request.finish()
+        )
+        return NOT_DONE_YET
 
 
 def good(token: str = "token-1", **more: Any) -> tuple[int, Any]:
