@@ -20,6 +20,7 @@ from relay.config import Config, Upstream
 from relay.notices import Alarm, Observer
 from relay.outbound.delivery import Delivery, Renewal
 from relay.outbound.directory import Directory, directory_of
+from relay.outbound.identity.making import own_tokens
 from relay.outbound.next_hops import NextHops
 from relay.outbound.routes import Routes
 from relay.places import OwnPlaces
@@ -65,6 +66,7 @@ class Backstage:
         self.number = 0 if share is None else share.number
         self._workers = 1 if share is None else share.of
         self.places = OwnPlaces() if share is None else share.places
+        self.tokens = own_tokens(observe, reactor) if share is None else share.tokens
         self._ids: QueueIds | None = None
         self._sessions = count(1)
         self._session_prefix = ""
@@ -82,6 +84,7 @@ class Backstage:
             self._directory(config),
             self._observe,
             lambda lane: self.manager.poke(lane),
+            self.tokens,
         )
         self._routing_again: list[IDelayedCall] = []
         self._is_ending = False

@@ -226,6 +226,8 @@ class RelayService(Service):
         if abort.active():
             abort.cancel()
         await settled
+        if self._share is None:
+            await stage.tokens.settle(within)
         self._reception.stop()
         await stage.store.close()
         what = "relay" if self._share is None else f"worker {self._share.number}"

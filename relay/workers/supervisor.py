@@ -1,6 +1,7 @@
 """Several workers as one relay: binds, starts them, starts again what crashed, stops all.
 
-Holds no mail. Keeps the ledger of what is limited over all workers, and is the operators' door.
+Holds no mail. Keeps the ledger of what is limited over all workers, fetches their access tokens,
+and is the operators' door.
 Queues that a larger number of workers left behind get a worker that takes no new mail, until they
 are empty.
 """
@@ -23,10 +24,12 @@ from relay.notices import Alarm, AlarmOver, Started, Stopped
 from relay.observe.alarms import Alarms
 from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
+from relay.outbound.identity.making import own_tokens
 from relay.queue.open_store import spool_of
 from relay.service.process import exit_with, on_signal
 from relay.service.reload import Reload
 from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
+from relay.tls.client import TlsUnusable
 from relay.users.opening import limits_of
 from relay.workers.book import Book
 from relay.workers.handover import Handover
@@ -36,6 +39,7 @@ from relay.workers.process import WorkerProcess
 from relay.workers.remote_queue import RemoteQueue, away_text
 from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import bind_all
+from relay.workers.token_desk import TokenDesk
 from relay.workers.worker import Orders
 
 FIRST_WAIT = 1.0
@@ -79,6 +83,8 @@ class Supervisor(Service):
         self._ledger = Ledger(config.workers)
         self._book = Book(reactor.seconds, self._observe)
         self._book.use(limits_of(config.auth))
+        self._desk = TokenDesk(own_tokens(self._observe, reactor), reactor)
+        self._desk.take(self._desk.prepare(config.upstreams))
         self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         several = Several(self._queues, self._queues_there, self._status, self._reload.now)
         self._control = Control(cast(Operations, several), reactor)
@@ -143,6 +149,7 @@ class Supervisor(Service):
         }
         asked: dict[str, Callable[..., object]] = {
             "failed": lambda rows: self._book.failed(number, rows),
+            "token": self._desk.have,
         }
         worker = WorkerProcess(
             orders,
@@ -232,6 +239,7 @@ class Supervisor(Service):
         await self._when_ended()
         kill.cancel() if kill.active() else None
         self._nursery.close()
+        await self._desk.settle(self._config.stop_within)
         for sockets in self._sockets:
             for each in sockets.values():
                 each.close()
@@ -300,6 +308,10 @@ class Supervisor(Service):
         workers = list(self._workers.values())
         if self._is_stopping or self._restarts or not all(each.is_ready for each in workers):
             raise ConfigError(["not all workers are running at the moment; reload again later"])
+        try:
+            tokens = self._desk.prepare(config.upstreams)
+        except TlsUnusable as error:
+            raise ConfigError([str(error)]) from None
         handover = Handover(self._config, config, self._sockets, self._systemd)
         try:
             await handover.prepare(workers, self._reactor)
@@ -313,6 +325,7 @@ class Supervisor(Service):
         self._snapshot.close()
         self._config, self._snapshot = config, handover.snapshot
         self._sockets = handover.sockets
+        self._desk.take(tokens)
         handover.take(workers)
         self._book.use(limits_of(config.auth))
 

@@ -28,6 +28,7 @@ from relay.workers.channel import Channel, OneChannel
 from relay.workers.purse import Purse
 from relay.workers.reporter import Reporter
 from relay.workers.snapshot import read_snapshot
+from relay.workers.token_asker import asked_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Worker:
             sockets,
             self._purse,
             failures,
+            asked_tokens(self._ask, reactor),
             lambda: self._tell("ready"),
             lambda: self._tell("drained"),
         )

@@ -6,6 +6,7 @@ from typing import ClassVar
 from relay.admin.domain_probe import probes_of_domain
 from relay.admin.probe import Finding, unobserved
 from relay.config import Listener, SocketAddress
+from relay.outbound.identity.making import own_tokens
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
 from tests.certificates import Authority, self_signed
