@@ -39,12 +39,14 @@ _USUAL = {
 
 @dataclass(slots=True)
 class Kept:
-    """One accepted mail transaction. The commands' arguments as they came; content unstuffed."""
+    """One accepted mail transaction. The commands' arguments as they came, that of AUTH too;
+    content unstuffed."""
 
     mail: str
     rcpt: list[str]
     content: bytes
     protocol: str
+    auth: str = ""
 
     @property
     def sender(self) -> str:
@@ -183,6 +185,7 @@ class _Session:
         self._mail = ""
         self._rcpt: list[str] = []
         self._protocol = "SMTP"
+        self._auth = ""
 
     def run(self) -> None:
         self._answer("CONNECT", "")
@@ -205,6 +208,8 @@ class _Session:
             code = self._answer(word, argument)
             if word == "MAIL" and code < 300:
                 self._mail, self._rcpt = argument, []
+            elif word == "AUTH" and code < 300:
+                self._auth = argument
             elif word == "RCPT" and code < 300:
                 self._rcpt.append(argument)
             elif word == "QUIT":
@@ -227,7 +232,7 @@ class _Session:
         content = self._content()
         reply = self._collector.reply_to("DOT", self._mail, _USUAL["DOT"])
         if reply.startswith("2"):
-            self._collector.keep(Kept(self._mail, self._rcpt, content, self._protocol))
+            self._collector.keep(Kept(self._mail, self._rcpt, content, self._protocol, self._auth))
         self._mail, self._rcpt = "", []
         self._send(reply)
 
