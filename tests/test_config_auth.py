@@ -56,8 +56,8 @@ class AuthTests(_Case):
             ),
             (
                 'throttle_replies = ["550 no"]\n',
-                "upstream[0].throttle_replies[0]: '550 no' is not how a 4xx reply begins; write "
-                "e.g. '451 4.7.0 Too many'",
+                "upstream[0].throttle_replies[0]: '550 no' is not how a 4xx reply begins, nor a "
+                "5xx one with its text; write e.g. '451 4.7.0 Too many'",
             ),
         ):
             self.assertEqual(self.only_problem(self.whole(more)), problem)
@@ -117,6 +117,52 @@ class ProfileTests(_Case):
         text = self.whole('profile = "ses"\n' + IDENTITY + USER + FILE + 'mechanisms = ["LOGIN"]\n')
         found = profiles.told(self.config(text).upstreams[0])
         self.assertEqual(found[-1], ("mechanisms of bills", ("LOGIN",), False))
+
+    def test_what_google_s_know(self) -> None:
+        for name, sessions, rate in (("gmail", 3, 0.5), ("gmail-relay", 10, 1.0)):
+            found = profiles.told(self.config(self.whole(f'profile = "{name}"\n')).upstreams[0])
+            self.assertIn(("max_connections", sessions, True), found)
+            self.assertIn(("max_rate", rate, True), found)
+            self.assertIn(("max_recipients", 100, True), found)
+
+    def test_every_value_may_be_set(self) -> None:
+        others = {
+            "tls": '"required"',
+            "max_connections": "7",
+            "max_rate": '"7/h"',
+            "max_recipients": "7",
+            "max_messages_per_connection": "7",
+            "throttle_replies": '["471 x"]',
+            "mechanisms": '["LOGIN", "PLAIN", "XOAUTH2", "OAUTHBEARER"]',
+        }
+        for name, known in profiles.PROFILES.items():
+            keys = "".join(f"{key} = {others[key]}\n" for key in known)
+            text = self.whole(f'profile = "{name}"\n{keys}{USER}{FILE}')
+            found = profiles.told(self.config(text).upstreams[0])
+            self.assertEqual([key for key, _, _ in found], list(known))
+            self.assertFalse(any(usual for _, _, usual in found), found)
+
+    def test_a_name_that_the_relay_service_does_not_take(self) -> None:
+        for helo, is_welcome in (
+            ("mail.example.net", True),
+            ("localhost", False),
+            ("LOCALHOST.localdomain", False),
+            ("printer", False),
+            ("127.0.0.1", False),
+        ):
+            text = self.whole(f'profile = "gmail-relay"\nhelo = "{helo}"\n')
+            warnings = self.config(text).warnings()
+            self.assertEqual(len(warnings), 0 if is_welcome else 1, warnings)
+            if not is_welcome:
+                self.assertIn("upstream[0].helo: smtp-relay.gmail.com closes", warnings[0])
+                self.assertIn(repr(helo), warnings[0])
+            others = text.replace("gmail-relay", "gmail")
+            self.assertEqual(self.config(others).warnings(), [])
+
+    def test_the_name_is_the_relay_s_where_none_is_given(self) -> None:
+        text = self.whole('profile = "gmail-relay"\n').replace(HEAD, 'hostname = "localhost"\n')
+        doubts = [each for each in self.config(text).warnings() if "gmail" in each]
+        self.assertEqual(len(doubts), 1)
 
     def test_none(self) -> None:
         (upstream,) = self.config(self.whole("")).upstreams

@@ -524,8 +524,9 @@ class Upstream(Table):
     )
     throttle_replies: tuple[ReplyStart, ...] = _key(
         (),
-        "How replies (4xx) begin that mean too much mail, not this message: the lane backs off as "
-        "a whole, and its other messages are not tried in vain.",
+        "How replies begin that mean too much mail, not this message: the lane backs off as a "
+        "whole, and its other messages are not tried in vain. A 5xx among them (with text: some "
+        "providers say so when a day's quota is spent) fails nothing.",
         ["454 Throttling failure"],
         max_length=100,
     )

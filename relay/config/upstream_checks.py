@@ -9,6 +9,9 @@ from typing import Any
 from relay.config.schema import Settings
 from relay.config.tls_checks import SUBMISSIONS
 
+_NOT_ON_THE_INTERNET = ("localhost", "localdomain", "local", "internal", "lan", "invalid")
+"""Ends of names that are nobody's domain."""
+
 _ONLY_WITH_TLS = ("ca_file", "client_certificate", "client_key")
 
 
@@ -65,3 +68,16 @@ def upstream_doubts(settings: Settings) -> Iterator[str]:
                     f"upstream[{index}].hosts[{place}]: on port 465 servers begin with TLS; write "
                     f"smtps://{host.host}"
                 )
+        if upstream.profile == "gmail-relay":
+            yield from _unwelcome_name(f"upstream[{index}]", upstream.helo or settings.hostname)
+
+
+def _unwelcome_name(path: str, name: str) -> Iterator[str]:
+    """The relay service knows the customer by it, and answers 421 4.7.0 to what anyone may say."""
+    labels = name.lower().strip(".").split(".")
+    is_address = labels[-1].isdigit()
+    if len(labels) < 2 or is_address or labels[-1] in _NOT_ON_THE_INTERNET:
+        yield (
+            f"{path}.helo: smtp-relay.gmail.com closes sessions whose EHLO says {name!r} "
+            "(421 4.7.0); write a name in your own domain, e.g. mail.example.net"
+        )

@@ -35,7 +35,7 @@ _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _HTTPS = re.compile(r"https://([^/:?#@\s]+)(?::\d{1,5})?(?:/[!-~]*)?")
-_REPLY = re.compile(r"4\d\d(?: [ -~]{1,200})?")
+_REPLY = re.compile(r"4\d\d(?: [ -~]{1,200})?|5\d\d [ -~]{3,200}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 _MX = re.compile(r"mx:(?::(\d{1,5}))?")
@@ -170,7 +170,10 @@ def _url(text: str) -> str:
 
 def _reply_start(text: str) -> str:
     if not _REPLY.fullmatch(text):
-        raise ValueError(f"{text!r} is not how a 4xx reply begins; write e.g. '451 4.7.0 Too many'")
+        raise ValueError(
+            f"{text!r} is not how a 4xx reply begins, nor a 5xx one with its text; write e.g. "
+            "'451 4.7.0 Too many'"
+        )
     return text
 
 
