@@ -1,15 +1,14 @@
 """Makes attempts at upstreams: all that outbound offers to the rest of the relay.
 
-Keeps one queued client factory per host of each upstream, and what is known of the hosts' trouble.
+Keeps the upstreams of the config at work, and those of the one before until they have ended.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.config import Upstream
@@ -22,168 +21,22 @@ from relay.notices import Notice, Observer
 from relay.outbound.attempt import RunningAttempt
 from relay.outbound.directory import Directory
 from relay.outbound.domains import STOPPING, DomainsHop
-from relay.outbound.factory import QueuedClientFactory
-from relay.outbound.hosts import HostMemory
-from relay.outbound.identity.account import Account
-from relay.outbound.identity.choice import lane_name, lanes_of
-from relay.outbound.identity.making import account_of, own_tokens
+from relay.outbound.identity.choice import lanes_of
+from relay.outbound.identity.making import own_tokens
 from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.line import Line
 from relay.outbound.next_hops import split_lane
-from relay.outbound.pacer import Pacer
+from relay.outbound.premises import Premises
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
-from relay.outbound.total import TotalPlaces
+from relay.outbound.upstream_hop import UpstreamHop
 from relay.places import SharedPlaces
 from relay.queue.lane_book import is_eased
 from relay.smtp.conveying import Conveyed
 
 NO_UPSTREAM = reply(451, "4.3.5", "no such upstream is configured")
 CHANGED = reply(451, "4.3.2", "the upstream's configuration has changed")
-
-_log = Logger()
-
-
-def pacer_of(upstream: Upstream, workers: int, reactor: Any) -> Pacer | None:
-    """None: as fast as it goes."""
-    return None if upstream.max_rate is None else Pacer(upstream.max_rate / workers, reactor)
-
-
-class UpstreamHop:
-    """An upstream at work, as one identity. `max_connections` and `max_rate` are each identity's
-    own: providers set them for each mailbox."""
-
-    def __init__(
-        self,
-        upstream: Upstream,
-        hostname: str,
-        securities: Securities,
-        emptied: Callable[[], None],
-        ticker: Ticker,
-        reactor: Any,
-        places: SharedPlaces | None,
-        workers: int,
-        identity: Identity | None,
-        tokens: SharedTokens,
-        observe: Observer,
-        login_changed: Callable[[str], None],
-    ) -> None:
-        self.name = upstream.name
-        self.identity = "" if identity is None else identity.name
-        self.lane = lane_name(self.name, self.identity)
-        self.account: Account | None = account_of(
-            upstream,
-            identity,
-            tokens,
-            observe,
-            lambda: login_changed(self.lane),
-            reactor,
-        )
-        self.max_recipients = upstream.max_recipients
-        self.throttle_replies = upstream.throttle_replies
-        self.upstream = upstream
-        self.is_retired = False  # another one has its place
-        self.stop_reply: Reply | None = None
-        self.idle_timeout = upstream.idle_timeout
-        self.xclient = upstream.xclient
-        self.xforward = upstream.xforward
-        self._is_warned = False
-        self.memory = HostMemory()
-        self.pacer = pacer_of(upstream, workers, reactor)
-        self.hello_name = hello_name = upstream.helo or hostname
-        self.factories: Sequence[QueuedClientFactory] = tuple(
-            QueuedClientFactory(
-                upstream,
-                host,
-                hello_name,
-                self,
-                ticker,
-                reactor,
-                places,
-                security=securities.of(upstream, host),
-                pacer=self.pacer,
-                account=self.account,
-                lane=self.lane,
-            )
-            for host in upstream.hosts
-        )
-        self._emptied = emptied
-        self._reactor = reactor
-
-    @property
-    def refusal(self) -> Reply | None:
-        """Set while it makes no sense to try the login."""
-        return None if self.account is None else self.account.stop_reply
-
-    def hosts_to_try(self) -> Sequence[QueuedClientFactory]:
-        factories = self.factories
-        if len(factories) == 1:
-            return factories
-        return self.memory.order(factories, self._reactor.seconds())
-
-    def extensions(self) -> Mapping[str, str]:
-        """What each of its hosts offered when last asked; nothing before one was."""
-        known = [f.extensions for f in self.factories if f.extensions is not None]
-        if len(known) == 1:
-            return known[0]
-        if not known:
-            return {}
-        return {word: known[0][word] for word in known[0] if all(word in each for each in known)}
-
-    def host_failed(self, factory: QueuedClientFactory) -> None:
-        self.memory.failed(factory, self._reactor.seconds())
-
-    def host_answered(self, factory: QueuedClientFactory) -> None:
-        self.memory.answered(factory)
-        if self.xforward and not self._is_warned:
-            self._check_forwarding(factory)
-
-    def _check_forwarding(self, factory: QueuedClientFactory) -> None:
-        """A server offers XFORWARD to those alone whom it believes: said once, if it does not."""
-        if factory.extensions is not None and "XFORWARD" not in factory.extensions:
-            self._is_warned = True
-            _log.warn(
-                "upstream {name}: {factory!r} does not offer XFORWARD to this relay, so it is told"
-                " nothing of clients; allow it there (Postfix: smtpd_authorized_xforward_hosts)",
-                name=self.name,
-                factory=factory,
-            )
-
-    def factory_emptied(self, factory: QueuedClientFactory) -> None:
-        self._emptied()
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is open, under way or waiting."""
-        return all(factory.is_empty for factory in self.factories)
-
-    def leave(self, why: Reply = STOPPING) -> None:
-        """Keep no session idle. What waits for its turn could wait for long: it goes back to the
-        queue, untried."""
-        if self.account is not None:
-            self.account.rest(is_replaced=why is not STOPPING)
-        if self.pacer is not None:
-            self.stop_reply = why
-            self.pacer.stop(why)
-        for factory in self.factories:
-            factory.leave()
-
-    def status(self) -> list[dict[str, object]]:
-        now = self._reactor.seconds()
-        paced = 0 if self.pacer is None else self.pacer.waiting
-        return [
-            {
-                "upstream": self.lane,
-                **factory.status(),
-                "paced": paced,
-                "is_skipped": not self.memory.is_due(factory, now),
-            }
-            for factory in self.factories
-        ]
-
-    def __repr__(self) -> str:
-        return f"<UpstreamHop {self.name} {self.memory!r}>"
 
 
 class _Question:
@@ -218,7 +71,6 @@ class Renewal:
 class Delivery:
     """Deliver with `deliver`, end with `stop`. Lanes are named by `next_hops`.
 
-    `workers` share each `max_rate` evenly: one without mail leaves its part unused.
     Raises TlsUnusable where an upstream's certificates cannot be used.
     """
 
@@ -235,12 +87,16 @@ class Delivery:
         tokens: SharedTokens | None = None,
     ) -> None:
         self._reactor = reactor
-        self._observe = observe
-        self._tokens = own_tokens(observe, reactor) if tokens is None else tokens
-        self._login_changed = login_changed  # told the lane whose credentials have changed
-        self._places = places
-        self._workers = workers
-        self._ticker = Ticker(reactor)
+        self._premises = Premises(
+            reactor,
+            Ticker(reactor),
+            places,
+            workers,
+            own_tokens(observe, reactor) if tokens is None else tokens,
+            observe,
+            self._emptied,
+            login_changed,
+        )
         self._hops: Mapping[str, UpstreamHop] = {}
         self._by_domain: Mapping[str, DomainsHop] = {}
         self._retired: list[Hop] = []
@@ -283,53 +139,19 @@ class Delivery:
                 if isinstance(known, DomainsHop) and is_same and directory is self._directory:
                     by_domain[name] = known
                     continue
-                by_domain[name] = self._domains_hop(upstream, hostname, directory, securities)
+                by_domain[name] = DomainsHop(
+                    upstream, hostname, directory, securities, self._premises
+                )
             elif not upstream.is_by_domain:
                 if isinstance(known, UpstreamHop) and is_same:
                     fixed.update((lane, self._hops[lane]) for lane in lanes)
                     continue
                 for lane, identity in zip(lanes, (None, *upstream.identities), strict=True):
-                    fixed[lane] = self._upstream_hop(upstream, hostname, securities, identity)
+                    fixed[lane] = UpstreamHop(
+                        upstream, identity, hostname, securities, self._premises
+                    )
             changed.add(name)
         return Renewal(fixed, by_domain, directory, securities, frozenset(changed))
-
-    def _upstream_hop(
-        self,
-        upstream: Upstream,
-        hostname: str,
-        securities: Securities,
-        identity: Identity | None,
-    ) -> UpstreamHop:
-        return UpstreamHop(
-            upstream,
-            hostname,
-            securities,
-            self._emptied,
-            self._ticker,
-            self._reactor,
-            self._places,
-            self._workers,
-            identity,
-            self._tokens,
-            self._observe,
-            self._login_changed,
-        )
-
-    def _domains_hop(
-        self, upstream: Upstream, hostname: str, directory: Directory, securities: Securities
-    ) -> DomainsHop:
-        in_all = max(1, upstream.max_connections_in_all // self._workers)
-        return DomainsHop(
-            upstream,
-            hostname,
-            directory,
-            securities,
-            self._emptied,
-            self._ticker,
-            self._reactor,
-            TotalPlaces(in_all, self._places),
-            pacer_of(upstream, self._workers, self._reactor),
-        )
 
     def take(self, renewal: Renewal) -> None:
         """From now on. Attempts that run end where they are."""
@@ -378,7 +200,7 @@ class Delivery:
             if self._stopped is not None:
                 self.check_stopped()
 
-        conveyed = Conveyed(origin, queue_id) if hop.xforward else None
+        conveyed = Conveyed(origin, queue_id) if hop.upstream.xforward else None
         RunningAttempt(hop, envelope, content, finished, conveyed).begin()
         return done
 

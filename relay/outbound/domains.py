@@ -6,8 +6,7 @@ outlives them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 
@@ -22,10 +21,9 @@ from relay.outbound.dns.exchanges import Exchange, Exchanges
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.hosts import HostMemory
 from relay.outbound.mail_hosts import MailHost
-from relay.outbound.pacer import Pacer
+from relay.outbound.premises import Premises
 from relay.outbound.security import Securities
-from relay.outbound.ticker import Ticker
-from relay.places import SharedPlaces
+from relay.outbound.total import TotalPlaces
 from relay.tls.policy import TlsPolicy
 
 STOPPING = reply(451, "4.3.2", "the relay is stopping")
@@ -35,7 +33,7 @@ _Key = tuple[str, TlsPolicy]
 
 
 class DomainsHop:
-    """`emptied` is called whenever a factory has nothing left."""
+    """All hosts that an upstream's domains lead to."""
 
     def __init__(
         self,
@@ -43,11 +41,7 @@ class DomainsHop:
         hostname: str,
         directory: Directory,
         securities: Securities,
-        emptied: Callable[[], None],
-        ticker: Ticker,
-        reactor: Any,
-        places: SharedPlaces,
-        pacer: Pacer | None,
+        premises: Premises,
     ) -> None:
         self.name = upstream.name
         self.stop_reply: Reply | None = None
@@ -59,13 +53,12 @@ class DomainsHop:
         self.hello_name = upstream.helo or hostname
         self.is_retired = False  # another one has its place
         self._securities = securities
-        self._pacer = pacer
+        self._pacer = premises.pacer_of(upstream)
         self._port = upstream.hosts[0].port
         self._hosts = directory.hosts(upstream.name)
-        self._emptied = emptied
-        self._ticker = ticker
-        self._reactor = reactor
-        self._places = places
+        self._premises = premises
+        in_all = max(1, upstream.max_connections_in_all // premises.workers)
+        self._places = TotalPlaces(in_all, premises.places)
         self._factories: dict[_Key, QueuedClientFactory] = {}
         self._users: Counter[QueuedClientFactory] = Counter()
 
@@ -118,8 +111,8 @@ class DomainsHop:
                 host,
                 self.hello_name,
                 self,
-                self._ticker,
-                self._reactor,
+                self._premises.ticker,
+                self._premises.reactor,
                 self._places,
                 AddressesByDns(found.exchange, self._hosts.exchanges),
                 security=self._securities.of(self.upstream, host, found.policy),
@@ -138,18 +131,18 @@ class DomainsHop:
             self._factories.pop(_key(factory), None)
 
     def host_failed(self, factory: QueuedClientFactory) -> None:
-        self.memory.failed(_key(factory), self._reactor.seconds())
+        self.memory.failed(_key(factory), self._premises.reactor.seconds())
 
     def host_answered(self, factory: QueuedClientFactory) -> None:
         self.memory.answered(_key(factory))
 
     def factory_emptied(self, factory: QueuedClientFactory) -> None:
         self._forget_if_unused(factory)
-        self._emptied()
+        self._premises.emptied()
 
     def to_try(self, factories: Sequence[QueuedClientFactory]) -> Sequence[QueuedClientFactory]:
         """In the same order, without those that failed lately."""
-        return self.memory.order(factories, self._reactor.seconds(), _key)
+        return self.memory.order(factories, self._premises.reactor.seconds(), _key)
 
     def leave(self, why: Reply = STOPPING) -> None:
         """Keep no session idle. What waits for its turn could wait for long: it goes back to the
@@ -161,7 +154,7 @@ class DomainsHop:
             factory.leave()
 
     def status(self) -> list[dict[str, object]]:
-        now = self._reactor.seconds()
+        now = self._premises.reactor.seconds()
         paced = 0 if self._pacer is None else self._pacer.waiting
         return [
             {

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, cast
 from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import classImplements
 
+from relay.config import Upstream
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
 from relay.outbound.answers import Broken, Cause
@@ -49,9 +50,7 @@ class LineHop(Protocol):
 
     is_retired: bool
     stop_reply: Reply | None
-    idle_timeout: float
-    xclient: bool
-    xforward: bool
+    upstream: Upstream
 
     @property
     def refusal(self) -> Reply | None:
@@ -132,7 +131,7 @@ class Line:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
         self._envelope, self._size = envelope, size
         self._conveyed = Conveyed(origin)
-        if self._hop.xclient and self._introduced != origin:
+        if self._hop.upstream.xclient and self._introduced != origin:
             self._give_back()
         self._is_second_try = self._is_ended = False
         self._refusal = None
@@ -153,7 +152,7 @@ class Line:
             self._hosts = self._hop.hosts_to_try()
             self._at = 0
             self._ask_for_session()
-            if self._is_pending or (self._hop.xclient and self._then is not None):
+            if self._is_pending or (self._hop.upstream.xclient and self._then is not None):
                 self._timer = self._reactor.callLater(wait, self._waited)
 
     def rcpt(self, recipient: Recipient, then: Then) -> None:
@@ -220,7 +219,7 @@ class Line:
         if self._is_spent(session):
             self._give_back()
         else:
-            session.rest(self._hop.idle_timeout)
+            session.rest(self._hop.upstream.idle_timeout)
 
     def close(self) -> None:
         """No more will be asked. Content that was not ended is cut off there."""
@@ -238,7 +237,7 @@ class Line:
     def _ask_for_session(self, *, is_fresh: bool = False) -> None:
         factory = self._factory = self._hosts[self._at]
         self._is_pending = True
-        if is_fresh or self._hop.xclient:  # that one does not come back for others
+        if is_fresh or self._hop.upstream.xclient:  # that one does not come back for others
             factory.submit_fresh(self, is_again=is_fresh)
         else:
             factory.submit(self)
@@ -250,7 +249,7 @@ class Line:
         self.label, self.offers_dsn = session.label, session.engine.offers_dsn
         self.tls = session.tls
         session.lend(self)
-        if self._hop.xclient:
+        if self._hop.upstream.xclient:
             self._introduce(session)
         else:
             self._cancel_timer()
@@ -313,7 +312,7 @@ class Line:
     def _is_spent(self, session: UpstreamSession) -> bool:
         return (
             self._hop.is_retired
-            or not self._hop.idle_timeout
+            or not self._hop.upstream.idle_timeout
             or session.is_worn
             or not session.engine.is_idle
         )
@@ -355,7 +354,11 @@ class Line:
             return
         session.transactions += 1
         self._is_mailing = True
-        forwarded = forward(self._conveyed, session.engine.extensions) if self._hop.xforward else ()
+        forwarded = (
+            forward(self._conveyed, session.engine.extensions)
+            if self._hop.upstream.xforward
+            else ()
+        )
         self._ask(lambda session: session.engine.mail(envelope, self._size, forwarded), "mail")
 
     def _misfit(self, session: UpstreamSession, envelope: Envelope) -> Reply | None:
