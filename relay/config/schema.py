@@ -519,7 +519,8 @@ class Upstream(Table):
     max_rate: Rate | None = _key(
         None,
         "Messages a second, minute, hour or day, over all hosts, for each identity, evenly and "
-        "never in a burst; workers share it in equal parts. Default: no limit.",
+        "never in a burst; workers share it in equal parts. A restart earns no turn. Default: no "
+        "limit.",
         "30/m",
     )
     throttle_replies: tuple[ReplyStart, ...] = _key(

@@ -5,6 +5,7 @@ Keeps the upstreams of the config at work, and those of the one before until the
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -30,6 +31,7 @@ from relay.outbound.premises import Premises
 from relay.outbound.protocol import UpstreamSession
 from relay.outbound.security import Securities
 from relay.outbound.ticker import Ticker
+from relay.outbound.turns import Turns
 from relay.outbound.upstream_hop import UpstreamHop
 from relay.places import SharedPlaces
 from relay.queue.lane_book import is_eased
@@ -85,6 +87,7 @@ class Delivery:
         observe: Observer = _unobserved,
         login_changed: Callable[[str], None] = lambda lane: None,
         tokens: SharedTokens | None = None,
+        turns_folder: Path | None = None,
     ) -> None:
         self._reactor = reactor
         self._premises = Premises(
@@ -93,6 +96,7 @@ class Delivery:
             places,
             workers,
             own_tokens(observe, reactor) if tokens is None else tokens,
+            Turns(turns_folder),
             observe,
             self._emptied,
             login_changed,

@@ -53,7 +53,7 @@ class DomainsHop:
         self.hello_name = upstream.helo or hostname
         self.is_retired = False  # another one has its place
         self._securities = securities
-        self._pacer = premises.pacer_of(upstream)
+        self._pacer = premises.pacer_of(upstream, upstream.name)
         self._port = upstream.hosts[0].port
         self._hosts = directory.hosts(upstream.name)
         self._premises = premises

@@ -1,4 +1,7 @@
-"""Keeps an upstream's `max_rate`: transactions begin one by one, evenly, and never in a burst."""
+"""Keeps an upstream's `max_rate`: transactions begin one by one, evenly, and never in a burst.
+
+Nor does a restart or another config earn a turn: `turns` remembers when the next one is.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,6 +10,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IDelayedCall
 
 from relay.mail.reply import Reply
+from relay.outbound.turns import KEPT_FROM, Turns
 
 CATCH_UP = 0.1
 """Seconds whose turns may be made up for: timers ring late, and high rates would never be had."""
@@ -20,12 +24,14 @@ class Paced(Protocol):
 
 
 class Pacer:
-    """`rate`: transactions a second. The turns of one upstream, over all its hosts."""
+    """`rate`: transactions a second. The turns of one lane, over all hosts of its upstream."""
 
-    def __init__(self, rate: float, reactor: Any) -> None:
+    def __init__(self, rate: float, reactor: Any, turns: Turns, lane: str) -> None:
         self._interval = 1 / rate
         self._reactor = reactor
-        self._next_at = 0.0
+        self._turns = turns if self._interval >= KEPT_FROM else None
+        self._lane = lane
+        self._next_at: float | None = None  # not looked up: a pacer before this one may be at work
         self._waiting: deque[tuple[Any, Callable[[Any], None]]] = deque()
         self._timer: IDelayedCall | None = None
         self._stop_reply: Reply | None = None
@@ -60,12 +66,22 @@ class Pacer:
     def _go_on(self) -> None:
         self._timer = None
         now = self._reactor.seconds()
+        if self._next_at is None:
+            self._next_at = self._first_at(now)
         while self._waiting and self._next_at <= now:
             self._next_at = max(self._next_at, now - CATCH_UP) + self._interval
+            if self._turns is not None:
+                self._turns.keep(self._lane, self._next_at)
             pending, go = self._waiting.popleft()
             go(pending)
         if self._waiting and self._timer is None:
             self._timer = self._reactor.callLater(self._next_at - now, self._go_on)
+
+    def _first_at(self, now: float) -> float:
+        """As it was left; no further off than one turn, if it was left by another rate or clock."""
+        if self._turns is None:
+            return 0.0
+        return min(self._turns.next_at(self._lane), now + self._interval)
 
     def __repr__(self) -> str:
         return f"<Pacer one in {self._interval:g} s, {len(self._waiting)} waiting>"

@@ -9,6 +9,7 @@ from relay.notices import Observer
 from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.pacer import Pacer
 from relay.outbound.ticker import Ticker
+from relay.outbound.turns import Turns
 from relay.places import SharedPlaces
 
 
@@ -22,14 +23,15 @@ class Premises:
     places: SharedPlaces | None
     workers: int
     tokens: SharedTokens
+    turns: Turns
     observe: Observer
     emptied: Callable[[], None]
     """Called whenever a factory has nothing left."""
     login_changed: Callable[[str], None]
     """Told the lane whose credentials have changed."""
 
-    def pacer_of(self, upstream: Upstream) -> Pacer | None:
+    def pacer_of(self, upstream: Upstream, lane: str) -> Pacer | None:
         """None: as fast as it goes."""
         if upstream.max_rate is None:
             return None
-        return Pacer(upstream.max_rate / self.workers, self.reactor)
+        return Pacer(upstream.max_rate / self.workers, self.reactor, self.turns, lane)

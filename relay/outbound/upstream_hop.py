@@ -46,7 +46,7 @@ class UpstreamHop:
         self._is_warned = False
         self._premises = premises
         self.memory = HostMemory()
-        self.pacer = premises.pacer_of(upstream)
+        self.pacer = premises.pacer_of(upstream, self.lane)
         self.account = self._account(identity)
         self.factories: Sequence[QueuedClientFactory] = tuple(
             self._factory(host, securities) for host in upstream.hosts

@@ -85,6 +85,7 @@ class Backstage:
             self._observe,
             lambda lane: self.manager.poke(lane),
             self.tokens,
+            None if self.spool is None else self.spool / str(self.number) / "turns",
         )
         self._routing_again: list[IDelayedCall] = []
         self._is_ending = False
