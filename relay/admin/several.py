@@ -18,7 +18,12 @@ STATES = ("tls", "auth", "since", "why")
 
 
 class QueueAway(Exception):
-    """One of the queues cannot be asked at the moment. The text is for operators."""
+    """One of the queues cannot be asked at the moment. The text is for operators; `whose` names
+    the worker."""
+
+    def __init__(self, text: str, whose: str) -> None:
+        super().__init__(text)
+        self.whose = whose
 
 
 class Queue(Protocol):
@@ -104,7 +109,8 @@ async def _status_of(queue: Queue) -> Json:
     try:
         return cast(Json, await _coroutine(queue.status()))
     except QueueAway as away:
-        return {"lanes": [], "alarms": [{"alarm": "no answer", "since": "", "why": str(away)}]}
+        alarm = {"alarm": f"no answer from {away.whose}", "since": "", "why": str(away)}
+        return {"lanes": [], "alarms": [alarm]}
 
 
 async def _ask_all(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list[Any]:

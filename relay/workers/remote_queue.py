@@ -47,16 +47,21 @@ class RemoteQueue:
 
     def _failed(self, reason: Failure) -> None:
         if reason.check(Gone):
-            raise QueueAway(away_text(self._number))
+            raise started_soon(self._number)
         if reason.check(TimeoutError):
+            worker = f"worker {self._number}"
             raise QueueAway(
-                f"worker {self._number} has not answered for {ANSWER_TIMEOUT:.0f} s: it hangs, or"
-                " has far too much to do; one that is killed is started again, and loses nothing"
+                f"{worker} has not answered for {ANSWER_TIMEOUT:.0f} s: it hangs, or has far too"
+                " much to do; one that is killed is started again, and loses nothing",
+                worker,
             )
         reason.trap(AskFailed)
         raise StoreFailed(reason.getErrorMessage())
 
 
-def away_text(number: int) -> str:
-    """For operators."""
-    return f"worker {number} is being started; ask again in a few seconds (relayctl status)"
+def started_soon(number: int) -> QueueAway:
+    """It has ended, or has not begun."""
+    worker = f"worker {number}"
+    return QueueAway(
+        f"{worker} is being started; ask again in a few seconds (relayctl status)", worker
+    )

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from relay.admin.control import Control
 from relay.admin.operations import Json, Operations
-from relay.admin.several import QueueAway, Several
+from relay.admin.several import Several
 from relay.config.reading import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Started, Stopped
 from relay.observe.alarms import Alarms
@@ -36,7 +36,7 @@ from relay.workers.handover import Handover
 from relay.workers.ledger import Ledger, Order
 from relay.workers.nursery import Nursery
 from relay.workers.process import WorkerProcess
-from relay.workers.remote_queue import RemoteQueue, away_text
+from relay.workers.remote_queue import RemoteQueue, started_soon
 from relay.workers.snapshot import Snapshot
 from relay.workers.sockets import bind_all
 from relay.workers.token_desk import TokenDesk
@@ -270,7 +270,7 @@ class Supervisor(Service):
         for number in range(self._config.workers):
             worker = self._workers.get(number)
             if worker is None or not worker.is_ready:
-                raise QueueAway(away_text(number))
+                raise started_soon(number)
         return self._queues_there()
 
     def _queues_there(self) -> Sequence[RemoteQueue]:

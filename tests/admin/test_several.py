@@ -245,16 +245,22 @@ class StatusTests(SeveralCase):
         several = Several(lambda: [one, other], lambda: [one, other], lambda: {"alarms": [own]})
         self.assertEqual([own, rows[0]], self.get(several.status())["alarms"])
 
-    def test_one_that_hangs_is_an_alarm(self) -> None:
+    def test_each_that_hangs_is_an_alarm(self) -> None:
         class Hung(Ids):
             async def status(self) -> Any:
-                raise QueueAway("worker 1 has not answered")
+                raise QueueAway(f"{self.ids[0]} has not answered", self.ids[0])
 
         one = Ids()
         one.told = {"in_hand": 2}
-        told = self.get(self.several(one, Hung()).status())
+        told = self.get(self.several(one, Hung("worker 1"), Hung("worker 2")).status())
         self.assertEqual(2, told["in_hand"])
-        self.assertEqual(["worker 1 has not answered"], [row["why"] for row in told["alarms"]])
+        self.assertEqual(
+            [
+                ("no answer from worker 1", "worker 1 has not answered"),
+                ("no answer from worker 2", "worker 2 has not answered"),
+            ],
+            [(row["alarm"], row["why"]) for row in told["alarms"]],
+        )
 
     def test_while_one_is_away_it_tells_of_the_others_and_nothing_else_is_done(self) -> None:
         present = Ids("a")

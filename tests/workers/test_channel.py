@@ -122,6 +122,7 @@ class RemoteQueueTests(ChannelCase):
         self.clock.advance(1)
         away = self.failureResultOf(asked, QueueAway)
         self.assertIn("worker 1 has not answered for 20 s", away.getErrorMessage())
+        self.assertEqual("worker 1", away.value.whose)
         self.worker._asked = {"status": lambda: {"in_hand": 1}}
         self.carry()
         self.assertEqual({"in_hand": 1}, self.asked_again())
