@@ -15,6 +15,7 @@ import orjson
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -31,7 +32,7 @@ MAX_DRAINED = 1 << 20
 """Octets of an oversize body that are read and thrown away, so that its refusal arrives."""
 
 REQUEST_TIMEOUT = 30.0
-"""Seconds of silence after which a connection is closed."""
+"""Seconds from a connection's begin, or from the last answer, to the end of a request."""
 
 _STORE_TROUBLE = "the queue cannot be read or written at this moment; see the relay's log"
 _DEFECT = "an error of the relay's own; see its log"
@@ -67,8 +68,17 @@ class BoundedRequest(Request):
             cast(Any, self.channel.transport).abortConnection()
 
 
+class DoorChannel(HTTPChannel):
+    """A connection whose every request comes whole within its time."""
+
+    def resetTimeout(self) -> None:
+        """What comes puts nothing off: an octet now and then would hold a place for ever."""
+
+
 class DoorSite(Site):
     """HTTP with our limits, and without a line in the log for each request."""
+
+    protocol = cast(Any, DoorChannel)
 
     def __init__(self, door: "Door") -> None:
         super().__init__(  # type: ignore[no-untyped-call]

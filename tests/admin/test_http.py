@@ -5,14 +5,17 @@ import json
 import socket
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from relay.admin import http as http_module
 from relay.admin.control import Control, DoorUnusable
 from relay.admin.guard import Guard, TokenUnusable, read_token
 from relay.admin.http import MAX_BODY, MAX_DRAINED
@@ -319,6 +322,61 @@ class StrangerTests(DoorTestCase):
                 return b"".join(iter(lambda: link.recv(65536), b""))
 
         self.assertEqual(1, (await deferToThread(talk)).count(b" 401 "))
+
+
+class DeadlineTests(DoorTestCase):
+    async def open_door(self, count: int = 3) -> None:
+        self.patch(http_module, "REQUEST_TIMEOUT", 0.6)
+        await super().open_door(count)
+
+    def link(self) -> socket.socket:
+        link = socket.socket(socket.AF_UNIX)
+        link.settimeout(0.1)
+        link.connect(str(self.path))
+        return link
+
+    def trickle(self, begin: bytes) -> float:
+        """Seconds for which an octet every now and then keeps the connection."""
+        with self.link() as link:
+            began = time.monotonic()
+            link.sendall(begin)
+            while time.monotonic() < began + 10:
+                try:
+                    if not link.recv(1000):
+                        break
+                except TimeoutError:
+                    link.sendall(b"x")
+                except ConnectionResetError:
+                    break
+            return time.monotonic() - began
+
+    async def test_an_octet_now_and_then_puts_nothing_off(self) -> None:
+        await self.open_door()
+        post = b"POST /queue/hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n"
+        for begin in (b"", b"GET /status HTTP/1.1\r\nX-", post):
+            kept = await deferToThread(self.trickle, begin)
+            self.assertLess(kept, 3, begin)
+
+    async def test_each_request_has_its_own_time(self) -> None:
+        await self.open_door()
+
+        def talk() -> list[bytes]:
+            found = []
+            with self.link() as link:
+                link.settimeout(10)
+                for _ in range(4):
+                    time.sleep(0.3)
+                    link.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    found.append(link.recv(65536)[:12])
+            return found
+
+        self.assertEqual([b"HTTP/1.1 200"] * 4, await deferToThread(talk))
+
+    async def test_an_answer_may_take_its_time(self) -> None:
+        await self.open_door()
+        self.queue.hold = lambda ids: deferLater(reactor, 1.5, lambda: ())
+        status, _ = await self.ask("POST", "/queue/hold", {"selection": {"all": True}})
+        self.assertEqual(status, 200)
 
 
 class GuardTests(SynchronousTestCase):
