@@ -121,10 +121,5 @@ class Ledger:
         account.recalled.update(holders)
         return [Order(other, "recall", key) for other in holders]
 
-    def held(self, worker: int) -> dict[str, int]:
-        """What a worker holds, for the status."""
-        accounts = self._accounts.items()
-        return {key: account.held[worker] for key, account in accounts if account.held[worker]}
-
     def __repr__(self) -> str:
         return f"<Ledger {self._workers} workers, {len(self._accounts)} keys>"

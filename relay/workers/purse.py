@@ -8,8 +8,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
-
 from relay.places import Taken
 
 CLEAN_EVERY = 10.0
@@ -46,14 +44,10 @@ class Purse:
         self._tell = tell
         self._reactor = reactor
         self._pockets: dict[str, _Pocket] = {}
-        self._cleaning: IDelayedCall | None = None
 
     def start(self) -> None:
-        self._cleaning = self._reactor.callLater(CLEAN_EVERY, self._clean)
-
-    def stop(self) -> None:
-        if self._cleaning is not None and self._cleaning.active():
-            self._cleaning.cancel()
+        """It is cleaned from now on, to the end of the process."""
+        self._reactor.callLater(CLEAN_EVERY, self._clean)
 
     def take(
         self,
@@ -136,7 +130,7 @@ class Purse:
         self._tell("give", key, count)
 
     def _clean(self) -> None:
-        self._cleaning = self._reactor.callLater(CLEAN_EVERY, self._clean)
+        self._reactor.callLater(CLEAN_EVERY, self._clean)
         for key, pocket in list(self._pockets.items()):
             if pocket.held > pocket.used and not pocket.was_used:
                 self._give_back(key, pocket, pocket.held - pocket.used)

@@ -21,7 +21,7 @@ class World:
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.clock = Clock()
+        self.clocks = [Clock() for _ in range(WORKERS)]  # one that died needs none any more
         self.ledger = Ledger(WORKERS)
         self.up: list[deque[tuple[Any, ...]]] = [deque() for _ in range(WORKERS)]
         self.down: list[deque[Order]] = [deque() for _ in range(WORKERS)]
@@ -31,7 +31,7 @@ class World:
         self.refused = 0
 
     def _purse(self, number: int) -> Purse:
-        purse = Purse(lambda *words: self.up[number].append(words), self.clock)
+        purse = Purse(lambda *words: self.up[number].append(words), self.clocks[number])
         purse.start()
         return purse
 
@@ -76,12 +76,13 @@ class World:
         self.down[number].clear()
         self.used[number] = {WAITED_FOR: 0, AT_ONCE: 0}
         self.waiting[number] = 0
-        self.purses[number].stop()
+        self.clocks[number] = Clock()
         self.purses[number] = self._purse(number)
         self._send(self.ledger.gone(number))
 
     def clean(self, number: int) -> None:
-        self.clock.advance(CLEAN_EVERY)
+        for clock in self.clocks:
+            clock.advance(CLEAN_EVERY)
 
     def _send(self, orders: list[Order]) -> None:
         for order in orders:

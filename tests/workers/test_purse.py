@@ -15,7 +15,6 @@ class PurseCase(SynchronousTestCase):
         self.told: list[tuple[object, ...]] = []
         self.purse = Purse(lambda *words: self.told.append(words), self.clock)
         self.purse.start()
-        self.addCleanup(self.purse.stop)
         self.had: list[bool] = []
         self.recalls = 0
 
