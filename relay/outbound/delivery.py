@@ -161,9 +161,12 @@ class Delivery:
         """From now on. Attempts that run end where they are."""
         current = {**renewal.fixed, **renewal.by_domain}
         for name, hop in self._every_hop.items():
-            if current.get(name) is not hop:
+            successor = current.get(name)
+            if successor is not hop:
                 self._retired.append(hop)
                 hop.is_retired = True
+                if isinstance(hop, UpstreamHop) and isinstance(successor, UpstreamHop):
+                    successor.follow(hop)
                 hop.leave(CHANGED)
         if self._directory is not None and self._directory is not renewal.directory:
             self._former_directories.append(self._directory)

@@ -80,7 +80,7 @@ class QueuedClientFactory:
         self.security = security
         self._pacer = pacer
         self._places = places
-        self._place_key = f"upstream {lane or upstream.name} {host}"
+        self.place_key = f"upstream {lane or upstream.name} {host}"
         self._placed: set[UpstreamSession] = set()  # those that a place was taken for
         self._upstream = upstream
         self._host = host
@@ -98,6 +98,8 @@ class QueuedClientFactory:
         self._openings: set[Opening] = set()
         self._is_pumping = False
         self._is_leaving = False
+        self._former: QueuedClientFactory | None = None  # by the config before; it is leaving
+        self._successor: QueuedClientFactory | None = None
         self._tls_now = ""  # of the session opened last
         self.extensions: Mapping[str, str] | None = None  # as last offered; None: never asked
         self.connect_within = upstream.timeouts.connect
@@ -136,13 +138,17 @@ class QueuedClientFactory:
         for queue in (self._waiting, self._needing_fresh):
             if pending in queue:
                 queue.remove(pending)
-        self._check_empty()
+        self._something_ended()
 
     def site_broke(self) -> None:
         """A transaction found that the host does not keep a session up."""
         if not self._living():
             self._window.host_failed()
             self._owner.host_failed(self)
+
+    def follow(self, former: "QueuedClientFactory") -> None:
+        """It leads to the same host: what it has open counts here until it has ended."""
+        self._former, former._successor = former, self
 
     def leave(self) -> None:
         """Keep no session idle from now on."""
@@ -162,7 +168,7 @@ class QueuedClientFactory:
         self._fail(self._waiting, reply, str(self._host))
         for session in list(self._sessions):
             session.abort(reply)
-        self._check_empty()
+        self._something_ended()
 
     @property
     def name(self) -> str:
@@ -220,13 +226,33 @@ class QueuedClientFactory:
             opening=len(self._openings),
             closing=self._closing() if self._needing_fresh or self._resting else 0,
             sessions=self._connections(),
-            window=self._window.size if self._account is None else self._proven_window(),
+            window=self._window_now(),
         )
 
-    def _proven_window(self) -> int:
-        """One session until it is known that the login is right."""
-        account = self._account
-        return self._window.size if account is None or account.is_proven else 1
+    def _window_now(self) -> int:
+        """One session until it is known that the login is right, and for what a successor has its
+        place of: that one gets what this one's attempts leave."""
+        is_proven = self._account is None or self._account.is_proven
+        size = self._window.size if is_proven and self._successor is None else 1
+        if self._former is None:
+            return size
+        return min(size, self._upstream.max_connections - self._former.in_all())
+
+    def in_all(self) -> int:
+        """Its sessions, and those of the ones before it."""
+        former = self._former
+        if former is None:
+            return self._connections()
+        before = former.in_all()
+        if not before and former.is_empty:
+            self._former = None
+        return self._connections() + before
+
+    def room_made(self) -> None:
+        """One that it followed has a session less, maybe."""
+        self._pump()
+        if self._successor is not None:
+            self._successor.room_made()
 
     def is_refused(self, trouble: Reply) -> bool:
         """Whether this trouble is the login's, refused for good."""
@@ -271,7 +297,7 @@ class QueuedClientFactory:
             self._begin(opening)
         else:
             self._places.take(
-                self._place_key,
+                self.place_key,
                 self._upstream.max_connections,
                 lambda _: self._place_taken(opening),
                 self._place_recalled,
@@ -302,11 +328,11 @@ class QueuedClientFactory:
         else:
             self._openings.discard(opening)
             self._give_place()
-            self._check_empty()
+            self._something_ended()
 
     def _give_place(self) -> None:
         if self._places is not None:
-            self._places.give(self._place_key)
+            self._places.give(self.place_key)
 
     def _place_recalled(self) -> None:
         """Another process waits: end a session that nobody uses; else the next that is free."""
@@ -316,7 +342,7 @@ class QueuedClientFactory:
             self._idle[0].leave()
 
     def _is_wanted_elsewhere(self, session: UpstreamSession) -> bool:
-        if self._places is None or not self._places.is_recalled(self._place_key):
+        if self._places is None or not self._places.is_recalled(self.place_key):
             return False
         return bool(self._reactor.seconds() - session.opened_at >= LEAST_SESSION_AGE)
 
@@ -382,7 +408,7 @@ class QueuedClientFactory:
         if not self._openings:
             self._fail(self._needing_fresh, trouble, label)
         self._pump()
-        self._check_empty()
+        self._something_ended()
 
     def session_resting(self, session: UpstreamSession, is_resting: bool) -> None:
         if is_resting:
@@ -417,7 +443,7 @@ class QueuedClientFactory:
             self._give_place()
         self._ticker.forget(session)
         self._pump()
-        self._check_empty()
+        self._something_ended()
 
     def _forget_opening(self, session: UpstreamSession) -> None:
         self._openings = {o for o in self._openings if o.session is not session}
@@ -435,6 +461,8 @@ class QueuedClientFactory:
         for pending in failed:
             pending.site_failed(reply, label)
 
-    def _check_empty(self) -> None:
+    def _something_ended(self) -> None:
+        if self._successor is not None:
+            self._successor.room_made()
         if self.is_empty:
             self._owner.factory_emptied(self)

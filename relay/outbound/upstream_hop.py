@@ -78,6 +78,13 @@ class UpstreamHop:
             lane=self.lane,
         )
 
+    def follow(self, former: "UpstreamHop") -> None:
+        """It has the place of one that is leaving: at hosts of both, both share our limit."""
+        places = {factory.place_key: factory for factory in former.factories}
+        for factory in self.factories:
+            if factory.place_key in places:
+                factory.follow(places[factory.place_key])
+
     @property
     def refusal(self) -> Reply | None:
         """Set while it makes no sense to try the login."""
