@@ -257,8 +257,7 @@ class Trial:
         since = self._ended[decided:]
         del self._ended[decided:]
         due = [
-            (ended.lane.name, ended.plan.next_attempt_at if ended.plan else 0.0)
-            for ended in self._ended
+            (ended.work, ended.plan.next_attempt_at if ended.plan else 0.0) for ended in self._ended
         ]
         tell_accepted(hybrid.observe, self._message, self._message_id)
         self._tell_ended()
@@ -266,8 +265,8 @@ class Trial:
             manager.say_reported(self._message.queue_id, owed)
         for in_hand in self._ended:
             manager.let_go(in_hand)
-        for name, at in due:
-            manager.note_due(name, at, self._message.queue_id)
+        for work, at in due:
+            manager.waits(work, at)
         for in_hand in since:
             manager.settle(in_hand)
         self.answer.callback(None)

@@ -26,7 +26,6 @@ from relay.queue.recorder import InHand, Recorder
 from relay.queue.reports import Owed, ReportMaker
 from relay.queue.schedule import Plan, Terms, expire, plan
 from relay.queue.store import (
-    UNROUTED,
     Claim,
     IStore,
     LaneState,
@@ -82,6 +81,7 @@ class QueueManager:
         max_in_hand: int,
         by_domain: Collection[str] = (),
     ) -> None:
+        self.is_astray: Callable[[Work], bool] = _belongs_there
         self.when_stray: Callable[[str], None] = _leave_there
         self._store = store
         self._deliverer = deliverer
@@ -94,7 +94,6 @@ class QueueManager:
         self._octets_in_hand = 0
         self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
         self._is_stopping = False
-        self._routing = 0
         self._works_in_hand = 0
         self._when_idle: Deferred[None] | None = None
 
@@ -115,10 +114,9 @@ class QueueManager:
         max_in_hand: int,
         stored: Mapping[str, LaneState],
     ) -> None:
-        """Go on by another config. Mail that is in hand is told to `when_stray`, by its queue id,
-        should it wait again: it may belong elsewhere by now."""
+        """Go on by another config. Mail that is in hand, or is being stored, may belong elsewhere
+        by now: `is_astray` is asked, and `when_stray` told its queue id, once it waits."""
         self._terms = terms
-        self._routing += 1
         for gone in self.lanes.change(lane_names, by_domain, max_in_hand, stored):
             self._cancel_wake(gone)
         for lane in self.lanes:
@@ -223,13 +221,14 @@ class QueueManager:
     ) -> None:
         tell_accepted(self._observe, message, message_id)
         for name, ids in lanes.items():
+            recipients = message.envelope.recipients
+            if len(lanes) > 1:
+                recipients = tuple(r for r in recipients if r.id in ids)
+            work = Work(message, name, recipients)
             if name in in_hand:
-                recipients = message.envelope.recipients
-                if len(lanes) > 1:
-                    recipients = tuple(r for r in recipients if r.id in ids)
-                self._attempt(in_hand[name], Work(message, name, recipients))
+                self._attempt(in_hand[name], work)
             else:
-                self.note_due(name, queue_id=message.queue_id)
+                self.waits(work, 0.0)
 
     def _not_accepted(self, reason: Failure, message: Message, in_hand: dict[str, Lane]) -> Failure:
         for lane in in_hand.values():
@@ -258,7 +257,7 @@ class QueueManager:
         for name, ids in lanes.items():
             lane = reserved[name]
             work = Work(message, name, tuple(r for r in recipients if r.id in ids))
-            taken.append(InHand(work, lane, octets, True, lane.generation, self._routing))
+            taken.append(InHand(work, lane, octets, True, lane.generation))
         return taken
 
     @staticmethod
@@ -275,7 +274,7 @@ class QueueManager:
 
     def _attempt(self, lane: Lane, work: Work) -> None:
         octets = _held_octets(work.message.content)
-        in_hand = InHand(work, lane, octets, True, lane.generation, self._routing)
+        in_hand = InHand(work, lane, octets, True, lane.generation)
         self._deliver(in_hand).addCallback(self.attempted, in_hand).addErrback(
             self._attempt_broke, in_hand
         )
@@ -378,8 +377,7 @@ class QueueManager:
             if settled.is_removed:
                 tell_removed(self._observe, work.message, planned, settled.had_failed)
             else:
-                if in_hand.routing != self._routing:
-                    self.when_stray(work.message.queue_id)
+                self._look_where(work)
                 lane.note_due(planned.next_attempt_at)
         else:
             tell_relayed(self._observe, in_hand.work, planned, self._clock.seconds())
@@ -398,8 +396,8 @@ class QueueManager:
     def say_reported(self, queue_id: str, owed: Owed) -> None:
         """A DSN was committed: tell of it, and let its lane know."""
         tell_reported(self._observe, queue_id, owed)
-        for name in owed.new.lanes:
-            self.note_due(name, queue_id=owed.new.message.queue_id)
+        for name in owed.new.lanes:  # it has one recipient
+            self.waits(Work(owed.new.message, name, owed.new.message.envelope.recipients), 0.0)
 
     def _store_changed(self) -> None:
         """The store recovered, or is still ill."""
@@ -410,14 +408,21 @@ class QueueManager:
 
     # --- claims -------------------------------------------------------------------------------
 
-    def note_due(self, name: str, at: float = 0.0, queue_id: str = "") -> None:
-        """Stored work of a lane is due at that time. `queue_id`: whose, where it is new there."""
+    def waits(self, work: Work, at: float) -> None:
+        """A work that is new in the store, not in hand, and due at that time."""
+        self._look_where(work)
+        self.note_due(work.lane, at)
+
+    def _look_where(self, work: Work) -> None:
+        if self.is_astray(work):
+            self.when_stray(work.message.queue_id)
+
+    def note_due(self, name: str, at: float = 0.0) -> None:
+        """Stored work of a lane is due at that time."""
         lane = self.lanes.get(name)
         if lane is not None:
             lane.note_due(at)
             self._pump(lane)
-        elif name != UNROUTED and queue_id:  # its lane went while it was being stored
-            self.when_stray(queue_id)
 
     def _pump(self, lane: Lane) -> None:
         """Take the lane's due work in hand while it has room; else see to be woken."""
@@ -460,8 +465,8 @@ class QueueManager:
         for work in claim.works:
             octets = _held_octets(work.message.content)
             self._octets_in_hand += octets
-            if lane.is_closed:
-                self.settle(InHand(work, lane, octets, routing=-1))
+            if lane.is_closed or self.is_astray(work):
+                self.settle(InHand(work, lane, octets))
             else:
                 self._attempt(lane, work)
         self._pump(lane)
@@ -500,8 +505,13 @@ class QueueManager:
             done.callback(None)
 
 
-def _leave_there(queue_id: str) -> None:
+def _belongs_there(work: Work) -> bool:
     """Nobody routes mail anew."""
+    return False
+
+
+def _leave_there(queue_id: str) -> None:
+    """Likewise."""
 
 
 def _broken(reason: Failure, in_hand: InHand) -> Attempt:

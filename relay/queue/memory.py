@@ -357,6 +357,8 @@ class MemoryStore:
         return Listed(
             message.queue_id,
             message.envelope.reverse_path,
+            message.origin.listener,
+            message.origin.user,
             message.content.size,
             message.accepted_at,
             kept.is_held,

@@ -29,8 +29,7 @@ class InHand:
     """A work in hand, from claim to record. `octets`: what it holds of memory.
 
     `is_attempt` False: taken only to be expired, outside of the lane's room. `plan` and `owed`
-    stand once the attempt is over, for the record and for what is said after it. `routing`: the
-    number of the config by whose routes it is on its lane.
+    stand once the attempt is over, for the record and for what is said after it.
     """
 
     work: Work
@@ -38,7 +37,6 @@ class InHand:
     octets: int
     is_attempt: bool
     generation: int
-    routing: int
     plan: Plan | None
     owed: Owed | None
 
@@ -49,7 +47,6 @@ class InHand:
         octets: int,
         is_attempt: bool = True,
         generation: int = 0,
-        routing: int = 0,
         plan: Plan | None = None,
         owed: Owed | None = None,
     ) -> None:
@@ -58,7 +55,6 @@ class InHand:
         self.octets = octets
         self.is_attempt = is_attempt
         self.generation = generation
-        self.routing = routing
         self.plan = plan
         self.owed = owed
 

@@ -1,7 +1,7 @@
 """Finds new lanes for waiting mail by the routes of now; keeps what no route leads to.
 
-Runs page by page beside the traffic: at start for lanes that no config knows any more, after a
-change of the config for all of them.
+Runs page by page beside the traffic, over the whole queue: at start and after a change of the
+config. What is in hand or on its way into the store meanwhile is looked at once it waits.
 """
 
 from collections import Counter
@@ -11,7 +11,15 @@ from typing import Any
 from relay.notices import Alarm, Observer
 from relay.queue.lane_book import is_eased
 from relay.queue.manager import QueueManager
-from relay.queue.store import UNROUTED, IStore, LaneState, Selection, StoreFailed, Work
+from relay.queue.store import (
+    UNROUTED,
+    IStore,
+    LaneState,
+    Listed,
+    Selection,
+    StoreFailed,
+    Work,
+)
 
 PAGE = 100
 
@@ -39,20 +47,20 @@ class Reroute:
         self._observe = observe
         self._strays: list[str] = []  # while there are any, they are being moved
 
-    async def run(self, lanes: Collection[LaneState], *, is_for_all: bool = False) -> None:
-        """Without `is_for_all` lanes that the manager has are left alone.
-
-        Raises StoreFailed: what was moved stays moved, the rest waits for the next start.
-        """
+    async def run(self, lanes: Collection[LaneState]) -> None:
+        """Raises StoreFailed: what was moved stays moved; run it again for the rest."""
+        kept: Counter[str] = Counter()
+        after = ""
+        if any(state.waiting for state in lanes):
+            while page := await self._store.find(Selection(), after, PAGE):
+                after = page[-1].queue_id
+                for listed in page:
+                    kept.update(await self._route(listed))
         for state in lanes:
-            is_known = state.name in self._manager.lanes
-            kept = 0
-            if state.waiting and (is_for_all or not is_known):
-                kept = await self._empty(state.name)
-            if is_known:
+            if state.name in self._manager.lanes:
                 continue
-            if kept:
-                self._keep(state.name, kept)
+            if kept[state.name]:
+                self._keep(state.name, kept[state.name])
             elif state.attempt and not state.is_held:  # that nobody reads about it for ever
                 await self._store.save_lane(LaneState(state.name))
 
@@ -71,6 +79,23 @@ class Reroute:
                     await self._store.retry(late, now)
                     self._manager.note_due(name)
 
+    # --- one by one -----------------------------------------------------------------------------
+
+    def is_astray(self, work: Work) -> bool:
+        """Whether it does not belong where it is, or nobody would look for it there."""
+        envelope, origin = work.message.envelope, work.message.origin
+        reverse_path, lane = envelope.reverse_path, work.lane
+        for recipient in work.recipients:
+            found = self._way(
+                recipient.forward_path, reverse_path, origin.listener, origin.user, lane
+            )
+            if found is None:
+                if lane != UNROUTED and lane not in self._manager.lanes:
+                    return True
+            elif found != lane:
+                return True
+        return False
+
     def stray(self, queue_id: str) -> None:
         """A message that waits where it may not belong: `begin` is asked to run `move_strays`."""
         self._strays.append(queue_id)
@@ -82,9 +107,8 @@ class Reroute:
         kept: Counter[str] = Counter()
         while page := self._strays[:PAGE]:
             try:
-                for work in await self._store.works(page):
-                    is_kept = not await self._move(work)
-                    kept[work.lane] += is_kept and work.lane not in self._manager.lanes
+                for listed in await self._store.find(Selection(tuple(page)), "", PAGE):
+                    kept.update(await self._route(listed))
             except StoreFailed:
                 raise
             except Exception:  # a defect of ours: the next ones are to be moved all the same
@@ -92,7 +116,7 @@ class Reroute:
                 raise
             del self._strays[: len(page)]
         for lane, count in kept.items():
-            if count and lane != UNROUTED:
+            if lane != UNROUTED and lane not in self._manager.lanes:
                 self._keep(lane, count)
 
     def _keep(self, name: str, kept: int) -> None:
@@ -103,33 +127,34 @@ class Reroute:
         )
         self._observe(Alarm(what, why, is_passing=True))
 
-    async def _empty(self, name: str) -> int:
-        """Move what has a route now; yields the number of messages that stay."""
-        after, kept = "", 0
-        while page := await self._store.find(Selection(lane=name), after, PAGE):
-            after = page[-1].queue_id
-            for work in await self._store.works([listed.queue_id for listed in page]):
-                if work.lane == name:
-                    kept += not await self._move(work)
-        return kept
+    async def _route(self, listed: Listed) -> list[str]:
+        """Move what of it waits elsewhere than it belongs; yields the lanes where some stays."""
+        to: dict[str, dict[int, str]] = {}
+        stays: dict[str, None] = {}
+        for recipient in listed.recipients:
+            if recipient.state == "waiting":
+                lane = recipient.lane
+                found = self._way(
+                    recipient.forward_path,
+                    listed.reverse_path,
+                    listed.listener,
+                    listed.user,
+                    lane,
+                )
+                if found is None or found == lane:
+                    stays[lane] = None
+                else:
+                    to.setdefault(lane, {})[recipient.id] = found
+        for lane, targets in to.items():
+            if not await self._store.move(listed.queue_id, lane, targets):
+                continue  # in hand by now: it is looked at once it waits again
+            for target in dict.fromkeys(targets.values()):
+                self._manager.note_due(target)
+        return list(stays)
 
-    async def _move(self, work: Work) -> bool:
-        """Whether none of it stays there."""
-        message = work.message
-        to: dict[int, str] = {}
-        for recipient in work.recipients:
-            lane = self._lane_for(
-                recipient.forward_path,
-                message.envelope.reverse_path,
-                message.origin.listener,
-                message.origin.user,
-            )
-            if lane is not None and is_eased(work.lane):
-                lane = self._eased(lane)
-            if lane is not None and lane != work.lane:
-                to[recipient.id] = lane
-        if not to or not await self._store.move(message.queue_id, work.lane, to):
-            return False
-        for lane in dict.fromkeys(to.values()):
-            self._manager.note_due(lane)
-        return len(to) == len(work.recipients)
+    def _way(
+        self, forward_path: str, reverse_path: str, listener: str, user: str, lane: str
+    ) -> str | None:
+        """The lane of a recipient who waits on `lane`."""
+        found = self._lane_for(forward_path, reverse_path, listener, user)
+        return self._eased(found) if found is not None and is_eased(lane) else found

@@ -82,7 +82,7 @@ COUNTS = "SELECT lane, count(*) FROM work GROUP BY lane"
 FOUND_END = "SELECT id FROM message WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
 
 FOUND = """
-SELECT id, reverse_path, recipients, size, accepted_at, is_held FROM message AS m
+SELECT id, reverse_path, recipients, listener, user, size, accepted_at, is_held FROM message AS m
 WHERE id > :after AND id <= :end{conditions} ORDER BY id LIMIT :limit
 """
 
@@ -241,12 +241,14 @@ class SqliteReads:
             Listed(
                 from_int(number),
                 reverse_path,
+                listener,
+                user,
                 size,
                 accepted_at,
                 bool(is_held),
                 tuple(recipients[number][r.id] for r in recipients_from(text)),
             )
-            for number, reverse_path, text, size, accepted_at, is_held in rows
+            for number, reverse_path, text, listener, user, size, accepted_at, is_held in rows
         ]
 
     def _listed_recipients(self, rows: list[Row]) -> dict[int, dict[int, ListedRecipient]]:

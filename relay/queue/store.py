@@ -227,10 +227,12 @@ class ListedRecipient:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A message as operators see it."""
+    """A message as operators see it. `listener`, `user`: whence it came, and whose it is."""
 
     queue_id: str
     reverse_path: str
+    listener: str
+    user: str
     size: int
     accepted_at: float
     is_held: bool

@@ -117,6 +117,7 @@ class Backstage:
             self._begin_routing_anew,
             self.next_hops.eased,
         )
+        self.manager.is_astray = self._reroute.is_astray
         self.manager.when_stray = self._reroute.stray
         self._space = (
             SpaceWatch(self.spool, config.queue.min_free, self._observe, self.clock)
@@ -182,7 +183,7 @@ class Backstage:
         self.manager.start(opened)
         self._sweep.start()
         self._begin_refreshing()
-        self._begin_routing_anew(self._reroute_unknown)
+        self._begin_routing_anew(self._route_all)
         self._learn(frozenset(_by_name(self._config)))
 
     def _begin_refreshing(self) -> None:
@@ -209,14 +210,15 @@ class Backstage:
         self._routing_again = [each for each in self._routing_again if each.active()]
         Deferred.fromCoroutine(run()).addErrback(failed)
 
-    async def _reroute_unknown(self) -> None:
+    async def _route_all(self) -> None:
+        """The config may be another than before the start, or a reload was cut short."""
         await self._reroute.run(await self.store.lanes())
 
     async def _move_waiting(self, changed: frozenset[str], *, is_for_all: bool) -> None:
         """After a change: to where it belongs now, and at once where the upstream is another."""
         lanes = await self.store.lanes()
         if is_for_all:
-            await self._reroute.run(lanes, is_for_all=True)
+            await self._reroute.run(lanes)
         names = [lane.name for lane in lanes if lane.waiting and upstream_of(lane.name) in changed]
         await self._reroute.hasten(names, self.clock.seconds())
 

@@ -455,6 +455,7 @@ class OperatorContract(Contract):
                 False,
             ),
         )
+        self.assertEqual(("lan", "user"), (listed.listener, listed.user))
         told = [(r.id, r.forward_path, r.state, r.lane, r.last_reply) for r in listed.recipients]
         self.assertEqual(
             told,

@@ -215,6 +215,17 @@ class ListenerTests(ReloadCase):
         spare.wait_for(2 * self.workers)
         relay.wait_until_empty()
 
+    def test_a_restart_does_so_too(self) -> None:
+        """Also where the former upstream is still there."""
+        main, spare = upstream("main", 9), self.collector()
+        relay = self.running(main, queue={"retry": ["1h"]})
+        send(relay.port, ["one@example.org"])
+        relay.wait_for(1, "delayed")
+        relay.settings["upstream"] = [main, upstream("spare", spare.port)]
+        relay.settings["route"] = [route("spare")]
+        relay.restart()
+        spare.wait_for(1)
+
     def test_an_upstream_that_moved_is_tried_at_once(self) -> None:
         main = self.collector()
         relay = self.running(upstream("main", 9), queue={"retry": ["1h"]})

@@ -11,7 +11,7 @@ from relay.notices import Alarm
 from relay.queue.lane_book import EASED
 from relay.queue.reroute import Reroute
 from relay.queue.schedule import Terms
-from relay.queue.store import LaneState, StoreFailed
+from relay.queue.store import LaneState, Selection, StoreFailed
 from tests.queue.scripted import Bench, delayed
 
 TERMS = Terms((60.0,), None, 7200.0)
@@ -31,6 +31,7 @@ class ChangeCase(SynchronousTestCase):
             self.begin,
             lambda lane: f"{lane}{EASED}" if lane.startswith("easy") else lane,
         )
+        self.bench.manager.is_astray = self.reroute.is_astray
         self.bench.manager.when_stray = self.reroute.stray
 
     def begin(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -47,7 +48,7 @@ class ChangeCase(SynchronousTestCase):
         """As a reload does it."""
         self.bench.manager.change(TERMS, lanes, (), 8, {state.name: state for state in stored})
         states = self.successResultOf(self.bench.store.lanes())
-        run = self.reroute.run(states, is_for_all=True)
+        run = self.reroute.run(states)
         with self.assertRaises(StopIteration):  # nothing here waits for anything
             run.send(None)
 
@@ -118,6 +119,36 @@ class WaitingMailTests(ChangeCase):
         self.assertEqual(0, states["forgotten"].attempt if "forgotten" in states else 0)
 
 
+class NotYetMovedTests(ChangeCase):
+    """The routes are others, and what waits was not moved yet, or came too late for that."""
+
+    def test_what_falls_due_is_not_tried_where_it_does_not_belong(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.ways["a.example"] = "b"
+        self.bench.clock.advance(120.0)
+        self.assertEqual((["b"], 0), (self.lanes(), self.waiting("a")))
+        [(_, queue_id, *_)] = self.bench.deliverer.running
+        [listed] = self.successResultOf(self.bench.store.find(Selection((queue_id,)), "", 1))
+        self.assertEqual(1, listed.recipients[0].attempt, "nothing is charged")
+
+    def test_who_was_named_by_former_routes(self) -> None:
+        self.bench.manager.change(TERMS, ("a", "b"), (), 1, {})
+        self.bench.accept("x@a.example")
+        self.ways["a.example"] = "b"
+        self.bench.accept("y@a.example")  # there is no room where it was to go
+        self.assertEqual(["a", "b"], self.lanes())
+
+    def test_some_recipients_stay(self) -> None:
+        self.bench.accept("x@a.example", "y@c.example", "z@a.example")
+        self.bench.deliverer.end(x=delayed(), z=delayed())
+        self.ways["a.example"] = "b"
+        self.change("a", "b", "c")
+        self.assertEqual(["b"], self.lanes())
+        [(*_, envelope, _)] = self.bench.deliverer.running
+        self.assertEqual([1, 3], [r.id for r in envelope.recipients])
+
+
 class MailInHandTests(ChangeCase):
     def test_ends_where_it_is_and_waits_where_it_belongs(self) -> None:
         self.bench.accept("x@a.example")
@@ -141,12 +172,12 @@ class MailInHandTests(ChangeCase):
         self.ways["a.example"] = "b"
         self.change("b")
         store = self.bench.store
-        self.patch(store, "works", lambda queue_ids: fail(StoreFailed("disk I/O error")))
+        self.patch(store, "find", lambda *_: fail(StoreFailed("disk I/O error")))
         self.bench.deliverer.fail_site()
         self.failureResultOf(self.moved, StoreFailed)
         self.reroute.stray("0")
         self.assertEqual(1, self.begun)
-        del store.works
+        del store.find
         self.successResultOf(Deferred.fromCoroutine(self.under_way()))
         self.assertEqual(["b"], self.lanes())
         self.assertEqual(0, self.waiting("a"))
