@@ -78,6 +78,7 @@ class Disasters:
         disk.die_after = None
         disk.is_full = disk.is_sick = False
         disk.lies = 0
+        machine.ailed_at = self._world.now
 
     # --- the network and the upstreams --------------------------------------------------------
 
@@ -132,10 +133,12 @@ class Disasters:
 
     def _heal(self, what: str) -> None:
         setattr(self._machine.disk, what, False)
+        self._machine.ailed_at = self._world.now
 
     def _make_the_disk_lie(self) -> None:
         """Syncs that say they failed, and did not."""
         self._machine.disk.lies = self._random.randint(1, 3)
+        self._machine.ailed_at = self._world.now
 
     def _run_short_of_space(self) -> None:
         self._machine.free_octets = 1 << 20

@@ -6,6 +6,7 @@ change of the disk. From that instant on nothing it does leaves a trace anywhere
 
 import traceback
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -43,6 +44,8 @@ class Machine:
         self.free_octets = PLENTY
         self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
         self.service: RelayService | None = None
+        self.ailed_at = 0.0  # the disk, lately
+        self.attempts: Callable[[str, str], None] = lambda lane, queue_id: None
         self.starts = 0
         self.deaths = 0
         self.observers: list[Callable[[Notice], None]] = []
@@ -68,6 +71,7 @@ class Machine:
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
         self.service = RelayService(self.config, self.reactor, source=FILE)
+        seams.watch_attempts(self.service, self.attempts)
         self.service.privilegedStartService()
         self.service.startService()
         for tell in self.when_started:
@@ -149,6 +153,17 @@ class Machine:
     def _tell_of_the_end(self) -> None:
         for tell in self.when_cut_short:
             tell()
+
+    # --- the disk's health --------------------------------------------------------------------
+
+    @property
+    def is_ill(self) -> bool:
+        disk = self.disk
+        return disk.is_full or disk.is_sick or bool(disk.lies)
+
+    def well_since(self) -> float:
+        """`infinity`: it is not."""
+        return inf if self.is_ill else self.ailed_at
 
     # --- what the relay asks of it --------------------------------------------------------------
 

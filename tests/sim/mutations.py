@@ -29,8 +29,10 @@ from relay.queue.manager import QueueManager
 from relay.queue.recorder import Recorder
 from relay.queue.reroute import Reroute
 from relay.queue.spool import Spool
+from relay.queue.sqlite_operations import SqliteOperations
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import StoreFailed
+from relay.service.backstage import Backstage
 from relay.service.reload import Reload
 from relay.smtp.client import ClientEngine
 from relay.smtp.content import ContentDecoder, ContentEncoder
@@ -322,12 +324,53 @@ def retry_forgotten() -> Iterator[Replacement]:
 
 @fault
 def mail_of_a_removed_upstream_left_behind() -> Iterator[Replacement]:
-    """What waits in a lane is not looked at when its routes change."""
+    """What waits is not looked at when its routes change."""
+    yield Reroute, "run", _nothing
 
-    async def empty(self: Any, name: str) -> int:
-        return 0
 
-    yield Reroute, "_empty", empty
+@fault
+def waiting_mail_stays_with_its_upstream() -> Iterator[Replacement]:
+    """As long as that is there, whatever the routes say."""
+    real = Reroute._way
+
+    def way(self: Any, *arguments: Any) -> Any:
+        return None if arguments[-1] in self._manager.lanes else real(self, *arguments)
+
+    yield Reroute, "_way", way
+
+
+@fault
+def mail_in_hand_settled_on_its_former_lane() -> Iterator[Replacement]:
+    """What waits is moved; what was in hand waits again where it was."""
+    yield Reroute, "is_astray", _is_left
+
+
+@fault
+def reroute_forgets_a_recipient() -> Iterator[Replacement]:
+    """The last one, where there are several."""
+    real = SqliteOperations.move
+
+    def move(self: Any, changes: Any, queue_id: str, lane: str, to: Any) -> Any:
+        return real(self, changes, queue_id, lane, dict(list(to.items())[: max(1, len(to) - 1)]))
+
+    yield SqliteOperations, "move", move
+    yield Reroute, "is_astray", _is_left
+
+
+@fault
+def reload_cut_short_by_a_crash_stays_so() -> Iterator[Replacement]:
+    """A start leaves waiting mail where it is."""
+    yield Backstage, "_route_all", _nothing
+    yield Reroute, "is_astray", _is_left
+
+
+async def _nothing(*_: Any) -> None:
+    pass
+
+
+def _is_left(self: Any, work: Any) -> bool:
+    """Only what waits for an upstream that is gone is moved on its own."""
+    return work.lane not in self._manager.lanes
 
 
 @fault

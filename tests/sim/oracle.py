@@ -8,12 +8,13 @@ once it is committed, and that a message could not be stored.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 
 from relay.mail.outcome import Relayed
-from relay.notices import Attempted, Notice, Rejected, Removed, Reported
+from relay.notices import Accepted, Attempted, Notice, Rejected, Removed, Reported
 from tests.sim.mail import Addressee, Submission
 from tests.sim.queued import Queued
-from tests.sim.ways import Ways
+from tests.sim.ways import MOVED_WITHIN, Ways
 from tests.sim.world import World
 
 SEEN_WITHIN = 60.0
@@ -41,6 +42,9 @@ class Oracle:
         self.expire_after = expire_after
         self.submissions: dict[str, Submission] = {}
         self.routes = Ways()
+        self.well_since: Callable[[], float] = lambda: 0.0  # the relay's disk
+        self._attempts: dict[tuple[str, str], float] = {}  # queue id, upstream: the last one's time
+        self._accepted_at: dict[str, float] = {}  # by queue id
         self.starts = self.ends = 0
         self.clock_error = 0.0  # the relay's clock may be, or may have been, wrong by so much
         self.image: Callable[[], Queued] = Queued
@@ -97,13 +101,23 @@ class Oracle:
         for path in copy.paths:
             if path not in addressed:
                 self.world.blame(f"{token} reached {path}, to whom it was not sent")
-            elif not self.routes.may_take(
-                addressed[path].domain, copy.upstream, submission.began_at
-            ):
-                self.world.blame(f"{path} was relayed to {copy.upstream}")
+            else:
+                self._check_way(addressed[path], copy, submission.began_at)
         content = without_trace(copy.content)
         if content != submission.content:
             self.world.blame(f"{token} arrived changed: {first_difference(content, submission)}")
+
+    def _check_way(self, addressee: Addressee, copy: Copy, began_at: float) -> None:
+        """By the routes since the message began; once it waits here, by those of now."""
+        routes, domain, upstream = self.routes, addressee.domain, copy.upstream
+        queue_id = trace_id(copy.content)
+        attempt = self._attempts.get((queue_id, upstream), -inf)  # without one it is proxied
+        if not routes.may_take(domain, upstream, began_at):
+            self.world.blame(f"{addressee.path} was relayed to {upstream}")
+        elif not routes.may_take(domain, upstream, began_at, attempt):
+            waits_since = max(self._accepted_at.get(queue_id, inf), self.well_since())
+            if attempt > waits_since + MOVED_WITHIN:
+                self.world.blame(f"{addressee.path} was relayed to {upstream} by former routes")
 
     def _count(self, path: str, copy: Copy) -> None:
         before = self._copies.setdefault(path, [])
@@ -144,12 +158,18 @@ class Oracle:
 
     # --- what the relay tells -------------------------------------------------------------------
 
+    def attempts(self, lane: str, queue_id: str) -> None:
+        """It takes the message in hand, to deliver it there."""
+        self._attempts[queue_id, lane] = self.world.now
+
     def heard(self, notice: Notice) -> None:
         if isinstance(notice, Attempted) and isinstance(notice.outcome, Relayed):
             if notice.recipient not in self._copies and not notice.recipient.startswith("s."):
                 self.world.blame(f"{notice.recipient} is said to be relayed and was not")
             if not notice.recipient.startswith("s."):
                 self._said_relayed.add(notice.recipient)
+        elif isinstance(notice, Accepted):
+            self._accepted_at[notice.queue_id] = self.world.now
         elif isinstance(notice, Rejected) and notice.queue_id and notice.reply[:9] == "451 4.3.0":
             self._not_stored.add(notice.queue_id)
         elif isinstance(notice, Reported) and notice.kind == "failed":

@@ -10,12 +10,10 @@ from twisted.internet.defer import Deferred
 
 from relay.config import Config, ConfigError
 from tests.sim.configs import Configs, Tables, read_tables, ways
+from tests.sim.ways import MOVED_WITHIN, Period
 
 ATTEMPT = 1200.0
 """Seconds that a slow attempt may take, host after host."""
-
-MOVED_WITHIN = 90.0
-"""Seconds in which mail of a removed upstream is on its new way, with the disk well."""
 
 
 class Reloads:
@@ -85,7 +83,7 @@ class Reloads:
             if machine.service is service:
                 world.tell("reloaded")
                 self.done += 1
-                self._oracle.routes.settle(world.now)
+                self._in_force()
 
         def failed(why: Any) -> None:
             """It could not: the disk is ill, or it stops. Somebody asks again."""
@@ -108,14 +106,28 @@ class Reloads:
         self._is_busy = False
         self._former.clear()
         self._left_since.clear()
-        self._oracle.routes.settle(self._world.now)
+        self._in_force()
+
+    def _in_force(self) -> None:
+        """The last of the routes are; waiting mail follows."""
+        routes, world = self._oracle.routes, self._world
+        routes.settle(world.now)
+        world.after(MOVED_WITHIN, self._move, routes.last, self._machine.service)
+
+    def _move(self, to: Period, service: Any) -> None:
+        """Once the disk was well for so long. Each start begins anew."""
+        machine, world = self._machine, self._world
+        if machine.service is not service:
+            return
+        if world.now < machine.well_since() + MOVED_WITHIN:
+            world.after(MOVED_WITHIN, self._move, to, service)
+        else:
+            self._oracle.routes.move(to, world.now)
 
     def look_for_left_mail(self) -> None:
         """In lanes of upstreams that are gone nothing waits, but for a while."""
         machine, now = self._machine, self._world.now
-        disk = machine.disk
-        is_ill = disk.is_full or disk.is_sick or bool(disk.lies)
-        if is_ill or self._is_busy or not machine.is_open:
+        if machine.is_ill or self._is_busy or not machine.is_open:
             self._left_since.clear()
             return
         in_hand = machine.service._stage.store._calls._ledger._writes._in_hand

@@ -57,6 +57,27 @@ def put_machine(machine: Any) -> None:
     relay.service.relay.exit_with = machine.refused_to_start
 
 
+class Watched:
+    """Between the queue's manager and the deliverer: tells of each attempt that begins."""
+
+    def __init__(self, deliverer: Any, tell: Callable[[str, str], None]) -> None:
+        self._tell = tell
+        self._deliverer = deliverer
+
+    def deliver(self, lane: str, queue_id: str, *arguments: Any) -> Any:
+        self._tell(lane, queue_id)
+        return self._deliverer.deliver(lane, queue_id, *arguments)
+
+    def forget_trouble(self, lane: str) -> None:
+        self._deliverer.forget_trouble(lane)
+
+
+def watch_attempts(service: Any, tell: Callable[[str, str], None]) -> None:
+    """`tell` hears the lane and the queue id."""
+    manager = service._stage.manager
+    manager._deliverer = Watched(manager._deliverer, tell)
+
+
 def number_objects() -> None:
     """Sets of sessions are walked in an order that no address in memory decides."""
     _serial_from_zero()

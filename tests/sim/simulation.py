@@ -55,6 +55,8 @@ class Simulation:
         self.oracle.routes.announce(ways(first), 0.0)
         self.oracle.routes.settle(0.0)
         self.oracle.image = self.image
+        self.oracle.well_since = self.machine.well_since
+        self.machine.attempts = self.oracle.attempts
         self._image_random = world.chance("image")
         self._seen_state: object = None
         self._seen = Queued()
