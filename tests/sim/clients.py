@@ -119,10 +119,13 @@ class Client(Bystander):
             talk = await self._dial()
             if talk is not None:
                 with contextlib.suppress(Gone):
-                    await Session(self, talk).run()
+                    await self.session(talk).run()
             self._left -= 1
             await self.sleep(self.random.expovariate(1 / 60))
         self.is_done = True
+
+    def session(self, talk: Talk) -> "Session":
+        return Session(self, talk)
 
     def _fail(self, reason: Any) -> None:
         """A defect of the simulation itself."""
@@ -170,13 +173,22 @@ class Session:
         await self._say(b"EHLO client.example" if self._is_extended else b"HELO client.example")
         if (await self._talk.reply())[0] != 250:
             return
+        await self.introduce()
         while True:
-            await self._submit(self._client.next_submission())
+            submission = self._client.next_submission()
+            self.prepare(submission)
+            await self._submit(submission)
             if not self._client.wants_more:
                 break
         await self._say(b"QUIT")
         await self._talk.reply()
         self._talk.transport.loseConnection()
+
+    async def introduce(self) -> None:
+        """Before any mail."""
+
+    def prepare(self, submission: Submission) -> None:
+        """Before its MAIL."""
 
     async def _submit(self, submission: Submission) -> None:
         random = self._random
@@ -198,11 +210,14 @@ class Session:
         for number, command in enumerate(commands):
             if not self._pipelines:
                 await self._say(command)
-            code, _ = await self._talk.reply()
+            code, text = await self._talk.reply()
             answers.append(code)
             if number:
                 submission.addressees[number - 1].is_accepted = code < 300
-            elif code >= 300 and not self._pipelines:
+                self._client.oracle.named(submission, code)
+                continue
+            self._client.oracle.sent_from(submission, f"{code} {text}")
+            if code >= 300 and not self._pipelines:
                 return
         if answers[0] >= 300:
             return

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from relay.config.reading import Config, check
+from tests.sim.logins import Logins
 from tests.sim.machine import ADDRESS
 from tests.sim.world import World
 
@@ -48,12 +49,13 @@ def ways(tables: Tables) -> dict[str, str]:
 class Configs:
     """By chance."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, logins: Logins) -> None:
+        self._logins = logins
         self._random = world.chance("config")
 
     def first(self) -> Tables:
         random = self._random
-        return {
+        tables: Tables = {
             "hostname": "relay.example",
             "queue": {
                 "store": "sqlite:/disk/spool",
@@ -89,6 +91,10 @@ class Configs:
             ],
             "traffic_log": {"file": "-"},
         }
+        if self._logins.is_used:
+            tables["listener"].append(self._logins.listener(ADDRESS))
+            tables["auth"] = self._logins.auth()
+        return tables
 
     def _upstream(self, name: str) -> Tables:
         random = self._random
@@ -100,6 +106,7 @@ class Configs:
             "max_messages_per_connection": random.choice((0, 0, 1, 3)),
             "max_recipients": random.choice((2, 100)),
             "idle_timeout": random.choice(("5s", "1m")),
+            **self._logins.keys_of(name),
         }
 
     def another(self, tables: Tables) -> Tables:

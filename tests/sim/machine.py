@@ -19,6 +19,7 @@ from relay.service.relay import RelayService
 from tests.sim import seams
 from tests.sim.disk import Disk
 from tests.sim.filesystem import SimulatedSystem
+from tests.sim.logins import Logins
 from tests.sim.network import Network
 from tests.sim.reactor import SimulatedReactor
 from tests.sim.threads import Latency, SteppedThreads
@@ -29,10 +30,22 @@ PLENTY = 1 << 40
 FILE = Path("/relay.toml")
 
 
+class Nonces:
+    """In the place of `secrets`."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def token_urlsafe(self, octets: int) -> str:
+        return f"{self._random.getrandbits(8 * octets):x}"
+
+
 class Machine:
     """`heard` is told each notice; `died` each death, once the disk is as it will be found."""
 
-    def __init__(self, world: World, network: Network, config: Config) -> None:
+    def __init__(self, world: World, network: Network, config: Config, logins: Logins) -> None:
+        self.logins = logins
+        self.nonces = Nonces(world.chance("nonces"))
         self.world = world
         self.network = network
         self.config = config

@@ -37,6 +37,8 @@ class Addressee:
 class Submission:
     """One message as its client knows it. `answer`: the code of the reply to its content, or 0.
 
+    `may_go`, `must_go`: whether policy lets its sender send it, as far as that is known while users
+    change. `user`: who its sender has proven to be.
     `is_whole`: the client sent it to its very end. `wire` is the content as it was sent with DATA,
     stuffed and ended; `content` as it must arrive.
     """
@@ -51,6 +53,9 @@ class Submission:
     is_whole: bool = False
     answer: int = 0
     removed: bool = False
+    user: str = ""
+    may_go: bool = True
+    must_go: bool = False
     faults: set[str] = field(default_factory=set)
 
 

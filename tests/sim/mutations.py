@@ -12,12 +12,16 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 import relay.queue.sqlite
+import relay.queue.sqlite_reads
 import relay.queue.sqlite_writes
 import relay.service.reload
+from relay.inbound.auth import Authentication
 from relay.inbound.passage import Passing
-from relay.mail.outcome import Delayed, Relayed
+from relay.inbound.policy import Policy
+from relay.mail.outcome import Attempt, Delayed, Failed, Relayed
 from relay.outbound.answers import Answers
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.identity.choice import Choices
 from relay.outbound.routes import Routes
 from relay.outbound.throttle import Window
 from relay.places import OwnPlaces
@@ -36,6 +40,7 @@ from relay.service.backstage import Backstage
 from relay.service.reload import Reload
 from relay.smtp.client import ClientEngine
 from relay.smtp.content import ContentDecoder, ContentEncoder
+from relay.users.remembered import Remembered
 
 Replacement = tuple[Any, str, Any]
 
@@ -317,6 +322,63 @@ def retry_forgotten() -> Iterator[Replacement]:
             real(self, lane, now)
 
     yield QueueManager, "_arm_wake", arm_wake
+
+
+# --- logins -----------------------------------------------------------------------------------
+
+
+@fault
+def mail_from_anybody_where_a_login_is_required() -> Iterator[Replacement]:
+    """And anybody's recipients are taken where it is offered."""
+    yield Authentication, "refusal", lambda self, reverse_path: None
+    real = Policy.judge
+
+    def judge(self: Any, is_trusted: bool, reverse_path: str, forward_path: str) -> Any:
+        return real(self, True, reverse_path, forward_path)
+
+    yield Policy, "judge", judge
+
+
+@fault
+def any_sender_for_any_user() -> Iterator[Replacement]:
+    real = Authentication.refusal
+
+    def refusal(self: Any, reverse_path: str) -> Any:
+        return real(self, reverse_path) if self.user is None else None
+
+    yield Authentication, "refusal", refusal
+
+
+@fault
+def who_was_right_once_is_right() -> Iterator[Replacement]:
+    """A password that was right is remembered by the name alone."""
+    yield Remembered, "_digest", lambda self, name, password: name
+
+
+@fault
+def bounce_on_a_refused_login() -> Iterator[Replacement]:
+    """5xx to AUTH fails the mail."""
+    real = QueueManager.judge
+
+    def judge(self: Any, attempt: Any, in_hand: Any) -> Any:
+        site = attempt.site
+        if site is not None and site.is_refusal:
+            failed = Failed(site.reply, site.host)
+            attempt = Attempt({r.id: failed for r in in_hand.work.recipients})
+        return real(self, attempt, in_hand)
+
+    yield QueueManager, "judge", judge
+
+
+@fault
+def mail_expires_while_its_login_is_refused() -> Iterator[Replacement]:
+    yield relay.queue.sqlite_reads, "NOT_PAUSED", "TRUE"
+
+
+@fault
+def one_identity_for_all() -> Iterator[Replacement]:
+    """An upstream's own."""
+    yield Choices, "lane_of", lambda self, upstream, reverse_path, user: upstream
 
 
 # --- another config ---------------------------------------------------------------------------

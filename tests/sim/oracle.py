@@ -29,6 +29,7 @@ class Copy:
     reverse_path: str
     paths: tuple[str, ...]
     content: bytes
+    user: str = ""  # that the relay logged in as
     was_answered: Callable[[], bool] = field(default=lambda: False)
     starts: int = 0  # of the relay, before
     ends: int = 0  # of those that cut it short
@@ -42,6 +43,7 @@ class Oracle:
         self.expire_after = expire_after
         self.submissions: dict[str, Submission] = {}
         self.routes = Ways()
+        self.as_whom: Callable[[str, str, str], str] = lambda upstream, reverse_path, user: ""
         self.well_since: Callable[[], float] = lambda: 0.0  # the relay's disk
         self._attempts: dict[tuple[str, str], float] = {}  # queue id, upstream: the last one's time
         self._accepted_at: dict[str, float] = {}  # by queue id
@@ -62,6 +64,16 @@ class Oracle:
     def began(self, submission: Submission) -> None:
         submission.began_at = self.world.now
         self.submissions[submission.token] = submission
+
+    def named(self, submission: Submission, code: int) -> None:
+        """A recipient of it, and this was the answer."""
+        if code < 300 and not submission.may_go:
+            self.world.blame(f"{submission.token} was taken from {submission.user or 'nobody'}")
+
+    def sent_from(self, submission: Submission, answer: str) -> None:
+        """Its MAIL was answered so."""
+        if submission.must_go and answer.startswith(("530 5.7.0", "553 5.7.1")):
+            self.world.blame(f"{submission.user} was not let send {submission.token}")
 
     def ended(self, submission: Submission) -> None:
         """Its last octet is on its way."""
@@ -95,6 +107,10 @@ class Oracle:
         token = submission.token
         if not submission.is_whole:
             self.world.blame(f"{token} was relayed, but its client never ended it")
+        if not submission.may_go:
+            self.world.blame(f"{token} was relayed for {submission.user or 'nobody'}")
+        if copy.user != self.as_whom(copy.upstream, submission.reverse_path, submission.user):
+            self.world.blame(f"{token} was relayed as {copy.user or 'nobody'} to {copy.upstream}")
         if copy.reverse_path != submission.reverse_path:
             self.world.blame(f"{token} came from {copy.reverse_path!r}")
         addressed = {a.path: a for a in submission.addressees if a.is_accepted is not False}
@@ -160,7 +176,7 @@ class Oracle:
 
     def attempts(self, lane: str, queue_id: str) -> None:
         """It takes the message in hand, to deliver it there."""
-        self._attempts[queue_id, lane] = self.world.now
+        self._attempts[queue_id, lane.partition(":")[0]] = self.world.now
 
     def heard(self, notice: Notice) -> None:
         if isinstance(notice, Attempted) and isinstance(notice.outcome, Relayed):

@@ -24,6 +24,7 @@ class Reloads:
         self._machine = simulation.machine
         self._oracle = simulation.oracle
         self._configs = configs
+        self._logins = simulation.logins
         self._tables = first
         self._random = simulation.world.chance("reloads")
         self._until = 0.0
@@ -135,7 +136,7 @@ class Reloads:
         left = {
             lane
             for lane, count in in_hand.waiting.items()
-            if lane not in names and count > len(in_hand._lanes.get(lane, ()))
+            if lane.partition(":")[0] not in names and count > len(in_hand._lanes.get(lane, ()))
         }
         for lane in [lane for lane in self._left_since if lane not in left]:
             del self._left_since[lane]
@@ -146,7 +147,7 @@ class Reloads:
     def most_sessions(self, name: str) -> int:
         """With a host of it. What was under way at a reload ends by the config before."""
         recent = [each for until, each in self._former if self._world.now - until < ATTEMPT]
-        return sum(
+        return self._logins.lanes_of(name) * sum(
             upstream.max_connections
             for config in [self._machine.config, *recent]
             for upstream in config.upstreams

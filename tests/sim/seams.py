@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import relay.inbound.auth
 import relay.inbound.listener
 import relay.inbound.protocol
 import relay.outbound.opening
@@ -23,11 +24,16 @@ import relay.queue.sqlite_schema
 import relay.service.backstage
 import relay.service.relay
 import relay.service.reload
+import relay.users.hashing
+import relay.users.pool
+import relay.users.watched
 from relay.config.reading import check
 from relay.inbound.proxied import AwaitingHeader
 from relay.notices import Notice
+from relay.outbound.identity.secret import Secret
 from relay.queue.sqlite import SqliteStore
 from tests.sim.filesystem import VFS, SimulatedPath, SimulatedSystem
+from tests.sim.logins import HASHER
 
 FOLDER = Path("/")
 _serial = count()
@@ -49,12 +55,38 @@ def put_machine(machine: Any) -> None:
     relay.queue.group_commit.SimpleQueue = machine.threads.queue
     relay.queue.content_files.ThreadPoolExecutor = machine.threads.pool
     relay.queue.sqlite_schema.CHECKPOINT_PAGES = machine.checkpoint_pages
+    put_logins(machine)
     relay.service.backstage.SystemRandom = lambda: machine.relay_chance
     relay.service.relay.TrafficLog = lambda file, clock: HandedOn(machine.heard)
     relay.service.relay.Control = NoDoor
     relay.service.reload.read = lambda _: check(deepcopy(machine.tables), FOLDER)
     relay.service.relay.on_signal = lambda *_: None
     relay.service.relay.exit_with = machine.refused_to_start
+
+
+def put_logins(machine: Any) -> None:
+    logins = machine.logins
+    relay.users.watched.read_users = logins.read_users
+    relay.users.watched.version_of = logins.users.version_of
+    relay.users.hashing._HASHER = HASHER
+    relay.users.pool.ThreadPool = NoThreads
+    relay.users.pool.deferToThreadPool = machine.threads.defer
+    relay.inbound.auth.secrets = machine.nonces
+    relay.outbound.protocol.token_urlsafe = machine.nonces.token_urlsafe
+    Secret._from_file = lambda self, path: logins.secret_in(path)
+    Secret.version = lambda self: None if self.file is None else logins.version_of(self.file)
+
+
+class NoThreads:
+    """In the place of a pool of them."""
+
+    started = False
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def start(self) -> None:
+        """Nothing is."""
 
 
 class Watched:

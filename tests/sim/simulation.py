@@ -11,20 +11,26 @@ from typing import Any
 from twisted.logger import globalLogPublisher
 
 from tests.sim import seams
+from tests.sim.authenticating import AuthClient
 from tests.sim.clients import Client
 from tests.sim.configs import EXPIRE_AFTER, HOSTS, Configs, read_tables, ways
 from tests.sim.disaster import Disasters
 from tests.sim.filesystem import DiskVfs
+from tests.sim.login_troubles import LoginTroubles
+from tests.sim.logins import SUBMISSION_PORT, Logins
 from tests.sim.machine import ADDRESS, Machine
 from tests.sim.network import Network
 from tests.sim.operator import Operator
 from tests.sim.oracle import Oracle
+from tests.sim.pauses import Pauses
 from tests.sim.queued import Queued, content_files, read_queue
 from tests.sim.reloads import Reloads
 from tests.sim.upstreams import Mood, Upstream
 from tests.sim.world import World
 
 MINUTE = 60.0
+
+SUBMISSION = (ADDRESS, SUBMISSION_PORT)
 
 IN_MOTION = 20 * MINUTE
 """Seconds in which everything happens."""
@@ -48,10 +54,12 @@ class Simulation:
         seams.number_objects()
         self.world = world = World(seed, show)
         self.network = Network(world)
-        configs = Configs(world)
+        self.logins = Logins(world)
+        configs = Configs(world, self.logins)
         first = configs.first()
-        self.machine = Machine(world, self.network, read_tables(first))
+        self.machine = Machine(world, self.network, read_tables(first), self.logins)
         self.oracle = Oracle(world, EXPIRE_AFTER)
+        self.oracle.as_whom = self.logins.as_whom
         self.oracle.routes.announce(ways(first), 0.0)
         self.oracle.routes.settle(0.0)
         self.oracle.image = self.image
@@ -66,7 +74,7 @@ class Simulation:
         self.machine.when_started.append(self.oracle.started)
         random = world.chance("world")
         self.upstreams = [
-            Upstream(name, host, world, self.network, self.oracle, Mood())
+            Upstream(name, host, world, self.network, self.oracle, Mood(), self.logins)
             for name, hosts in HOSTS.items()
             for host in hosts
         ]
@@ -74,10 +82,17 @@ class Simulation:
             Client(number, world, self.network, self.oracle, (ADDRESS, 25))
             for number in range(1, random.randint(3, 10))
         ]
+        if self.logins.is_used:
+            self.clients += [
+                AuthClient(number, world, self.network, self.oracle, SUBMISSION, self.logins)
+                for number in range(31, world.chance("auth clients").randint(32, 36))
+            ]
         self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
         self.operator = Operator(world, self.machine, self.oracle)
         self.reloads = Reloads(self, configs, first)
         self.disasters = Disasters(self)
+        self.login_troubles = LoginTroubles(world, self.logins)
+        self.pauses = Pauses(self)
 
     def image(self) -> Queued:
         """The queue, if the power failed now. What was read is known while nothing has changed."""
@@ -113,10 +128,12 @@ class Simulation:
         for client in self.clients:
             client.begin(random.uniform(0.5, IN_MOTION / 2), random.randint(1, 6))
         self.disasters.begin(IN_MOTION)
+        self.login_troubles.begin(IN_MOTION)
         self.operator.begin(IN_MOTION)
         self.reloads.begin(IN_MOTION)
         self._run_until(IN_MOTION)
         self.operator.end()
+        self.login_troubles.end()
         if self._dead:
             self._see_others_settle()
         self.disasters.end()
@@ -145,7 +162,9 @@ class Simulation:
         if service is None or not service._is_open:
             return {"relay": 1}
         works = service._stage.store._calls._ledger._writes._in_hand.waiting
-        return {lane: count for lane, count in works.items() if count and lane != dead}
+        return {
+            lane: count for lane, count in works.items() if count and lane.partition(":")[0] != dead
+        }
 
     def _stop(self) -> None:
         """As an operator stops it; what is on the disk then is all that it remembers."""

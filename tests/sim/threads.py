@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from tests.sim.reactor import SimulatedReactor
 
 
@@ -67,6 +69,20 @@ class SteppedThreads:
     def pool(self, threads: int, thread_name_prefix: str = "") -> "SteppedPool":
         """In the place of ThreadPoolExecutor."""
         return SteppedPool(self._later)
+
+    # --- the threads that look at passwords -----------------------------------------------------
+
+    def defer(
+        self, reactor: Any, pool: object, work: Callable[..., Any], *arguments: Any
+    ) -> Deferred[Any]:
+        """In the place of deferToThreadPool."""
+        done: Deferred[Any] = Deferred()
+
+        def do() -> None:
+            reactor.callFromThread(done.callback, work(*arguments))
+
+        self._later(do)
+        return done
 
 
 class SteppedQueue:

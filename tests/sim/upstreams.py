@@ -9,9 +9,11 @@ from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
 
+from tests.sim.logins import Logins
 from tests.sim.network import Network
 from tests.sim.oracle import Copy, Oracle
 from tests.sim.people import Bystander
+from tests.sim.sasl import decoded, encoded, server_side
 from tests.sim.world import World
 
 STEPS = ("connect", "hello", "mail", "rcpt", "data", "content", "dot")
@@ -37,7 +39,14 @@ class Upstream(Bystander):
     """One host of an upstream."""
 
     def __init__(
-        self, name: str, address: str, world: World, network: Network, oracle: Oracle, mood: Mood
+        self,
+        name: str,
+        address: str,
+        world: World,
+        network: Network,
+        oracle: Oracle,
+        mood: Mood,
+        logins: Logins,
     ) -> None:
         super().__init__(address)
         self.name = name
@@ -45,6 +54,7 @@ class Upstream(Bystander):
         self.network = network
         self.oracle = oracle
         self.mood = mood
+        self.logins = logins
         self.random = world.chance(f"upstream {address}")
         self.is_sloppy = self.random.random() < 0.3
         self.sessions: dict[Service, None] = {}
@@ -101,6 +111,8 @@ class Service(Protocol):
         self._chunk_left = 0
         self._is_chunk = self._is_last_chunk = False
         self._is_busy = False
+        self._user = ""
+        self._exchange: Any = None
         fate = host.fate("connect")
         self._meet(fate, "220 upstream.example ESMTP")
 
@@ -168,6 +180,9 @@ class Service(Protocol):
     # --- commands -------------------------------------------------------------------------------
 
     def _obey(self, line: str) -> None:
+        if self._exchange is not None:
+            self._go_on(decoded(line))
+            return
         verb = line[:4].upper()
         act = getattr(self, f"_do_{verb.lower()}", None)
         if act is None:
@@ -178,8 +193,33 @@ class Service(Protocol):
     def _do_ehlo(self, line: str) -> None:
         self._reset()
         words = ["upstream.example", *self.host.mood.extensions]
+        if mechanisms := self.host.logins.words.get(self.host.name):
+            words.append(f"AUTH {' '.join(mechanisms)}")
         lines = [f"250{' ' if word is words[-1] else '-'}{word}" for word in words]
         self._meet(self.host.fate("hello"), "\r\n".join(lines))
+
+    def _do_auth(self, line: str) -> None:
+        """RFC 4954."""
+        host, logins = self.host, self.host.logins
+        refusal = host.fate("auth") or logins.refuses.get(host.name, "")
+        if refusal:
+            self._meet(refusal, "")
+            return
+        _, mechanism, *initial = line.split(" ")
+        self._exchange = server_side(mechanism, logins.password_of, f"{host.random.random()}")
+        challenge = next(self._exchange)
+        if initial:
+            self._go_on(decoded(initial[0]))
+        else:
+            self._say(f"334 {encoded(challenge)}")
+
+    def _go_on(self, response: str) -> None:
+        try:
+            self._say(f"334 {encoded(self._exchange.send(response))}")
+        except StopIteration as end:
+            self._exchange = None
+            self._user = end.value or ""
+            self._say("235 2.7.0 welcome" if self._user else "535 5.7.8 wrong name or password")
 
     def _do_helo(self, line: str) -> None:
         self._reset()
@@ -188,6 +228,10 @@ class Service(Protocol):
     def _do_mail(self, line: str) -> None:
         if self._reverse_path is not None and not self.host.is_sloppy:
             self._say("503 5.5.1 nested MAIL")
+            return
+        if self.host.logins.demands(self.host.name) and not self._user:
+            self.host.world.blame(f"{self.host.name} gets mail without a login")
+            self._say("530 5.7.0 who are you?")
             return
         fate = self.host.fate("mail")
         if fate[:1] == "5":
@@ -280,7 +324,7 @@ class Service(Protocol):
             self._meet(fate, "")
             return
         paths = tuple(self._paths)
-        copy = Copy(self.host.name, self._reverse_path or "", paths, content)
+        copy = Copy(self.host.name, self._reverse_path or "", paths, content, self._user)
         self._reset()
         self.host.oracle.accepted(copy)
         if fate == "lose":
