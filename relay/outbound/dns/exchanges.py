@@ -112,12 +112,16 @@ class Exchanges:
             names = tuple(dict.fromkeys((*(a.name for a in answers if a.records), name)))
             secure = is_secure and all(a.is_secure for a in answers if a.records)
             hosts.append(Exchange(preference, name, addresses, secure, names, domain))
-        usable = [host for host in hosts if host.addresses]
+        usable = [host for host in _preferred(ours, hosts) if host.addresses]
+        if usable:
+            return usable
+        for host, answers in zip(hosts, looked_up, strict=True):
+            failed = next((a for a in answers if not a.is_known), None)
+            if failed is not None and host in _preferred(ours, hosts):  # it may be there later
+                return _unknown(f"addresses of {host.name}", failed.why)
         if ours is not None:
-            usable = [host for host in usable if host.preference < ours]
-            if not usable:
-                return LOOPS
-        return usable or _no_addresses(domain, better, looked_up)
+            return LOOPS
+        return _not_found(domain, "no mail host of the domain has an address", "5.4.4")
 
     def _addresses(self, name: str) -> Deferred[list[Answer]]:
         return gatherResults([self._resolver.ask(name, kind) for kind in (Kind.AAAA, Kind.A)])
@@ -148,14 +152,9 @@ def _interleaved(answers: Sequence[Answer]) -> Iterator[str]:
     return (address for address in chain.from_iterable(turns) if address is not None)
 
 
-def _no_addresses(
-    domain: str, named: Sequence[tuple[int, str]], looked_up: Sequence[Sequence[Answer]]
-) -> Reply:
-    for (_, name), answers in zip(named, looked_up, strict=True):
-        for answer in answers:
-            if answer.status is Status.FAILED:
-                return _unknown(f"addresses of {name}", answer.why)
-    return _not_found(domain, "no mail host of the domain has an address", "5.4.4")
+def _preferred(ours: int | None, hosts: Sequence[Exchange]) -> Sequence[Exchange]:
+    """To this relay, where it is among them."""
+    return hosts if ours is None else [host for host in hosts if host.preference < ours]
 
 
 def _not_found(domain: str, what: str, status: str) -> Reply:

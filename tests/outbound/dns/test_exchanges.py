@@ -1,4 +1,5 @@
-"""The limits on what a domain may make us look at, with answers that no real zone should have."""
+"""The limits on what a domain may make us look at, with answers that no real zone should have; and
+what is not known for the moment only."""
 
 from random import Random
 from typing import Any
@@ -47,3 +48,29 @@ class LimitTests(SynchronousTestCase):
         for each in self.found:
             self.assertEqual(MAX_ADDRESSES, len(each.addresses))
             self.assertEqual(MAX_ADDRESSES // 2, sum(":" in a for a in each.addresses))
+
+
+class NobodyKnowsNowTests(SynchronousTestCase):
+    """A domain with a host before this relay, and one behind it."""
+
+    def status(self, first: Status, last: Status = Status.FAILED) -> str:
+        """Of the reply, where neither has an address."""
+        answers = {"first.example": first, "us.example": Status.NO_DATA, "last.example": last}
+
+        class Names:
+            def ask(self, name: str, kind: Kind) -> "Deferred[Answer]":
+                if kind is Kind.MX:
+                    named = enumerate(answers)
+                    return succeed(Answer(Status.FOUND, name, tuple(named)))
+                return succeed(Answer(answers[name], name, why="SERVFAIL"))
+
+        exchanges = Exchanges(Names(), lambda name, address: name == "us.example", Random(1))
+        found: Any = self.successResultOf(Deferred.fromCoroutine(exchanges.find("d.example")))
+        return f"{found.code} {found.status}"
+
+    def test_a_host_before_this_relay_may_be_there_later(self) -> None:
+        self.assertEqual("451 4.4.3", self.status(Status.FAILED))
+
+    def test_one_that_has_no_address_never_will(self) -> None:
+        """Whatever the one behind this relay has, to which no mail may go."""
+        self.assertEqual("554 5.4.6", self.status(Status.NO_NAME))
