@@ -50,6 +50,9 @@ MAX_OCTETS_IN_HAND: Final = 64 * 2**20
 CLAIM_RETRY: Final = 1.0
 """Seconds until a lane is looked at again whose work could not be read."""
 
+PUT_BACK_FOR: Final = 60.0
+"""Seconds in which a work that was claimed where it does not belong is moved."""
+
 _log = Logger()
 
 
@@ -466,10 +469,16 @@ class QueueManager:
             octets = _held_octets(work.message.content)
             self._octets_in_hand += octets
             if lane.is_closed or self.is_astray(work):
-                self.settle(InHand(work, lane, octets))
+                self._put_back(InHand(work, lane, octets))
             else:
                 self._attempt(lane, work)
         self._pump(lane)
+
+    def _put_back(self, in_hand: InHand) -> None:
+        """Untried. Whoever moves it makes it due; until then no claim is to be in the way."""
+        at = self._clock.seconds() + PUT_BACK_FOR
+        in_hand.plan = Plan({}, in_hand.work.attempt, at, "done")
+        self._recorder.record(in_hand)
 
     def _not_claimed(self, reason: Failure, lane: Lane) -> None:
         reason.trap(StoreFailed)

@@ -43,7 +43,7 @@ def tell_attempted(observe: Observer, work: Work, planned: Plan, lane: Lane, now
 def tell_relayed(observe: Observer, work: Work, planned: Plan, now: float) -> None:
     """The message is not in the queue (any more): whom it reached all the same must be known."""
     for recipient in work.recipients:
-        if isinstance(planned.outcomes[recipient.id], Relayed):
+        if isinstance(planned.outcomes.get(recipient.id), Relayed):  # none: it was put back
             _tell_outcome(observe, work, recipient, planned, now, now)
 
 

@@ -132,6 +132,28 @@ class NotYetMovedTests(ChangeCase):
         [listed] = self.successResultOf(self.bench.store.find(Selection((queue_id,)), "", 1))
         self.assertEqual(1, listed.recipients[0].attempt, "nothing is charged")
 
+    def test_it_is_not_claimed_again_and_again_before_it_is_moved(self) -> None:
+        self.bench.accept("x@a.example")
+        self.bench.deliverer.end(x=delayed())
+        self.ways["a.example"] = "b"
+        store, claims = self.bench.store, []
+        claim, find = store.claim, store.find
+        self.patch(store, "claim", lambda *told: claims.append(told) or claim(*told))
+        searching: Deferred[object] = Deferred()
+        self.patch(store, "find", lambda *_: searching)
+        self.bench.clock.pump([30.0, 30.0, 30.0])
+        self.assertLess(len(claims), 3)
+        self.patch(store, "find", find)
+        find(Selection(), "", 9).chainDeferred(searching)
+        self.assertEqual(["b"], self.lanes())
+
+    def test_that_an_operator_removed_meanwhile(self) -> None:
+        """It was put back, and is no longer there."""
+        self.bench.accept("x@a.example")
+        self.bench.store.remove(list(self.bench.listed()))
+        self.bench.deliverer.end(Attempt(is_withdrawn=True))
+        self.assertEqual(0, self.bench.manager.status()["in_hand"])
+
     def test_who_was_named_by_former_routes(self) -> None:
         self.bench.manager.change(TERMS, ("a", "b"), (), 1, {})
         self.bench.accept("x@a.example")
