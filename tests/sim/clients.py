@@ -6,13 +6,14 @@ to the oracle at the instant it is told.
 
 import contextlib
 from collections import deque
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Protocol
 
-from tests.sim.mail import Submission, make_submission
+from tests.sim.mail import USUAL, Submission, make_submission
 from tests.sim.network import Network
 from tests.sim.oracle import Oracle
 from tests.sim.people import Bystander
@@ -98,9 +99,16 @@ class Client(Bystander):
     """Sends some submissions, in one session or several, and remembers what it was told."""
 
     def __init__(
-        self, number: int, world: World, network: Network, oracle: Oracle, target: tuple[str, int]
+        self,
+        number: int,
+        world: World,
+        network: Network,
+        oracle: Oracle,
+        target: tuple[str, int],
+        to: Mapping[str, int] = USUAL,
     ) -> None:
         super().__init__(f"10.0.1.{number}")
+        self._to = to
         self.world = world
         self.network = network
         self.oracle = oracle
@@ -143,7 +151,7 @@ class Client(Bystander):
 
     def next_submission(self) -> Submission:
         self._sent += 1
-        submission = make_submission(f"m{self._number}x{self._sent}", self.random)
+        submission = make_submission(f"m{self._number}x{self._sent}", self.random, self._to)
         self.oracle.began(submission)
         return submission
 

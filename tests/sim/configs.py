@@ -7,6 +7,7 @@ from typing import Any
 from relay.config.reading import Config, check
 from tests.sim.logins import Logins
 from tests.sim.machine import ADDRESS
+from tests.sim.names import UPSTREAM, Names
 from tests.sim.world import World
 
 EXPIRE_AFTER = 720.0
@@ -49,7 +50,8 @@ def ways(tables: Tables) -> dict[str, str]:
 class Configs:
     """By chance."""
 
-    def __init__(self, world: World, logins: Logins) -> None:
+    def __init__(self, world: World, logins: Logins, names: Names) -> None:
+        self._names = names
         self._logins = logins
         self._random = world.chance("config")
 
@@ -94,6 +96,9 @@ class Configs:
         if self._logins.is_used:
             tables["listener"].append(self._logins.listener(ADDRESS))
             tables["auth"] = self._logins.auth()
+        if self._names.is_used:
+            tables["upstream"].append(self._names.upstream())
+            tables["route"].append(self._names.route())
         return tables
 
     def _upstream(self, name: str) -> Tables:
@@ -117,6 +122,8 @@ class Configs:
                 domain = route["recipients"][0].removeprefix("*@")
                 if domain in MAY_GO_TO and random.random() < 0.5:
                     route["upstream"] = random.choice(MAY_GO_TO[domain])
+        if self._names.is_used:
+            self._names.vary(new)
         used = set(ways(new).values())
         before = {each["name"]: each for each in new["upstream"]}
         new["upstream"] = []
@@ -126,6 +133,8 @@ class Configs:
                 continue
             is_same = known is not None and random.random() < 0.7
             new["upstream"].append(known if is_same else self._upstream(name))
+        if UPSTREAM in before:
+            new["upstream"].append(before[UPSTREAM])
         if random.random() < 0.3:
             new["queue"]["max_in_hand"] = random.choice((1, 3, 200))
             new["queue"]["warn_after"] = random.choice(("never", "5m"))

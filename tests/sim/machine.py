@@ -20,6 +20,7 @@ from tests.sim import seams
 from tests.sim.disk import Disk
 from tests.sim.filesystem import SimulatedSystem
 from tests.sim.logins import Logins
+from tests.sim.names import Names
 from tests.sim.network import Network
 from tests.sim.reactor import SimulatedReactor
 from tests.sim.threads import Latency, SteppedThreads
@@ -43,7 +44,11 @@ class Nonces:
 class Machine:
     """`heard` is told each notice; `died` each death, once the disk is as it will be found."""
 
-    def __init__(self, world: World, network: Network, config: Config, logins: Logins) -> None:
+    def __init__(
+        self, world: World, network: Network, config: Config, logins: Logins, names: Names
+    ) -> None:
+        self.names = names
+        self.mail_host_chance = world.chance("order of mail hosts")
         self.logins = logins
         self.nonces = Nonces(world.chance("nonces"))
         self.world = world
@@ -53,6 +58,7 @@ class Machine:
         self.random = world.chance("machine")
         self.relay_chance: Random = world.chance("relay")
         self.latency = Latency(world.chance("disk latency"))
+        self.names_latency = Latency(world.chance("names latency"))
         self.disk = Disk(world.chance("disk"), self._stopped_within)
         self.free_octets = PLENTY
         self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
@@ -81,6 +87,7 @@ class Machine:
             self.world, self.network, ADDRESS, self._broke, self._clock_error
         )
         self.threads = SteppedThreads(self.reactor, self.latency)
+        self.questions = SteppedThreads(self.reactor, self.names_latency)
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
         self.service = RelayService(self.config, self.reactor, source=FILE)

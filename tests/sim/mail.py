@@ -4,6 +4,7 @@ Each submission has a token, each recipient an address of his own: whoever gets 
 the address alone from which submission it must come.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
@@ -59,10 +60,12 @@ class Submission:
     faults: set[str] = field(default_factory=set)
 
 
-def make_submission(token: str, random: Random) -> Submission:
-    domains = random.choices(
-        [*DELIVERIES, "nowhere.example"], (6, 6, 6, 4, 1, 1), k=random.choice((1, 1, 1, 2, 3, 6))
-    )
+USUAL = dict(zip((*DELIVERIES, "nowhere.example"), (6, 6, 6, 4, 1, 1), strict=True))
+"""Where mail goes, and how often."""
+
+
+def make_submission(token: str, random: Random, to: Mapping[str, int] = USUAL) -> Submission:
+    domains = random.choices(list(to), list(to.values()), k=random.choice((1, 1, 1, 2, 3, 6)))
     if random.random() < 0.5:
         domains = [domains[0]] * len(domains)
     addressees = [

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
+import relay.outbound.dns.exchanges
 import relay.queue.sqlite
 import relay.queue.sqlite_reads
 import relay.queue.sqlite_writes
@@ -19,8 +20,13 @@ from relay.inbound.auth import Authentication
 from relay.inbound.passage import Passing
 from relay.inbound.policy import Policy
 from relay.mail.outcome import Attempt, Delayed, Failed, Relayed
+from relay.mail.reply import reply
 from relay.outbound.answers import Answers
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.dns.answer import Status
+from relay.outbound.dns.exchanges import NO_DOMAIN, Exchanges
+from relay.outbound.dns.ourselves import Ourselves
+from relay.outbound.dns.resolver import Resolver
 from relay.outbound.identity.choice import Choices
 from relay.outbound.routes import Routes
 from relay.outbound.throttle import Window
@@ -379,6 +385,47 @@ def mail_expires_while_its_login_is_refused() -> Iterator[Replacement]:
 def one_identity_for_all() -> Iterator[Replacement]:
     """An upstream's own."""
     yield Choices, "lane_of", lambda self, upstream, reverse_path, user: upstream
+
+
+# --- mail by MX -------------------------------------------------------------------------------
+
+
+@fault
+def mail_for_a_null_mx_waits() -> Iterator[Replacement]:
+    yield relay.outbound.dns.exchanges, "NULL_MX", reply(451, "4.4.3", "nobody knows")
+
+
+@fault
+def bounce_on_servfail() -> Iterator[Replacement]:
+    """No answer is taken for the answer that there is nothing."""
+    yield relay.outbound.dns.exchanges, "_unknown", lambda what, why: NO_DOMAIN
+
+
+@fault
+def mail_hosts_in_any_order() -> Iterator[Replacement]:
+    real = Exchanges._in_order
+
+    def in_order(self: Any, answer: Any, domain: str) -> Any:
+        return list(reversed(real(self, answer, domain)))
+
+    yield Exchanges, "_in_order", in_order
+
+
+@fault
+def own_place_among_mail_hosts_not_seen() -> Iterator[Replacement]:
+    yield Ourselves, "is_us", lambda self, name, address: False
+
+
+@fault
+def dns_believed_for_ever() -> Iterator[Replacement]:
+    """Whatever its TTL says, what was found is kept."""
+    real = Resolver._keep
+
+    def keep(self: Any, answer: Any, key: Any) -> None:
+        is_found = answer.status is Status.FOUND
+        real(self, replace(answer, ttl=86400.0) if is_found else answer, key)
+
+    yield Resolver, "_keep", keep
 
 
 # --- another config ---------------------------------------------------------------------------

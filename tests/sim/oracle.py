@@ -12,7 +12,9 @@ from math import inf
 
 from relay.mail.outcome import Relayed
 from relay.notices import Accepted, Attempted, Notice, Rejected, Removed, Reported
+from tests.sim.exchanges import ExchangeJudge
 from tests.sim.mail import Addressee, Submission
+from tests.sim.names import UPSTREAM
 from tests.sim.queued import Queued
 from tests.sim.ways import MOVED_WITHIN, Ways
 from tests.sim.world import World
@@ -30,6 +32,7 @@ class Copy:
     paths: tuple[str, ...]
     content: bytes
     user: str = ""  # that the relay logged in as
+    address: str = ""  # of the host
     was_answered: Callable[[], bool] = field(default=lambda: False)
     starts: int = 0  # of the relay, before
     ends: int = 0  # of those that cut it short
@@ -44,6 +47,7 @@ class Oracle:
         self.submissions: dict[str, Submission] = {}
         self.routes = Ways()
         self.as_whom: Callable[[str, str, str], str] = lambda upstream, reverse_path, user: ""
+        self.exchanges: ExchangeJudge | None = None
         self.well_since: Callable[[], float] = lambda: 0.0  # the relay's disk
         self._attempts: dict[tuple[str, str], float] = {}  # queue id, upstream: the last one's time
         self._accepted_at: dict[str, float] = {}  # by queue id
@@ -127,7 +131,10 @@ class Oracle:
         """By the routes since the message began; once it waits here, by those of now."""
         routes, domain, upstream = self.routes, addressee.domain, copy.upstream
         queue_id = trace_id(copy.content)
-        attempt = self._attempts.get((queue_id, upstream), -inf)  # without one it is proxied
+        attempt = self.attempt_began(queue_id, upstream)
+        if self.exchanges is not None and upstream == UPSTREAM:
+            began = self.attempt_began(queue_id, f"{upstream}:{domain}")
+            self.exchanges.check(addressee.path, copy.address, began)
         if not routes.may_take(domain, upstream, began_at):
             self.world.blame(f"{addressee.path} was relayed to {upstream}")
         elif not routes.may_take(domain, upstream, began_at, attempt):
@@ -176,7 +183,12 @@ class Oracle:
 
     def attempts(self, lane: str, queue_id: str) -> None:
         """It takes the message in hand, to deliver it there."""
+        self._attempts[queue_id, lane] = self.world.now
         self._attempts[queue_id, lane.partition(":")[0]] = self.world.now
+
+    def attempt_began(self, queue_id: str, lane: str) -> float:
+        """The last one there. What never had one is proxied."""
+        return self._attempts.get((queue_id, lane), -inf)
 
     def heard(self, notice: Notice) -> None:
         if isinstance(notice, Attempted) and isinstance(notice.outcome, Relayed):
@@ -251,6 +263,10 @@ class Oracle:
             path in self._refused
             or f"from {submission.reverse_path}" in self._refused
             or self._may_have_expired(submission)
+            or (
+                self.exchanges is not None
+                and self.exchanges.has_failed(path.partition("@")[2], submission.began_at)
+            )
         )
 
     def _may_dsn_have_expired(self, path: str) -> bool:

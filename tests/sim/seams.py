@@ -13,6 +13,8 @@ from typing import Any
 import relay.inbound.auth
 import relay.inbound.listener
 import relay.inbound.protocol
+import relay.outbound.directory
+import relay.outbound.dns.resolver
 import relay.outbound.opening
 import relay.outbound.protocol
 import relay.queue.content_files
@@ -56,6 +58,10 @@ def put_machine(machine: Any) -> None:
     relay.queue.content_files.ThreadPoolExecutor = machine.threads.pool
     relay.queue.sqlite_schema.CHECKPOINT_PAGES = machine.checkpoint_pages
     put_logins(machine)
+    relay.outbound.directory.Questions = lambda *_, **__: machine.names
+    relay.outbound.directory.SystemRandom = lambda: machine.mail_host_chance
+    relay.outbound.dns.resolver.ThreadPool = NoThreads
+    relay.outbound.dns.resolver.deferToThreadPool = machine.questions.defer
     relay.service.backstage.SystemRandom = lambda: machine.relay_chance
     relay.service.relay.TrafficLog = lambda file, clock: HandedOn(machine.heard)
     relay.service.relay.Control = NoDoor
@@ -87,6 +93,8 @@ class NoThreads:
 
     def start(self) -> None:
         """Nothing is."""
+
+    stop = start
 
 
 class Watched:

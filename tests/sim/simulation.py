@@ -15,10 +15,14 @@ from tests.sim.authenticating import AuthClient
 from tests.sim.clients import Client
 from tests.sim.configs import EXPIRE_AFTER, HOSTS, Configs, read_tables, ways
 from tests.sim.disaster import Disasters
+from tests.sim.exchanges import ExchangeJudge
 from tests.sim.filesystem import DiskVfs
 from tests.sim.login_troubles import LoginTroubles
 from tests.sim.logins import SUBMISSION_PORT, Logins
 from tests.sim.machine import ADDRESS, Machine
+from tests.sim.name_troubles import NameTroubles
+from tests.sim.names import DOMAINS, UPSTREAM, Names
+from tests.sim.names import HOSTS as MAIL_HOSTS
 from tests.sim.network import Network
 from tests.sim.operator import Operator
 from tests.sim.oracle import Oracle
@@ -29,6 +33,9 @@ from tests.sim.upstreams import Mood, Upstream
 from tests.sim.world import World
 
 MINUTE = 60.0
+
+BY_MX = dict.fromkeys((*DOMAINS, "east.example"), 1)
+"""Where the mail of some clients goes, where there is mail by MX."""
 
 SUBMISSION = (ADDRESS, SUBMISSION_PORT)
 
@@ -55,9 +62,10 @@ class Simulation:
         self.world = world = World(seed, show)
         self.network = Network(world)
         self.logins = Logins(world)
-        configs = Configs(world, self.logins)
+        self.names = Names(world)
+        configs = Configs(world, self.logins, self.names)
         first = configs.first()
-        self.machine = Machine(world, self.network, read_tables(first), self.logins)
+        self.machine = Machine(world, self.network, read_tables(first), self.logins, self.names)
         self.oracle = Oracle(world, EXPIRE_AFTER)
         self.oracle.as_whom = self.logins.as_whom
         self.oracle.routes.announce(ways(first), 0.0)
@@ -82,6 +90,17 @@ class Simulation:
             Client(number, world, self.network, self.oracle, (ADDRESS, 25))
             for number in range(1, random.randint(3, 10))
         ]
+        self.mail_hosts = [
+            Upstream(UPSTREAM, address, world, self.network, self.oracle, Mood(), self.logins)
+            for address in (MAIL_HOSTS.values() if self.names.is_used else ())
+        ]
+        self.exchanges = ExchangeJudge(self)
+        if self.names.is_used:
+            self.oracle.exchanges = self.exchanges
+            self.clients += [
+                Client(number, world, self.network, self.oracle, (ADDRESS, 25), BY_MX)
+                for number in range(51, world.chance("mx clients").randint(52, 56))
+            ]
         if self.logins.is_used:
             self.clients += [
                 AuthClient(number, world, self.network, self.oracle, SUBMISSION, self.logins)
@@ -93,6 +112,7 @@ class Simulation:
         self.disasters = Disasters(self)
         self.login_troubles = LoginTroubles(world, self.logins)
         self.pauses = Pauses(self)
+        self.name_troubles = NameTroubles(self)
 
     def image(self) -> Queued:
         """The queue, if the power failed now. What was read is known while nothing has changed."""
@@ -122,18 +142,21 @@ class Simulation:
     def _run(self) -> None:
         world = self.world
         random = world.chance("clients")
-        for upstream in self.upstreams:
+        for upstream in (*self.upstreams, *self.mail_hosts):
             upstream.open()
         self.machine.start()
         for client in self.clients:
             client.begin(random.uniform(0.5, IN_MOTION / 2), random.randint(1, 6))
         self.disasters.begin(IN_MOTION)
         self.login_troubles.begin(IN_MOTION)
+        self.name_troubles.begin(IN_MOTION)
+        self.exchanges.begin()
         self.operator.begin(IN_MOTION)
         self.reloads.begin(IN_MOTION)
         self._run_until(IN_MOTION)
         self.operator.end()
         self.login_troubles.end()
+        self.name_troubles.end()
         if self._dead:
             self._see_others_settle()
         self.disasters.end()
@@ -216,7 +239,8 @@ class Simulation:
     # --- what must hold -------------------------------------------------------------------------
 
     def _check_limits(self) -> None:
-        for name, hosts in HOSTS.items():
+        by_mx = {UPSTREAM: MAIL_HOSTS.values()} if self.names.is_used else {}
+        for name, hosts in (HOSTS | by_mx).items():
             for host in hosts:
                 sessions = self.network.sessions(self.machine.reactor, host)
                 if sessions > self.reloads.most_sessions(name):

@@ -70,7 +70,7 @@ class SteppedThreads:
         """In the place of ThreadPoolExecutor."""
         return SteppedPool(self._later)
 
-    # --- the threads that look at passwords -----------------------------------------------------
+    # --- the threads that look at passwords, or ask for names ----------------------------------
 
     def defer(
         self, reactor: Any, pool: object, work: Callable[..., Any], *arguments: Any

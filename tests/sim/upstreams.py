@@ -59,6 +59,7 @@ class Upstream(Bystander):
         self.is_sloppy = self.random.random() < 0.3
         self.sessions: dict[Service, None] = {}
         self.is_dead_for_good = False
+        self.is_spotless = True  # nobody ever had trouble with it
         self._port: Any = None
 
     def open(self) -> None:
@@ -73,6 +74,7 @@ class Upstream(Bystander):
         if self._port is not None:
             self._port.stopListening()
             self._port = None
+            self.is_spotless = False
             for session in list(self.sessions):
                 session.transport.abortConnection()
 
@@ -88,6 +90,7 @@ class Upstream(Bystander):
             (PERMANENT, mood.permanent if step in ("mail", "rcpt", "data", "dot") else 0.0),
         ):
             if draw < share:
+                self.is_spotless = False
                 return what if isinstance(what, str) else random.choice(what)
             draw -= share
         return ""
@@ -158,6 +161,7 @@ class Service(Protocol):
     def _say(self, reply: str) -> None:
         host = self.host
         slow = host.random.random() < host.mood.slow
+        host.is_spotless &= not slow
         delay = host.random.uniform(1, 90) if slow else host.random.uniform(0, 0.02)
         self._is_busy = True
         host.world.after(delay, self._said, reply)
@@ -324,7 +328,9 @@ class Service(Protocol):
             self._meet(fate, "")
             return
         paths = tuple(self._paths)
-        copy = Copy(self.host.name, self._reverse_path or "", paths, content, self._user)
+        copy = Copy(
+            self.host.name, self._reverse_path or "", paths, content, self._user, self.host.address
+        )
         self._reset()
         self.host.oracle.accepted(copy)
         if fate == "lose":

@@ -49,6 +49,11 @@ class Ways:
     def may_take(self, domain: str, upstream: str, since: float, attempt: float = -inf) -> bool:
         """A message that was begun at `since`, by an attempt that began at `attempt`."""
         return any(
-            p.ways[domain] == upstream and p.end >= since and p.moved >= attempt
+            _way(p.ways, domain) == upstream and p.end >= since and p.moved >= attempt
             for p in self._periods
         )
+
+
+def _way(ways: dict[str, str], domain: str) -> str:
+    """Of the domain itself, or of all beside it."""
+    return ways.get(domain) or ways[f"*.{domain.partition('.')[2]}"]
