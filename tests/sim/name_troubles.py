@@ -42,6 +42,7 @@ class NameTroubles:
         self._world.after(self._random.expovariate(1 / seconds), happen)
 
     def end(self) -> None:
+        """All is known, and every host takes mail."""
         self._names.settle()
         for host in self._hosts:
             self._network.mend(host.address)

@@ -124,7 +124,7 @@ class Names:
         """Nothing is unknown any more."""
         self._unknown.clear()
         for domain, zones in self._zones.items():
-            if zones[-1].kind == "unknown":
+            if zones and zones[-1].kind == "unknown":
                 self.change(domain, "hosts")
 
     # --- what is so -----------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Keeps the account of all mail outside of the relay, and says where the relay broke its word.
 
 It believes clients (what they were told), upstreams (what they accepted) and the disk as a power
-cut would leave it; of the relay's own notices it uses two: that something was relayed is only said
-once it is committed, and that a message could not be stored.
+cut would leave it. Of the relay's own word it uses little: that something was relayed is only said
+once it is committed; that a message could not be stored, or was accepted; that an attempt begins.
 """
 
 import re
