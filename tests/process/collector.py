@@ -152,6 +152,7 @@ class Collector:
                 connection, _ = listener.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # replies are one each
             connection.settimeout(_IDLE)
             with self._lock:
                 self._open.add(connection)

@@ -148,9 +148,10 @@ class LimitTests(WorkersCase):
         self.addCleanup(load.stop)
 
         def all_have_relayed() -> bool:
-            accepted = relay.facts("accepted")
+            names = [fact["queue_id"] for fact in relay.facts("relayed")]
+            accepted = relay.facts("accepted")  # what is relayed was accepted before
             worker_of = {fact["queue_id"]: worker_in(fact["session"]) for fact in accepted}
-            relayed = {worker_of[f["queue_id"]] for f in relay.facts("relayed")}
+            relayed = {worker_of[name] for name in names}
             return len(relayed) > 1 and relayed == set(worker_of.values())
 
         wait_until(all_have_relayed, "mail relayed by each worker that has any", RECOVERY)
