@@ -12,7 +12,8 @@ from setuptools import Extension, setup
 COMPILED = [
     "relay/deadline.py",
     "relay/notices.py",
-    "relay/net/*.py",
+    "relay/net/readiness.py",
+    "relay/net/stream.py",
     "relay/places.py",
     "relay/steady_clock.py",
     "relay/mail/*.py",

@@ -22,7 +22,8 @@ class _EagerTls(TLSMemoryBIOProtocol):
         connection, left = self._tlsConnection, memoryview(data)
         while left:
             try:
-                left = left[connection.send(left) :]  # a record of up to 16 KiB
+                sent = connection.send(left)  # a record of up to 16 KiB
+                left = left[sent:]
             except SSL.WantReadError:
                 self._bufferedWrite(bytes(left))  # type: ignore[no-untyped-call]
                 break

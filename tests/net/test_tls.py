@@ -52,16 +52,19 @@ class ServerSide:
 
 
 class Spy:
-    """Notes each write to a connection, and makes it."""
+    """Between TLS and its connection: notes each write, and makes it."""
 
-    def __init__(self, transport):
+    def __init__(self, tls):
         self.writes = []
-        self._write = transport.write
-        transport.write = self
+        self._connection = tls.transport
+        tls.transport = self
 
-    def __call__(self, octets):
+    def write(self, octets):
         self.writes.append(octets)
-        self._write(octets)
+        self._connection.write(octets)
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
 
 
 def records(octets):
@@ -97,7 +100,7 @@ class TlsTests(TestCase):
     async def test_small_writes(self):
         """A pipelined group is one record, and on its way when `write` returns."""
         server, client = await self.pair()
-        spy = Spy(client.transport.transport)
+        spy = Spy(client.transport)
         client.transport.write(b"MAIL FROM:<a@b>\r\n" * 10)
         self.assertEqual([records(octets) for octets in spy.writes], [1])
         await server.when(170)
@@ -105,7 +108,7 @@ class TlsTests(TestCase):
 
     async def test_large_write(self):
         server, client = await self.pair()
-        spy = Spy(client.transport.transport)
+        spy = Spy(client.transport)
         octets = bytes(range(256)) * (8 * RECORD // 256)
         client.transport.write(octets)
         self.assertEqual([records(octets) for octets in spy.writes], [8])
