@@ -93,6 +93,7 @@ class LoginProcessTests(SynchronousTestCase):
         here.settings["upstream"][0]["hosts"] = [f"smtp://127.0.0.1:{there.port}"]
         here.settings["workers"] = 2
         here.start()
+        here.wait_for(1, "started", what="relay")  # all of it, and the operators' door
         for _ in range(4):
             by_smtplib(here.port, "a@example.net", ("b@example.org",), CONTENT, here.folder)
         self.assertEqual(len(collector.wait_for(4)), 4)
