@@ -95,7 +95,8 @@ class AuthSession(Session):
         ]
         if code == 235:
             self._user = name
-            self._may_be = [each.senders for each in right]
+            # changed in the midst of it: let in as before, held to the senders of now
+            self._may_be = [each.senders for each in users.then(name, since)]
             if not right:
                 self._world.blame(f"{name} was let in with a wrong password")
         elif code == 535:
