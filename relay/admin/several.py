@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from relay.admin.operations import PAGE, BadWish, Json, Reloader
+from relay.outbound.identity.account import NOT_TRIED
 from relay.queue.store import Selection
 
 STATES = ("tls", "auth", "since", "why")
@@ -171,7 +172,7 @@ def _one_status(one: Json, other: Json) -> Json:
             merged[key] = known + value
         elif isinstance(value, list):
             merged[key] = _one_table(known, value)
-        elif not known:
+        elif known in ("", NOT_TRIED):
             merged[key] = value
     return merged
 

@@ -24,6 +24,9 @@ REFUSED_FOR = 60.0
 """Seconds for which clients in proxy delivery are not led into the same refusal again: servers shut
 out who fails too often."""
 
+NOT_TRIED = "not tried"
+"""For operators: no host has been logged in at yet."""
+
 
 class NoLogin(Exception):
     """There is nothing to log in with now. `is_refusal`: for good, as far as one can tell."""
@@ -184,7 +187,7 @@ class Account:
 
     def status(self) -> str:
         """For relayctl status."""
-        return "refused" if self.refusal is not None else self.mechanism or "not tried"
+        return "refused" if self.refusal is not None else self.mechanism or NOT_TRIED
 
     def __repr__(self) -> str:
         return f"<Account {self._what} {self.status()}>"
