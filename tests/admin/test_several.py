@@ -229,6 +229,14 @@ class StatusTests(SeveralCase):
         hosts = self.get(self.several(one, other).status())["hosts"]
         self.assertEqual([{"host": "a", "idle": 1}, {"host": "b", "idle": 5}], hosts)
 
+    def test_who_has_logged_in_tells_how(self) -> None:
+        one, other = Ids(), Ids()
+        one.told = {"hosts": [{"host": "a", "auth": "not tried"}]}
+        other.told = {"hosts": [{"host": "a", "auth": "PLAIN"}]}
+        for some in ((one, other), (other, one)):
+            (host,) = self.get(self.several(*some).status())["hosts"]
+            self.assertEqual("PLAIN", host["auth"])
+
     def test_a_host_is_one_row_whatever_tls_each_worker_has_there(self) -> None:
         rows = [{"host": "a", "sessions": n, "tls": tls} for n, tls in ((0, ""), (2, "TLSv1.3 X"))]
         one, other = Ids(), Ids()
