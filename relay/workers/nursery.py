@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,9 @@ class Nursery:
         """Forks. To be called before the reactor runs, and so before there is any thread; whatever
         is open then is closed in there. Raises OSError."""
         self._ended: dict[int, Callable[[int], None]] = {}
-        self._channel = Channel({"ended": self._has_ended}, {}, lost)
+        self._lost = lost
+        self._is_there = True
+        self._channel = Channel({"ended": self._has_ended}, {}, self._is_lost)
         ours, theirs = socket.socketpair()
         gc.collect()
         gc.freeze()  # later collections, here and there, leave the pages of all that as they are
@@ -46,12 +49,19 @@ class Nursery:
         return self._channel.ask_with(descriptors, "fork", orders).addCallback(born)
 
     def kill(self, pid: int) -> None:
-        """Of a worker that has not ended yet, or it is nothing."""
-        if pid in self._ended:
+        """A worker of whose end nobody has heard. The nursery knows whether that is still its pid;
+        where there is no nursery the worker's open pipes say so."""
+        if pid in self._ended and self._is_there:
             self._channel.tell("kill", pid)
+        elif pid in self._ended:
+            os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         self._channel.close()
+
+    def _is_lost(self) -> None:
+        self._is_there = False
+        self._lost()
 
     def _has_ended(self, pid: int, status: int) -> None:
         self._ended.pop(pid)(status)

@@ -58,17 +58,23 @@ class _Nursery:
         """Until the supervisor is gone."""
         signal.set_wakeup_fd(self._rung.fileno())
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()  # select takes no descriptors beyond 1,024
+        for each in (self._end, self._bell):
+            poll.register(each, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self._end, self._bell], [], [])
-            if self._bell in ready:
+            ready = [descriptor for descriptor, _ in poll.poll()]
+            if self._bell.fileno() in ready:
                 self._bell.recv(MAX_READ)
                 self._tell_of_ended()
-            if self._end in ready and not self._hear():
+            if self._end.fileno() in ready and not self._hear():
                 return
 
     def _hear(self) -> bool:
         """False: nobody will ask any more."""
-        data, descriptors, _, _ = socket.recv_fds(self._end, MAX_READ, MAX_DESCRIPTORS)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, MAX_READ, MAX_DESCRIPTORS)
+        except ConnectionError:  # it was killed, and had not read all
+            return False
         self._descriptors += descriptors
         *lines, self._said = (self._said + data).split(b"\n")
         for line in lines:

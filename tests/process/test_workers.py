@@ -36,6 +36,14 @@ Nursery._fork = count
 """After those of the start."""
 
 
+MANY_DESCRIPTORS = """
+import os, resource
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+"""
+
+
 def worker_pids(relay: RelayProcess) -> list[int]:
     """By number, as each one's lock tells it."""
     locks = sorted(relay.spool.glob("*/lock"), key=lambda path: int(path.parent.name))
@@ -283,6 +291,23 @@ class NurseryTests(WorkersCase):
         main.start()
         relay.launch()
         main.wait_for(1)
+
+    def test_without_it_one_that_hangs_holds_up_nobody(self) -> None:
+        relay = self.idle_relay(upstream("main", 9), top={"workers": 2, "stop_within": "0s"})
+        relay.before = "import relay.workers.supervisor as s; s.KILL_AFTER = 0.5"
+        relay.launch()
+        self.wait_until_ready(relay, 2)
+        pids = worker_pids(relay)
+        os.kill(pids[1], signal.SIGSTOP)
+        os.kill(parent_of(pids[0]), signal.SIGKILL)
+        self.assertEqual(1, relay.child.wait())
+
+    def test_it_may_have_descriptors_with_large_numbers(self) -> None:
+        """As where many listeners and workers have their sockets open before it is forked."""
+        relay = self.idle_relay(upstream("main", 9), top={"workers": 2})
+        relay.before = MANY_DESCRIPTORS
+        relay.launch()
+        self.wait_until_ready(relay, 2)
 
     def test_a_fork_that_fails_is_tried_again(self) -> None:
         main = self.collector()
