@@ -1,20 +1,17 @@
 """TLS on the eager transports: what is written leaves at once, in one write, and arrives whole."""
 
 from OpenSSL import SSL
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
 )
-from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
-from relay.net.ports import connect_tcp, listen_tcp
 from relay.net.tls import start_tls
 from tests.certificates import self_signed
-from tests.net.test_stream import Collector, Connecting, Listening, Numbers
+from tests.net.connected import Collector, ConnectedCase, Numbers
 
 RECORD = 16384
 
@@ -76,26 +73,16 @@ def records(octets):
     return count
 
 
-class TlsTests(TestCase):
+class TlsTests(ConnectedCase):
+    protocol = Secured
+
     async def pair(self):
-        server, client = Secured(), Secured()
-        port = listen_tcp(reactor, 0, Listening(server), interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(client), 5)
-        await server.made
-        await client.made
-        self.addCleanup(self.close, server, client)
+        server, client = await super().pair()
         start_tls(server, ServerSide(), is_client=False)
         start_tls(client, ClientSide(), is_client=True)
         await client.shaken
         await server.shaken
         return server, client
-
-    async def close(self, *protocols):
-        for protocol in protocols:
-            if protocol.reason is None:
-                protocol.transport.abortConnection()
-                await protocol.lost
 
     async def test_small_writes(self):
         """A pipelined group is one record, and on its way when `write` returns."""
