@@ -100,8 +100,8 @@ class ConnectedCase(TestCase):
     interface = "127.0.0.1"
     protocol = Collector
 
-    async def pair(self):
-        server, client = self.protocol(), self.protocol()
+    async def pair(self, server=None):
+        server, client = server or self.protocol(), self.protocol()
         port = listen_tcp(reactor, 0, Listening(server), interface=self.interface)
         self.addCleanup(port.stopListening)
         connect_tcp(reactor, self.interface, port.getHost().port, Connecting(client), 5)

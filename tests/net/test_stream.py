@@ -1,17 +1,60 @@
 """The eager transports: bytes leave at once, in order, whole, and with Twisted's flow control."""
 
 import socket
+import time
 from hashlib import sha256
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.error import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+)
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from relay.net.ports import connect_tcp, listen_tcp
-from relay.net.stream import Stream
-from tests.net.connected import Collector, ConnectedCase, Connecting, Numbers
+from relay.net.stream import AT_A_TIME, Stream
+from tests.net.connected import Collector, ConnectedCase, Connecting, Listening, Numbers
+
+
+@implementer(IHalfCloseableProtocol)
+class Answering(Collector):
+    """Goes on after the other end has said all."""
+
+    def __init__(self):
+        super().__init__()
+        self.heard_all = Deferred()
+
+    def readConnectionLost(self):
+        self.heard_all.callback(None)
+
+    def writeConnectionLost(self):
+        """Never asked for."""
+
+
+class Last:
+    """A push producer with one last word, which it says when it is resumed."""
+
+    def __init__(self, transport):
+        self.transport = transport
+        self.pauses = 0
+        self.is_stopped = False
+
+    def pauseProducing(self):
+        self.pauses += 1
+
+    def resumeProducing(self):
+        self.transport.write(b"last")
+        self.transport.unregisterProducer()
+
+    def stopProducing(self):
+        self.is_stopped = True
 
 
 class TransportTests(ConnectedCase):
@@ -158,7 +201,211 @@ class TransportIPv6Tests(TransportTests):
     interface = "::1"
 
 
+class OrderTests(ConnectedCase):
+    async def test_nothing_overtakes_what_waits(self):
+        """Though the kernel has room again by the time of the later write."""
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        octets = b"".join(number.to_bytes(4, "big") for number in range(2_500_000))
+        server.transport.write(octets)
+        taken = client.transport.socket.recv(AT_A_TIME)
+        while True:
+            try:
+                taken += client.transport.socket.recv(AT_A_TIME)
+            except BlockingIOError:
+                break
+        server.transport.write(b"the end")
+        client.transport.resumeProducing()
+        await client.when(len(octets) + 7 - len(taken))
+        arrived = taken + client.octets
+        self.assertEqual(sha256(arrived).digest(), sha256(octets + b"the end").digest())
+
+    async def test_a_producer_is_paused_once_and_only_when_much_waits(self):
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        last = Last(server.transport)
+        server.transport.registerProducer(last, True)
+        size = 0
+        for rest in (0, AT_A_TIME, 2 * AT_A_TIME):
+            while server.transport.octets_waiting <= rest:
+                server.transport.write(b"x" * 1024)
+                size += 1024
+            self.assertEqual(last.pauses, int(server.transport.octets_waiting > AT_A_TIME))
+        client.transport.resumeProducing()
+        await client.when(size + 4)
+        self.assertEqual(server.transport.octets_waiting, 0)
+
+    async def test_a_producer_that_was_paused_may_end_before_the_connection_does(self):
+        """Its last words come after loseConnection, and unregisterProducer is what closes."""
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        server.transport.registerProducer(Last(server.transport), True)
+        server.transport.write(b"x" * 8_000_000)
+        server.transport.loseConnection()
+        client.transport.resumeProducing()
+        self.assertIs(await client.lost.addTimeout(20, reactor), ConnectionDone)
+        self.assertEqual((client.size, client.octets[-4:]), (8_000_004, b"last"))
+
+    async def test_a_second_producer_that_was_not_paused_by_the_first_one_is_not_resumed(self):
+        server, client = await self.pair()
+        client.transport.pauseProducing()
+        first, second = Last(server.transport), Last(server.transport)
+        server.transport.registerProducer(first, True)
+        server.transport.write(b"x" * 8_000_000)
+        server.transport.unregisterProducer()
+        server.transport.registerProducer(second, True)
+        client.transport.resumeProducing()
+        await client.when(8_000_000)
+        await deferLater(reactor, 0.05)
+        self.assertEqual((first.pauses, client.size), (1, 8_000_000))
+
+    async def test_producers_that_are_none(self):
+        server, _ = await self.pair()
+        self.assertRaises(RuntimeError, server.transport.registerProducer, object(), False)
+        server.transport.registerProducer(Last(server.transport), True)
+        self.assertRaises(RuntimeError, server.transport.registerProducer, object(), True)
+
+    async def test_who_has_sent_all_costs_nothing(self):
+        server, client = await self.pair()
+        server.transport.write(b"x" * 8_000_000)
+        await client.when(8_000_000)
+        await deferLater(reactor, 0.05)
+        before = time.process_time()
+        await deferLater(reactor, 0.5)
+        self.assertLess(time.process_time() - before, 0.1)
+
+
+class EndTests(ConnectedCase):
+    async def test_an_abort_is_a_reset(self):
+        server, client = await self.pair()
+        client.transport.abortConnection()
+        self.assertIs(await server.lost, ConnectionLost)
+        self.assertIs(await client.lost, ConnectionAborted)
+
+    async def test_closing_and_aborting_in_one_breath_is_one_end(self):
+        for names in (
+            ("loseConnection", "abortConnection"),
+            ("abortConnection", "loseConnection", "abortConnection"),
+        ):
+            server, client = await self.pair()
+
+            def end(data, server=server, names=names):
+                for name in names:
+                    getattr(server.transport, name)()
+
+            server.dataReceived = end
+            client.transport.write(b"x")
+            await client.lost
+            reason = await server.lost
+            await deferLater(reactor, 0)
+        self.assertIs(reason, ConnectionAborted)
+
+    async def test_all_is_harmless_after_the_end(self):
+        server, client = await self.pair()
+        client.transport.loseConnection()
+        await client.lost
+        await server.lost
+        late = Last(server.transport)
+        server.transport.registerProducer(late, True)
+        self.assertTrue(late.is_stopped)
+        for each in (server, client):
+            each.transport.unregisterProducer()
+            each.transport.pauseProducing()
+            each.transport.resumeProducing()
+            each.transport.loseConnection()
+            each.transport.abortConnection()
+        await deferLater(reactor, 0)
+
+    async def test_who_is_closing_is_not_made_to_read_again(self):
+        server, client = await self.pair()
+        server.transport.pauseProducing()
+        client.transport.pauseProducing()
+        server.transport.write(b"x" * 8_000_000)
+        server.transport.loseConnection()
+        client.transport.write(b"late")
+        server.transport.resumeProducing()
+        client.transport.resumeProducing()
+        await client.lost
+        await server.lost
+        self.assertEqual(server.octets, b"")
+
+    async def test_nothing_more_is_heard_in_the_turn_of_the_end(self):
+        """Of what comes while others are served in that turn, after they were asked to go on."""
+        for end in ("loseConnection", "abortConnection"):
+            pairs = [await self.pair() for _ in range(8)]
+
+            def hear(data, pairs=pairs, end=end):
+                server, client = pairs[0]
+                server.received.append(data)
+                getattr(server.transport, end)()
+                server.transport.resumeProducing()
+                client.transport.write(b"more")
+
+            pairs[0][0].dataReceived = hear
+            for _, client in pairs:
+                client.transport.write(b"x")
+            await pairs[0][0].lost
+            self.assertEqual(pairs[0][0].octets, b"x")
+
+    async def test_what_comes_before_a_half_close_is_answered_after_it(self):
+        server, client = await self.pair(Answering())
+        client.transport.socket.shutdown(socket.SHUT_WR)
+        await server.heard_all
+        await deferLater(reactor, 0.01)
+        server.transport.write(b"answered")
+        server.transport.loseConnection()
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertEqual(client.octets, b"answered")
+
+    async def test_a_defect_at_a_half_close_ends_that_connection(self):
+        server, client = await self.pair(Answering())
+        server.heard_all = None  # what it calls then is not there
+        client.transport.socket.shutdown(socket.SHUT_WR)
+        self.assertIs(await server.lost.addTimeout(20, reactor), AttributeError)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+
 class PortTests(TestCase):
+    async def test_the_connector_ends_its_connection_and_its_factory_is_told(self):
+        server, client = Collector(), Collector()
+        port = listen_tcp(reactor, 0, Listening(server), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        factory, told = Connecting(client), Deferred()
+        factory.clientConnectionLost = lambda connector, reason: told.callback(reason.type)
+        connector = connect_tcp(reactor, "127.0.0.1", port.getHost().port, factory, 5)
+        await client.made
+        self.assertIs(connector.transport, client.transport)
+        connector.disconnect()
+        self.assertIs(await told.addTimeout(20, reactor), ConnectionDone)
+        self.assertIs(await server.lost, ConnectionDone)
+
+    async def test_a_factory_that_no_longer_wants_its_connection(self):
+        server = Collector()
+        port = listen_tcp(reactor, 0, Listening(server), interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        factory = Connecting(None)
+        factory.buildProtocol = lambda address: None
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, factory, 5)
+        self.assertIs(await server.lost.addTimeout(20, reactor), ConnectionDone)
+
+    async def test_a_protocol_that_breaks_at_its_beginning_is_cut_off_alone(self):
+        broken, server = Collector(), Collector()
+        broken.connectionMade = lambda: 1 / 0
+        made = [broken, server]
+        factory = Listening(None)
+        factory.protocol = lambda: made.pop(0)
+        port = listen_tcp(reactor, 0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        first, second = Collector(), Collector()
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(first), 5)
+        self.assertIs(await first.lost.addTimeout(20, reactor), ConnectionLost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(second), 5)
+        await server.made
+        await second.made
+        second.transport.abortConnection()
+        await server.lost
+
     async def test_a_broken_factory_does_not_close_the_port(self):
         server = Collector()
         made = [None, server]
