@@ -169,6 +169,7 @@ class Delivery:
                     successor.follow(hop)
                 hop.leave(CHANGED)
         if self._directory is not None and self._directory is not renewal.directory:
+            self._directory.stop_refreshing()
             self._former_directories.append(self._directory)
         self._hops, self._by_domain = renewal.fixed, renewal.by_domain
         self._directory, self.securities = renewal.directory, renewal.securities

@@ -155,12 +155,10 @@ class DomainsHop:
 
     def status(self) -> list[dict[str, object]]:
         now = self._premises.reactor.seconds()
-        paced = 0 if self._pacer is None else self._pacer.waiting
         return [
             {
                 "upstream": self.name,
                 **factory.status(),
-                "paced": paced,
                 "is_skipped": not self.memory.is_due(_key(factory), now),
             }
             for factory in self._factories.values()

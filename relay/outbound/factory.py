@@ -189,6 +189,7 @@ class QueuedClientFactory:
             "window": self._window.size,
             "tls": "broken, so plain" if self.security.is_broken else self._tls_now,
             "auth": "" if self._account is None else self._account.status(),
+            "paced": 0 if self._pacer is None else self._pacer.waiting,
         }
 
     def __repr__(self) -> str:

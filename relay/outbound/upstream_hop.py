@@ -35,8 +35,7 @@ class UpstreamHop:
         premises: Premises,
     ) -> None:
         self.name = upstream.name
-        self.identity = "" if identity is None else identity.name
-        self.lane = lane_name(self.name, self.identity)
+        self.lane = lane_name(self.name, "" if identity is None else identity.name)
         self.upstream = upstream
         self.max_recipients = upstream.max_recipients
         self.throttle_replies = upstream.throttle_replies
@@ -46,7 +45,7 @@ class UpstreamHop:
         self._is_warned = False
         self._premises = premises
         self.memory = HostMemory()
-        self.pacer = premises.pacer_of(upstream, self.lane)
+        self._pacer = premises.pacer_of(upstream, self.lane)
         self.account = self._account(identity)
         self.factories: Sequence[QueuedClientFactory] = tuple(
             self._factory(host, securities) for host in upstream.hosts
@@ -73,7 +72,7 @@ class UpstreamHop:
             self._premises.reactor,
             self._premises.places,
             security=securities.of(self.upstream, host),
-            pacer=self.pacer,
+            pacer=self._pacer,
             account=self.account,
             lane=self.lane,
         )
@@ -137,20 +136,18 @@ class UpstreamHop:
         queue, untried."""
         if self.account is not None:
             self.account.rest(is_replaced=why is not STOPPING)
-        if self.pacer is not None:
+        if self._pacer is not None:
             self.stop_reply = why
-            self.pacer.stop(why)
+            self._pacer.stop(why)
         for factory in self.factories:
             factory.leave()
 
     def status(self) -> list[dict[str, object]]:
         now = self._premises.reactor.seconds()
-        paced = 0 if self.pacer is None else self.pacer.waiting
         return [
             {
                 "upstream": self.lane,
                 **factory.status(),
-                "paced": paced,
                 "is_skipped": not self.memory.is_due(factory, now),
             }
             for factory in self.factories

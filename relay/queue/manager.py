@@ -380,8 +380,7 @@ class QueueManager:
             if settled.is_removed:
                 tell_removed(self._observe, work.message, planned, settled.had_failed)
             else:
-                self._look_where(work)
-                lane.note_due(planned.next_attempt_at)
+                self.waits(work, planned.next_attempt_at)
         else:
             tell_relayed(self._observe, in_hand.work, planned, self._clock.seconds())
         self.let_go(in_hand)
@@ -412,13 +411,11 @@ class QueueManager:
     # --- claims -------------------------------------------------------------------------------
 
     def waits(self, work: Work, at: float) -> None:
-        """A work that is new in the store, not in hand, and due at that time."""
-        self._look_where(work)
-        self.note_due(work.lane, at)
-
-    def _look_where(self, work: Work) -> None:
+        """A work is in the store, not in hand, and due at that time. Its lane is found by name: the
+        one that it was in hand for may be gone, and another one of that name be there."""
         if self.is_astray(work):
             self.when_stray(work.message.queue_id)
+        self.note_due(work.lane, at)
 
     def note_due(self, name: str, at: float = 0.0) -> None:
         """Stored work of a lane is due at that time."""

@@ -154,9 +154,9 @@ class MemoryStore:
         self._note_outcomes(kept, work, settlement)
         if not work.owed:
             self._drop_work(kept, lane)
+        work.is_graced &= work.attempt == settlement.attempt  # put back untried
         work.attempt = settlement.attempt
         work.next_attempt_at = settlement.next_attempt_at
-        work.is_graced = False
         if not kept.works:
             del self._kept[settlement.queue_id]
         is_removed = not kept.works

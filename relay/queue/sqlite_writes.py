@@ -255,12 +255,14 @@ class SqliteWrites:
             delete_work(self._execute, self._changes, number, settlement.lane)
             return
         self._execute(
-            "UPDATE work SET owed = ?, attempt = ?, next_attempt_at = ?, is_graced = 0"
+            "UPDATE work SET owed = ?, attempt = ?, next_attempt_at = ?,"
+            " is_graced = is_graced AND attempt = ?"  # put back untried: its attempt is to come yet
             " WHERE message = ? AND lane = ?",
             (
                 owed_text(owed),
                 settlement.attempt,
                 settlement.next_attempt_at,
+                settlement.attempt,
                 number,
                 settlement.lane,
             ),

@@ -190,10 +190,6 @@ class Backstage:
         if self.delivery.directory is not None:
             self.delivery.directory.begin_refreshing()
 
-    def _stop_refreshing(self) -> None:
-        if self.delivery.directory is not None:
-            self.delivery.directory.stop_refreshing()
-
     def _begin_routing_anew(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """And again, until the store has done it: nobody else would look for that mail."""
 
@@ -235,7 +231,8 @@ class Backstage:
             if each.active():
                 each.cancel()
         self._sweep.stop()
-        self._stop_refreshing()
+        if self.delivery.directory is not None:
+            self.delivery.directory.stop_refreshing()
         if self._space is not None:
             self._space.stop()
 
@@ -254,7 +251,6 @@ class Backstage:
         self._config = config
         self.routes.change(config.routes)
         self.next_hops.change(config.upstreams)
-        self._stop_refreshing()
         self.delivery.take(prepared.renewal)
         self._begin_refreshing()
         self._reports.change(config.hostname, config.postmaster)

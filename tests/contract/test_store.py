@@ -346,6 +346,16 @@ class SweepContract(Contract):
             await self.store.settle(settlement(work, {1: DELAYED}))
         self.assertEqual(await self.expired(), ids([released, retried]))
 
+    async def test_put_back_untried_it_keeps_the_attempt_that_was_promised(self) -> None:
+        await self.insert(new(0))
+        await self.store.retry([new(0).message.queue_id], NOW)
+        [work] = (await self.claim()).works
+        await self.store.settle(settlement(work, {}, attempt=work.attempt, at=NOW))
+        self.assertEqual(await self.expired(), [])
+        [work] = (await self.claim()).works
+        await self.store.settle(settlement(work, {1: DELAYED}))
+        self.assertEqual(await self.expired(), ids([work]))
+
     async def test_overdue_messages_until_they_are_warned_about(self) -> None:
         old, young = new(0, age=100), new(1, age=10)
         await self.insert(old, young)

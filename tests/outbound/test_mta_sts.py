@@ -222,6 +222,24 @@ class StsTests(MxCase):
         await delivery.stop(10)
         self.assertIn('"mode": "enforce"', self.kept_text())
 
+    async def test_a_reload_goes_on_with_what_is_being_refreshed(self):
+        """Where renewed certificates reload the relay each hour, a round would never end."""
+        self.patch(refresh, "ROUND_EVERY", 0.1)
+        await self.assert_way(VERIFIED)
+        self.patch(policies, "REFRESH_AFTER", -1.0)
+        self.web.is_silent = True
+        delivery = self.sts()
+        delivery.directory.begin_refreshing()
+        await self.until(lambda: len(self.web.asked) == 2)
+        ways = {"up": delivery._every_hop["up"].upstream}
+        (refresher,) = delivery.directory._refreshers
+        delivery.take(delivery.prepare(ways, "relay.test", delivery.directory))
+        self.assertIn("1 under way", repr(refresher))
+        self.patch(delivery, "_forget_retired", lambda: None)  # as while an attempt uses it yet
+        delivery.take(delivery.prepare({}, "relay.test", None))
+        self.assertIn("stopped", repr(refresher))
+        refresher.stop()
+
     def kept_text(self) -> str:
         (file,) = self.folder.glob("mta-sts*/*.json")
         return file.read_text()

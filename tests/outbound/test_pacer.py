@@ -164,7 +164,7 @@ class DeliveryTests(DeliveryCase):
         upstream = self.settings(self.upstream(), max_rate="10/s")
         delivery = Delivery({"up": upstream}, "relay.test", self.reactor, workers=5)
         self.addCleanup(delivery.stop, 0)
-        self.assertEqual(repr(delivery._hops["up"].pacer), "<Pacer one in 0.5 s, 0 waiting>")
+        self.assertEqual(repr(delivery._hops["up"]._pacer), "<Pacer one in 0.5 s, 0 waiting>")
 
     async def test_each_identity_s_turns_are_kept(self):
         upstream = self.settings(self.upstream(), max_rate="1/s", identity=({"name": "bills"},))

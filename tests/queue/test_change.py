@@ -154,6 +154,15 @@ class NotYetMovedTests(ChangeCase):
         self.bench.deliverer.end(Attempt(is_withdrawn=True))
         self.assertEqual(0, self.bench.manager.status()["in_hand"])
 
+    def test_whose_next_hop_went_and_came_back_meanwhile(self) -> None:
+        """The lane of that name is another one now: it is the one to know of the mail."""
+        self.bench.accept("x@a.example")
+        self.change("b")
+        self.change("a", "b")
+        self.bench.deliverer.end(x=delayed())
+        self.bench.clock.advance(120.0)
+        self.assertEqual(["a"], self.lanes())
+
     def test_who_was_named_by_former_routes(self) -> None:
         self.bench.manager.change(TERMS, ("a", "b"), (), 1, {})
         self.bench.accept("x@a.example")

@@ -118,18 +118,18 @@ class SharedToken:
             self._held, self._failure, self._refused = held, None, ""
             for waits in self._over():
                 waits.callback(held)
-        finally:
-            self._under_way = None
 
     async def _another(self) -> Held:
-        while True:
-            refused = self._refused
-            held = await self._source.fetch(refused)
-            if refused == self._refused or held.access != self._refused:
-                return held  # else it was refused while it was on its way
+        try:
+            while True:
+                refused = self._refused
+                held = await self._source.fetch(refused)
+                if refused == self._refused or held.access != self._refused:
+                    return held  # else it was refused while it was on its way
+        finally:  # before anybody is told, who may begin the next one at once
+            self._under_way = None
 
     def _over(self) -> list[Deferred[Held]]:
-        self._under_way = None
         waiting, self._waiting = self._waiting, []
         return waiting
 

@@ -152,12 +152,12 @@ class StsPolicies:
         self._store.put(domain, Kept(announced, now, policy, used_at))
 
     def _not_fetched(self, reason: Failure, domain: str) -> None:
+        if domain == self._cancelled:  # by us: it says nothing of the domain
+            return
         if len(self._failures) >= MAX_FAILED:
             self._failures.clear()
         why = reason.getErrorMessage()
         self._failures[domain] = self._clock.seconds(), why
-        if domain == self._cancelled:
-            return
         if reason.check(NotFetched, Unusable):
             _log.warn("no MTA-STS policy was had of {domain}: {why}", domain=domain, why=why)
         else:
@@ -174,7 +174,7 @@ class StsPolicies:
             self._cancel(domain)
 
     def _cancel(self, domain: str) -> None:
-        self._cancelled = domain  # that nothing came of it is no news
+        self._cancelled = domain
         self._under_way[domain].cancel()
         self._cancelled = ""
 

@@ -9,6 +9,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +71,11 @@ class StsStore:
         if self.folder is None:
             yield from list(self._kept.items())
             return
-        for path in list(self.folder.glob("*.json")):
-            try:
-                yield _load(path)
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
+        with suppress(FileNotFoundError), os.scandir(self.folder) as entries:
+            for entry in entries:  # as many as there may be are not listed in one go
+                if entry.name.endswith(".json"):
+                    with suppress(OSError, ValueError, KeyError, TypeError):
+                        yield _load(Path(entry.path))
 
     def forget(self, domain: str) -> None:
         """It is of no use any more."""

@@ -106,6 +106,22 @@ class FetchTests(SharedCase):
         self.assertEqual("a", self.had(second))
         self.assertEqual([""], self.source.asked)
 
+    def test_who_hears_of_a_failure_may_begin_the_next_at_once(self):
+        """A host's session fails, the next host is tried in the same breath, and a secret has been
+        written meanwhile: that is one fetch, and nobody begins another beside it."""
+        secret = Path(self.mktemp())
+        secret.write_text("one")
+        table = oauth(client_secret_env=None, client_secret_file=str(secret.absolute()))
+        self.shared = SharedToken(table, self.source, self.clock)
+        again = []
+        self.shared.have().addErrback(lambda _: again.append(self.shared.have()))
+        secret.write_text("another")
+        self.source.fail("no")
+        again.append(self.shared.have())
+        self.assertEqual(["", ""], self.source.asked)
+        self.source.give("a")
+        self.assertEqual(["a", "a"], [self.had(each) for each in again])
+
 
 class RefusedTests(SharedCase):
     def test_another_one_is_fetched(self):

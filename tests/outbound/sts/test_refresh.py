@@ -184,6 +184,17 @@ class RefreshTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         worker.refresher.stop()
 
+    def test_what_was_given_up_is_no_failure_of_the_domain(self) -> None:
+        self.web.answer = None
+        self.keep("due.test", 2 * DAY)
+        worker = self.worker()
+        worker.refresher.start()
+        self.pass_time(ROUND_EVERY + 60)
+        worker.refresher.stop()
+        self.assertEqual("", worker.policies.trouble_with("due.test"))
+        worker.policies.refresh("due.test")
+        self.assertEqual(self.web.asked, ["due.test"] * 2)
+
     def test_nothing_kept_yet_and_in_memory_alone(self) -> None:
         for folder in (self.folder, None):
             worker = Worker(folder, self.web, self.clock)
