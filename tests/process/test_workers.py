@@ -274,6 +274,37 @@ class NurseryTests(WorkersCase):
         )
         self.assertLess(own, shared / 2)
 
+    def test_signals_to_all_of_the_group_are_not_for_it(self) -> None:
+        """Ctrl-C reaches every process of a terminal, the end of a service all of its group."""
+        relay = self.of(2, upstream("main", 9))
+        worker = worker_pids(relay)[0]
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(parent_of(worker), number)
+        os.kill(worker, signal.SIGKILL)
+        relay.wait_for(1, "alarm_over", what="worker 0")
+
+    def test_two_that_end_in_one_moment_are_both_started_again(self) -> None:
+        relay = self.of(2, upstream("main", 9))
+        pids = worker_pids(relay)
+        nursery = parent_of(pids[0])
+        os.kill(nursery, signal.SIGSTOP)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: all(state_of(pid) == "Z" for pid in pids), "two ended workers")
+        os.kill(nursery, signal.SIGCONT)
+        for number in "01":
+            relay.wait_for(1, "alarm_over", what=f"worker {number}")
+
+    def test_it_keeps_nothing_of_what_its_parent_had_open(self) -> None:
+        relay = self.of(2, upstream("main", 9))
+        nursery = parent_of(worker_pids(relay)[0])
+        open_there = {
+            path.name: os.readlink(path) for path in Path(f"/proc/{nursery}/fd").iterdir()
+        }
+        beyond = [open_there[name] for name in open_there if int(name) > 2]
+        self.assertEqual(3, len(beyond), open_there)
+        self.assertTrue(all(name.startswith("socket:") for name in beyond), open_there)
+
     def test_they_are_told_apart_in_ps(self) -> None:
         relay = self.of(2, upstream("main", 9))
         names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in worker_pids(relay)]
@@ -470,22 +501,22 @@ def megabytes(pid: int, kind: str) -> float:
 
 
 def parent_of(pid: int) -> int:
-    (line,) = [
-        line
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("PPid:")
-    ]
-    return int(line.split()[1])
+    return int(status_of(pid, "PPid")[0])
+
+
+def state_of(pid: int) -> str:
+    """ "Z": it has ended, and nobody has asked how."""
+    return status_of(pid, "State")[0]
+
+
+def status_of(pid: int, key: str) -> Sequence[str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1:] for line in lines if line.startswith(f"{key}:"))
 
 
 def uids_of(pid: int) -> set[int]:
     """Real, effective, saved and of the file system."""
-    (line,) = [
-        line
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-        if line.startswith("Uid:")
-    ]
-    return set(map(int, line.split()[1:]))
+    return set(map(int, status_of(pid, "Uid")))
 
 
 def worker_in(session: str) -> str:
