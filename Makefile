@@ -58,7 +58,7 @@ test: venv
 
 COPY := $(CURDIR)/var/compiled
 COMPILED_TESTS ?= $(addprefix tests.,smtp mail inbound outbound queue contract observe service \
-	net test_deadline test_steady_clock process)
+	net test_beat test_waits test_steady_clock process)
 test-compiled: bench-compiled
 	cd $(COPY) && PYTHONPATH=$(COPY) $(CURDIR)/$(BIN)/trial $(COMPILED_TESTS)
 

@@ -10,12 +10,13 @@ from glob import glob
 from setuptools import Extension, setup
 
 COMPILED = [
-    "relay/deadline.py",
+    "relay/beat.py",
     "relay/notices.py",
     "relay/net/readiness.py",
     "relay/net/stream.py",
     "relay/places.py",
     "relay/steady_clock.py",
+    "relay/waits.py",
     "relay/mail/*.py",
     "relay/smtp/*.py",
     "relay/observe/*.py",

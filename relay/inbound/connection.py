@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from relay.config.schema import Listener
-from relay.deadline import Deadline
 from relay.inbound.admission import TOO_MANY_ERRORS_OF_YOURS, Admission
 from relay.inbound.pace import Pace
 from relay.inbound.peer import Peer, client_host
@@ -67,6 +66,8 @@ class Connection:
         tls: ServerTls | None,
         clock: IReactorTime,
     ) -> None:
+        self._clock = clock
+        self._due_at = 0.0  # until then the other end has time
         self._engine = engine
         self._observe = observe
         self._session = session
@@ -95,7 +96,6 @@ class Connection:
         self._reason = ""
         self._out: list[bytes] = []
         self._pace = Pace()
-        self._deadline = Deadline(clock, self._rang)
 
     # --- what the protocol says to that -------------------------------------------------------
 
@@ -130,7 +130,7 @@ class Connection:
         client = self._peer.client
         self._origin = Origin(self._listener, client, session=self._session)
         self._reading = Reading(self.transport)
-        self._deadline.set(self._idle_timeout)
+        self._grant(self._idle_timeout)
         self._admission.ask(client_host(client), self._decided)
         if not (self._is_admitted or self._is_closing):
             self._reading.stop(self._admission)  # the greeting comes first
@@ -171,7 +171,7 @@ class Connection:
 
     def _shake_hands(self, tls: ServerTls) -> None:
         self._is_shaking_hands = True
-        self._deadline.set(tls.handshake_timeout)
+        self._grant(tls.handshake_timeout)
         self.transport.unregisterProducer()
         start_tls(self, tls.contexts(), is_client=False)
         self.transport.registerProducer(self, True)
@@ -182,14 +182,14 @@ class Connection:
         certificate = self._certified(facts)
         self._origin = replace(self._origin, helo="", tls=str(facts), certificate=certificate)
         self._is_shaking_hands = False
-        self._deadline.set(self._idle_timeout)
+        self._grant(self._idle_timeout)
         if cast(ServerTls, self._tls).is_implicit:
             self._greet()
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_closing:  # under TLS the other end is heard until it closes, too
             return
-        self._deadline.set(self._idle_timeout)
+        self._grant(self._idle_timeout)
         self._pace.octets += len(data)
         self._octets += len(data)
         self._engine.receive(data)
@@ -217,7 +217,6 @@ class Connection:
         """`connectionLost` follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._deadline.cancel()
         self._let_go()
         self._is_closing = True
         if self._is_admitted:
@@ -249,9 +248,16 @@ class Connection:
 
     # --- its ends -----------------------------------------------------------------------------
 
-    def _rang(self) -> None:
+    def _grant(self, seconds: float) -> None:
+        """So much time from now on."""
+        self._due_at = self._clock.seconds() + seconds
+
+    def judge_time(self, now: float) -> None:
+        """Ends a session whose time is over."""
+        if now < self._due_at:
+            return
         if self._is_waiting:  # for us, not for the client
-            self._deadline.set(self._idle_timeout)
+            self._grant(self._idle_timeout)
         elif self._is_shaking_hands:
             self._close(IDLE, "TLS handshake failed: it took too long")
         else:
@@ -290,7 +296,7 @@ class Connection:
 
     def _lose_connection(self) -> None:
         """Once the client has taken everything, or had the time to."""
-        self._deadline.set(LAST_WORD_TIMEOUT)
+        self._grant(LAST_WORD_TIMEOUT)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory
 
+from relay.beat import Beat
 from relay.config.schema import Listener
+from relay.inbound import pace
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
-from relay.inbound.pace import Beat
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
 from relay.inbound.policy import Policy, is_within
@@ -29,6 +30,9 @@ from relay.tls.server import ServerTls
 
 BACKLOG = 1024
 """Connections the kernel keeps for us before they are accepted."""
+
+LOOKS_EVERY = 1.0
+"""Seconds by which a session may outlive its time."""
 
 
 class InboundFactory(ServerFactory):
@@ -71,7 +75,9 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
-        self._beat = Beat(intake.clock, config.min_rate, self._begun)
+        self._beats = [Beat(intake.clock, LOOKS_EVERY, self._judge_time)]
+        if config.min_rate:
+            self._beats.append(Beat(intake.clock, pace.PERIOD, self._judge_pace))
         self._when_empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -99,7 +105,7 @@ class InboundFactory(ServerFactory):
             refused("too many connections: raise max_connections")
             return None
         waiting = AwaitingHeader(self._intake.clock, admit, refused, self._ended)
-        self._sessions.add(waiting)
+        self._add(waiting)
         return waiting
 
     def _begin(self, host: str, client: str, via: str = "") -> InboundProtocol:
@@ -119,18 +125,31 @@ class InboundFactory(ServerFactory):
             self._keeper,
             self._tls,
         )
-        self._sessions.add(session)
-        self._beat.begin()
+        self._add(session)
         return session
 
-    def _begun(self) -> list[InboundProtocol]:
-        return [each for each in self._sessions if isinstance(each, InboundProtocol)]
+    def _add(self, session: InboundProtocol | AwaitingHeader) -> None:
+        self._sessions.add(session)
+        for beat in self._beats:
+            beat.begin()
+
+    def _judge_time(self) -> None:
+        now = self._intake.clock.seconds()
+        for session in list(self._sessions):
+            session.judge_time(now)
+
+    def _judge_pace(self) -> None:
+        least = int(self._config.min_rate * pace.PERIOD)
+        for session in list(self._sessions):
+            if isinstance(session, InboundProtocol):
+                session.judge_pace(least)
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)
         if self._sessions:
             return
-        self._beat.end()
+        for beat in self._beats:
+            beat.end()
         waiting, self._when_empty = self._when_empty, []
         for each in waiting:
             each.callback(None)

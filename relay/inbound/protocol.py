@@ -353,7 +353,7 @@ class InboundProtocol(Connection):
             self._say(answer)
 
     def _say(self, answer: Reply) -> None:
-        self._deadline.set(self._idle_timeout)
+        self._grant(self._idle_timeout)
         self._out.append(self._engine.reply(answer))
         if self._is_leaving and self._receiving is None and not self._is_closing:
             self._out.append(reply_octets(self._leave_now()))

@@ -12,7 +12,6 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from relay.deadline import Deadline
 from relay.inbound.proxy_header import BadHeader, Header, read_header
 
 HEADER_TIMEOUT = 10.0
@@ -42,14 +41,14 @@ class AwaitingHeader:
         self._ended = ended
         self._octets = b""
         self._is_closing = False
-        self._deadline = Deadline(clock, self._rang)
+        self._due_at = clock.seconds() + HEADER_TIMEOUT
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        self._deadline.set(HEADER_TIMEOUT)
+        """The octets come first."""
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_closing:
@@ -64,7 +63,6 @@ class AwaitingHeader:
             self._hand_over(header)
 
     def _hand_over(self, header: Header) -> None:
-        self._deadline.cancel()
         transport, rest = self.transport, self._octets[header.size :]
         transport.protocol = session = self._admit(self, header)
         session.makeConnection(transport)
@@ -72,13 +70,14 @@ class AwaitingHeader:
             transport.protocol.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._deadline.cancel()
         if not self._is_closing:
             self._tell("it closed before a PROXY header was there")
         self._ended(self)
 
-    def _rang(self) -> None:
-        self._close(f"no PROXY header came within {HEADER_TIMEOUT:g} s")
+    def judge_time(self, now: float) -> None:
+        """Ends it if the header does not come."""
+        if now >= self._due_at and not self._is_closing:
+            self._close(f"no PROXY header came within {HEADER_TIMEOUT:g} s")
 
     def _close(self, why: str) -> None:
         self._tell(why)

@@ -213,7 +213,8 @@ class Stream:
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
-        self.protocol.connectionLost(reason)
+        protocol, self.protocol = self.protocol, None  # they hold each other: nobody need search
+        protocol.connectionLost(reason)
         if self._after_end is not None:
             self._after_end(reason)
 

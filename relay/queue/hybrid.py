@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from relay.deadline import Wait, Waits
 from relay.mail.outcome import Attempt, Delayed, Failed, Outcome
 from relay.mail.reply import Reply
 from relay.notices import Observer, Removed
@@ -21,6 +20,7 @@ from relay.queue.recorder import InHand
 from relay.queue.reports import Owed, ReportMaker
 from relay.queue.store import IStore, Message, NewMessage, StoreFailed, Work
 from relay.queue.story import tell_accepted, tell_attempted, tell_relayed
+from relay.waits import Wait, Waits
 
 Lanes = Mapping[str, tuple[int, ...]]
 

@@ -2,11 +2,11 @@
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, LoopingCall, deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from relay.inbound import pace
-from relay.inbound.pace import Beat, Pace
+from relay.inbound.pace import Pace
 from relay.notices import Disconnected
 from tests.inbound.relay_front import Client, Front
 from tests.inbound.test_reading import until
@@ -27,28 +27,6 @@ class PaceTests(SynchronousTestCase):
         for octets, owes, has_answer, is_slow in looks:
             pace.octets, pace.has_answer = octets, has_answer
             self.assertEqual(is_slow, pace.is_too_slow(6000, owes=owes))
-
-
-class BeatTests(SynchronousTestCase):
-    def test_looks_once_a_period_while_there_are_sessions(self) -> None:
-        clock, seen = Clock(), []
-
-        class Session:
-            def judge_pace(self, least: int) -> None:
-                seen.append(least)
-
-        beat = Beat(clock, 100, lambda: [Session()])
-        beat.begin()
-        beat.begin()
-        clock.pump([30.0] * 4)
-        self.assertEqual([6000, 6000], seen)
-        beat.end()
-        self.assertEqual([], clock.getDelayedCalls())
-
-    def test_none(self) -> None:
-        clock = Clock()
-        Beat(clock, 0, list).begin()
-        self.assertEqual([], clock.getDelayedCalls())
 
 
 class SlowClientTests(TestCase):

@@ -1,5 +1,6 @@
 """Sessions over real connections: replies, limits, what is stored, what is told."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from relay.inbound.protocol import InboundProtocol
+from relay.net.stream import Stream
 from relay.notices import Disconnected, Rejected
 from relay.places import Taken
 from tests.inbound.relay_front import Client, Front
@@ -185,6 +188,27 @@ class RefuseTests(SessionCase):
         for round_ in range(1, 4):
             client.say(MAIL[0], *wrong, *MAIL[1:], "x", ".")
             self.assertEqual("250", (await client.heard(2 + 6 * round_))[-1][:3])
+
+
+class EndTests(SessionCase):
+    async def test_nothing_of_it_is_left_for_the_collector(self) -> None:
+        """What a session holds in a circle would be searched for, for each client that connects."""
+        gc.collect()
+        client = await self._begin()
+        self.assertEqual([1, 1], self._left())
+        gc.disable()
+        self.addCleanup(gc.enable)
+        client.say(*MAIL, "x", ".", "QUIT")
+        await client.gone
+        while self.front.factory.session_count:
+            await deferLater(reactor, 0.01, lambda: None)  # type: ignore[arg-type]
+        await deferLater(reactor, 0, lambda: None)  # type: ignore[arg-type]
+        self.assertEqual([0, 0], self._left())
+
+    @staticmethod
+    def _left() -> list[int]:
+        count = Counter(type(each) for each in gc.get_objects())
+        return [count[InboundProtocol], count[Stream]]
 
 
 class SlowPlaces:

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.deadline import Wait, Waits
+from relay.waits import Wait, Waits
 
 
 class WaitsTests(SynchronousTestCase):
