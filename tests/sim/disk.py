@@ -25,13 +25,8 @@ class Inode:
         self.changes: list[tuple[int, bytes | None]] = []  # at, what; None: cut off there
         self._is_borrowed = is_borrowed
 
-    def write(self, at: int, octets: bytes) -> None:
-        self._change(at, octets)
-
-    def truncate(self, size: int) -> None:
-        self._change(size, None)
-
-    def _change(self, at: int, what: bytes | None) -> None:
+    def change(self, at: int, what: bytes | None) -> None:
+        """Write that there; None: cut off there."""
         if self.stable is self.octets:
             self.octets = self.octets[:]
             if self._is_borrowed:
@@ -64,12 +59,13 @@ class Inode:
 
 def apply(octets: bytearray, at: int, what: bytes | None) -> None:
     """A change; a gap is zeros."""
-    if what is None and at < len(octets):
-        del octets[at:]
-    elif len(octets) < at:
-        octets += bytes(at - len(octets))
+    size = len(octets)
+    if size < at:
+        octets += bytes(at - size)
     if what is not None:
         octets[at : at + len(what)] = what
+    elif at < size:
+        del octets[at:]
 
 
 class Disk:
@@ -103,12 +99,12 @@ class Disk:
         self._moment()
         if not self.is_frozen:
             self._check_room()
-            inode.write(at, octets)
+            inode.change(at, octets)
 
     def truncate(self, inode: Inode, size: int) -> None:
         self._moment()
         if not self.is_frozen:
-            inode.truncate(size)
+            inode.change(size, None)
 
     def unlink(self, path: str) -> None:
         """Raises FileNotFoundError."""

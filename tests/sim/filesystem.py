@@ -29,8 +29,8 @@ class DatabaseFile:
         self._is_temporary = is_temporary
         self._syncs_name = syncs_name
 
-    def xRead(self, amount: int, offset: int) -> bytes:
-        return bytes(memoryview(self._inode.octets)[offset : offset + amount])
+    def xRead(self, amount: int, offset: int) -> bytearray:
+        return self._inode.octets[offset : offset + amount]
 
     def xWrite(self, data: bytes, offset: int) -> None:
         try:

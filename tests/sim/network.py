@@ -172,7 +172,7 @@ class End:
     def _move(self) -> None:
         """Have the next piece on its way, if there is one and the other end takes it."""
         wire, other = self.wire, self.other
-        if self._is_moving or self._is_end_sent or wire.is_cut_off:
+        if self._is_moving or self._is_end_sent or (wire.cut_off and wire.is_cut_off):
             return
         if other.disconnected and self._out and not self.disconnected:
             self._is_end_sent = True
@@ -186,7 +186,7 @@ class End:
     def _arrive(self) -> None:
         self._is_moving = False
         wire, other = self.wire, self.other
-        if self._is_end_sent or not other._is_reading or wire.is_cut_off:
+        if self._is_end_sent or not other._is_reading or (wire.cut_off and wire.is_cut_off):
             return
         if self._out:
             octets = len(self._out)
@@ -194,7 +194,8 @@ class End:
                 octets = wire.random.randint(1, octets)
             piece = bytes(self._out[: min(octets, HIGH_WATER)])
             del self._out[: len(piece)]
-            self._resume_producer()
+            if self._is_paused:
+                self._resume_producer()
             if self.disconnecting:
                 self._close_if_done()
             self._hand_over(piece)
@@ -204,7 +205,7 @@ class End:
         self._move()
 
     def _resume_producer(self) -> None:
-        if self.producer is not None and self._is_paused and not self._out:
+        if self.producer is not None and not self._out:
             self._is_paused = False
             self.process.run(self.producer.resumeProducing)
 
@@ -261,29 +262,32 @@ class Wire:
         self.network = network
         self.world = network.world
         self.weather = network.weather
+        self.cut_off = network.cut_off
         self.random = network.random
         self.number = number
         self.hosts = hosts
         self.ends: list[End] = []
+        here, there = hosts
+        self._to_server = f"{here} >{number}> {there}"
+        self._to_client = f"{here} <{number}< {there}"
         self._left = 0
         if self.random.random() < self.weather.cut:
             self._left = self.random.randint(1, self.weather.cut_within)
 
     @property
     def is_cut_off(self) -> bool:
-        cut_off = self.network.cut_off
-        return bool(cut_off) and not cut_off.keys().isdisjoint(self.hosts)
+        return not self.cut_off.keys().isdisjoint(self.hosts)
 
     def later(self, act: Callable[..., object], *arguments: Any) -> None:
         weather, random = self.weather, self.random
         most = weather.slow_delay if random.random() < weather.slow else weather.delay
-        self.world.after(random.uniform(most / 10, most), act, *arguments)
+        least = most / 10
+        self.world.after(least + (most - least) * random.random(), act, *arguments)  # uniform
 
     def tell(self, end: End, octets: bytes) -> None:
-        arrow = ">" if end is self.ends[0] else "<"
-        shown = f"{octets[:SHOWN]!r}{' ...' if len(octets) > SHOWN else ''}"
-        here, there = self.hosts
-        self.world.tell(f"{here} {arrow}{self.number}{arrow} {there} {len(octets)} {shown}")
+        arrow = self._to_server if end is self.ends[0] else self._to_client
+        more = " ..." if len(octets) > SHOWN else ""
+        self.world.tell(f"{arrow} {len(octets)} {octets[:SHOWN]!r}{more}")
 
     def wrote(self, end: End, octets: int) -> None:
         """It may be the octets at which this connection breaks."""

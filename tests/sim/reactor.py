@@ -40,26 +40,25 @@ class DelayedCall:
         self._act = act
         self._arguments = arguments
         self._is_cancelled = self._is_called = False
-        self._arm(delay)
+        now = reactor.seconds()
+        at = self._at = now + delay
+        self._event = reactor.after(at - now if at > now else 0.0, self._due)
 
     def _arm(self, delay: float) -> None:
         """From now."""
         reactor = self._reactor
         now = reactor.seconds()
         at = self._at = now + delay
-        self._event = reactor.world.after(at - now if at > now else 0.0, self._due)
+        self._event = reactor.after(at - now if at > now else 0.0, self._due)
 
     def _due(self) -> None:
         """Or nearly: a clock that follows another one may be slow."""
-        left = self._at - self._reactor.seconds()
-        if left <= 0:
-            self._ring()
-        else:
-            self._event = self._reactor.world.after(max(left, TURN), self._due)
-
-    def _ring(self) -> None:
-        self._is_called = True
         reactor = self._reactor
+        left = self._at - reactor.seconds()
+        if left > 0:
+            self._event = reactor.after(max(left, TURN), self._due)
+            return
+        self._is_called = True
         reactor.calls.pop(self, None)
         if reactor.is_alive:
             try:
@@ -109,6 +108,7 @@ class SimulatedReactor:
         clock_error: float = 0.0,
     ) -> None:
         self.world = world
+        self.after = world.after
         self.network = network
         self.address = address
         self.is_alive = True
@@ -150,7 +150,7 @@ class SimulatedReactor:
         self.callLater(0, callable, *args, **kw)
 
     def callFromThread(self, callable: Callable[..., object], *args: Any, **kw: Any) -> None:
-        self.world.after(TURN, self.run, partial(callable, **kw) if kw else callable, *args)
+        self.after(TURN, self.run, partial(callable, **kw) if kw else callable, *args)
 
     def stop(self) -> None:
         """The process ends by itself; whoever watches it sees that."""

@@ -5,8 +5,6 @@ the log's file. Used in a process of its own: what is replaced stays so.
 """
 
 from collections.abc import Callable
-from copy import deepcopy
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +36,8 @@ from tests.sim.filesystem import VFS, SimulatedPath, SimulatedSystem
 from tests.sim.logins import HASHER
 
 FOLDER = Path("/")
-_serial = count()
+_numbers: dict[int, tuple[int, object]] = {}
+"""By its place in memory, an object's number and itself: so that the place stays its own."""
 
 
 def put_machine(machine: Any) -> None:
@@ -65,7 +64,7 @@ def put_machine(machine: Any) -> None:
     relay.service.backstage.SystemRandom = lambda: machine.relay_chance
     relay.service.relay.TrafficLog = lambda file, clock: HandedOn(machine.heard)
     relay.service.relay.Control = NoDoor
-    relay.service.reload.read = lambda _: check(deepcopy(machine.tables), FOLDER)
+    relay.service.reload.read = lambda _: check(machine.tables, FOLDER)
     relay.service.relay.on_signal = lambda *_: None
     relay.service.relay.exit_with = machine.refused_to_start
 
@@ -120,7 +119,7 @@ def watch_attempts(service: Any, tell: Callable[[str, str], None]) -> None:
 
 def number_objects() -> None:
     """Sets of sessions are walked in an order that no address in memory decides."""
-    _serial_from_zero()
+    _numbers.clear()
     for kind in (
         relay.inbound.protocol.InboundProtocol,
         relay.outbound.protocol.UpstreamSession,
@@ -130,17 +129,12 @@ def number_objects() -> None:
         kind.__hash__ = _numbered
 
 
-def _serial_from_zero() -> None:
-    global _serial
-    _serial = count()
-
-
-def _numbered(one: Any) -> int:
-    try:
-        number: int = one.number_in_world
-    except AttributeError:
-        number = one.number_in_world = next(_serial)
-    return number
+def _numbered(one: object) -> int:
+    """Kept beside it: a compiled object has no room for more."""
+    place = id(one)
+    if place not in _numbers:
+        _numbers[place] = len(_numbers), one
+    return _numbers[place][0]
 
 
 def _on_vfs(directory: Any, reactor: Any, **options: Any) -> SqliteStore:

@@ -22,7 +22,9 @@ class Latency:
 
     def next(self) -> float:
         random = self._random
-        return random.uniform(0.0001, 0.01) if random.random() < 0.97 else random.uniform(0.1, 3)
+        if random.random() < 0.97:
+            return 0.0001 + (0.01 - 0.0001) * random.random()  # uniform
+        return random.uniform(0.1, 3)
 
 
 class SteppedThreads:

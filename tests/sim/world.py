@@ -47,8 +47,8 @@ class World:
         return Random(f"{self.seed} {part}")
 
     def after(self, delay: float, act: Callable[..., object], *arguments: Any) -> Event:
-        self._serial += 1
-        event = Event((self.now + delay, self._serial, act, arguments))
+        self._serial = serial = self._serial + 1
+        event = Event((self.now + delay, serial, act, arguments))
         heappush(self._heap, event)
         return event
 
