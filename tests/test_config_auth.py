@@ -50,6 +50,12 @@ class AuthTests(_Case):
                 "write e.g. https://HOST/token",
             ),
             (
+                USER + OAUTH.replace(".net", ".net:70000") + 'grant = "service-account"\n'
+                'key_file="k"\n',
+                "upstream[0].oauth.token_url: 'https://example.net:70000/token': port 70000 is "
+                "out of range; ports are 1 to 65535",
+            ),
+            (
                 IDENTITY + USER + FILE + IDENTITY + USER + FILE,
                 "upstream[0].identity[1].name: is the name of upstream[0].identity[0] too; give "
                 "each identity its own",

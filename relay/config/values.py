@@ -34,7 +34,7 @@ _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?:{_LABEL}\.)*{_LABEL}")
 _ADDRESS = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::(\d{1,5}))?")
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
-_HTTPS = re.compile(r"https://([^/:?#@\s]+)(?::\d{1,5})?(?:/[!-~]*)?")
+_HTTPS = re.compile(r"https://([^/:?#@\s]+)(?::(\d{1,5}))?(?:/[!-~]*)?")
 _REPLY = re.compile(r"4\d\d(?: [ -~]{1,200})?|5\d\d [ -~]{3,200}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
@@ -165,6 +165,8 @@ def _url(text: str) -> str:
     match = _HTTPS.fullmatch(text)
     if match is None or not _DOMAIN.fullmatch(match[1]):
         raise ValueError(f"{text!r} is not an https:// URL; write e.g. https://HOST/token")
+    if match[2] is not None and not 0 < int(match[2]) < 65536:
+        raise ValueError(f"{text!r}: port {match[2]} is out of range; ports are 1 to 65535")
     return text
 
 

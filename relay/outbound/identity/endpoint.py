@@ -5,13 +5,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.web.client import URI, Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from relay.outbound.identity.grants import Form
+from relay.outbound.web.connection import OneConnection
 from relay.outbound.web.https import Body, as_not_fetched, authorities
 
 MAX_SIZE = 64 << 10
@@ -29,10 +32,11 @@ class TokenEndpoint:
     ) -> None:
         self.host = urlsplit(url).hostname or ""
         self._url = url.encode("ascii")
+        self._port = URI.fromBytes(self._url).port
         self._within = within
         self._reactor = reactor
-        policy = BrowserLikePolicyForHTTPS(None if ca_file is None else authorities(ca_file))
-        self._agent = Agent(reactor, policy, connectTimeout=connect_within)
+        self._connect_within = connect_within
+        self._trust_root = None if ca_file is None else authorities(ca_file)
 
     def ask(self, form: Form) -> Deferred[Answer]:
         """Fails with NotFetched alone."""
@@ -46,10 +50,21 @@ class TokenEndpoint:
             b"Accept": [b"application/json"],
             b"Content-Type": [b"application/x-www-form-urlencoded"],
         }
-        response = await self._agent.request(b"POST", self._url, Headers(headers), _Sent(form))
-        body = Body("the answer", MAX_SIZE)
+        connection = OneConnection(self._endpoint())
+        agent = Agent.usingEndpointFactory(self._reactor, connection)
+        response = await agent.request(b"POST", self._url, Headers(headers), _Sent(form))
+        body = Body("the answer", MAX_SIZE, lambda: connection.has_ended_whole)
         response.deliverBody(body)
         return response.code, await body.done
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        connect = HostnameEndpoint(
+            self._reactor, self.host, self._port, timeout=self._connect_within
+        )
+        wrapped: IStreamClientEndpoint = wrapClientTLS(
+            optionsForClientTLS(self.host, trustRoot=self._trust_root), connect
+        )
+        return wrapped
 
     def __repr__(self) -> str:
         return f"<TokenEndpoint {self.host}>"

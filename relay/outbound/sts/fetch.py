@@ -12,11 +12,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, w
 from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.web.client import URI, Agent, ResponseNeverReceived
+from twisted.web.client import Agent, ResponseNeverReceived
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
+from relay.outbound.web.connection import OneConnection
 from relay.outbound.web.https import Body, NotFetched, as_not_fetched
 
 HTTPS_PORT = 443
@@ -67,7 +66,8 @@ class PolicyFetcher:
         raise trouble
 
     async def _fetch_from(self, host: str, address: str) -> str:
-        agent = Agent.usingEndpointFactory(self._reactor, _To(self, host, address))
+        connection = OneConnection(self._endpoint(host, address))
+        agent = Agent.usingEndpointFactory(self._reactor, connection)
         url = f"https://{host}{PATH}".encode("ascii")
         response = await agent.request(b"GET", url, Headers({b"User-Agent": [b"relay"]}))
         if response.code != 200:
@@ -77,11 +77,11 @@ class PolicyFetcher:
         if kind.partition(b";")[0].strip().lower() != b"text/plain":
             response._transport.loseConnection()
             raise NotFetched(f"{host} answered with something else than text/plain")
-        body = Body("the policy", MAX_SIZE)
+        body = Body("the policy", MAX_SIZE, lambda: connection.has_ended_whole)
         response.deliverBody(body)
         return (await body.done).decode("utf-8", "replace")
 
-    def endpoint(self, host: str, address: str) -> IStreamClientEndpoint:
+    def _endpoint(self, host: str, address: str) -> IStreamClientEndpoint:
         kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
         connect = kind(self._reactor, address, self._port, CONNECT_WITHIN)
         wrapped: IStreamClientEndpoint = wrapClientTLS(
@@ -93,16 +93,3 @@ class PolicyFetcher:
 def _was_cancelled(error: Exception) -> bool:
     reasons = getattr(error, "reasons", ())
     return any(reason.check(CancelledError, ConnectingCancelledError) for reason in reasons)
-
-
-@implementer(IAgentEndpointFactory)
-class _To:
-    """Leads an agent to an address that is known already."""
-
-    def __init__(self, fetcher: PolicyFetcher, host: str, address: str) -> None:
-        self._fetcher = fetcher
-        self._host = host
-        self._address = address
-
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return self._fetcher.endpoint(self._host, self._address)

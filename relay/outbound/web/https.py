@@ -1,5 +1,6 @@
 """What HTTPS requests of ours have in common: whom they trust, and a limit on what comes back."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
 from relay.tls.certificates import CertificateUnusable, read_certificates
 from relay.tls.client import TlsUnusable
@@ -36,11 +38,13 @@ def authorities(file: Path) -> Any:
 
 class Body(Protocol):
     """Collects a response's body of at most `limit` octets; ends the connection where it is larger,
-    or not waited for any more. `done` fails with NotFetched."""
+    or not waited for any more. `has_ended_whole`: asked where the connection's end is the body's.
+    `done` fails with NotFetched."""
 
-    def __init__(self, what: str, limit: int) -> None:
+    def __init__(self, what: str, limit: int, has_ended_whole: Callable[[], bool]) -> None:
         self._what = what
         self._limit = limit
+        self._has_ended_whole = has_ended_whole
         self._octets = b""
         self.done: Deferred[bytes] = Deferred(lambda _: self._abort())
 
@@ -52,15 +56,16 @@ class Body(Protocol):
             self._abort()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        if reason is not None and reason.check(ResponseDone):
-            self._end(None)
-        else:
-            self._end(NotFetched("the answer was cut off"))
+        """RFC 9112 9.8: of what has no length only TLS's closure tells that it is whole."""
+        is_whole = reason is not None and reason.check(ResponseDone)
+        if reason is not None and reason.check(PotentialDataLoss):
+            is_whole = self._has_ended_whole()
+        self._end(None if is_whole else NotFetched("the answer was cut off"))
 
     def _abort(self) -> None:
         transport: Any = self.transport
         if transport is not None:
-            transport.abortConnection()
+            transport.loseConnection()
 
     def _end(self, trouble: NotFetched | None) -> None:
         if self.done.called:
