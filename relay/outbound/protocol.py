@@ -34,6 +34,7 @@ from relay.smtp.events import (
     Unsolicited,
 )
 from relay.smtp.sasl.client import Login, choose
+from relay.smtp.sasl.echo import without_echo
 
 MAX_IN_ONE_WRITE: Final = 131072
 """Content up to this size goes with its final dot in one write, from memory."""
@@ -217,7 +218,8 @@ class UpstreamSession:
                 has_moved = True
                 _HANDLERS[type(event)](self, event)
         except RemoteProtocolError as error:
-            self._end(Cause.FAULT, Reply(451, "4.4.2", (f"host broke the protocol: {error}",)))
+            trouble = Reply(451, "4.4.2", (f"host broke the protocol: {error}",))
+            self._end(Cause.FAULT, without_echo(trouble, self.login))
             return
         octets = engine.data_to_send()
         if octets:
@@ -520,7 +522,7 @@ class UpstreamSession:
         if event.reply.code < 300:
             self.mechanism = event.mechanism
         else:
-            self._last_word = event.reply
+            self._last_word = without_echo(event.reply, self.login)
             self.is_refused = event.reply.code >= 500
 
     def _on_starttls_replied(self, event: StartTlsReplied) -> None:

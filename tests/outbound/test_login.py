@@ -107,6 +107,28 @@ class PasswordTests(LoginCase):
             await self.until(lambda up=up: up.commands[-1] == "QUIT")
             self.notices.clear()
 
+    async def test_what_repeats_the_password_is_told_nowhere(self):
+        """As hosts do with a line that they do not know; AG1lAHBhIHNz is what PLAIN sends."""
+        for offered, answers in (
+            ("AUTH PLAIN", {"auth": '500 5.5.1 Command unrecognized: "AUTH PLAIN AG1lAHBhIHNz"'}),
+            ("AUTH PLAIN", {"auth": "535 5.7.8 no, AG1lAHBhIH..."}),
+            ("AUTH PLAIN", {"auth": "454 4.7.0 AG1LAHBHIHNZ is too much now"}),
+            ("AUTH PLAIN", {"auth": "535 5.7.8 pa ss is wrong"}),
+            ("AUTH PLAIN", {"auth": b"what is AUTH PLAIN AG1lAHBhIHNz?\r\n"}),
+            (
+                "AUTH LOGIN",
+                {"auth": "334 VXNl", "bwu=": "334 UGFz", "cgegc3m=": "500 cGEgc3M= what?"},
+            ),
+        ):
+            up = self.there(answers, offered)
+            delivery = self.delivery(up)
+            attempt = await self.deliver(delivery, "a@x.test")
+            told = repr((attempt.site, self.notices, delivery.status())).lower()
+            for secret in ("pa ss", "ag1lahbhih", "cgegc3m"):
+                self.assertNotIn(secret, told)
+            self.assertIn("the host's words are left out", told)
+            self.notices.clear()
+
     async def test_refused_for_now(self):
         """Nobody's fault: the site's trouble."""
         for reply in ("454 4.7.0 later", "432 4.7.12 later", "421 4.3.2 bye"):
