@@ -63,8 +63,15 @@ two MX 10 mail-bogus
 two MX 20 second
 second A 127.0.0.2
 _{{port}}._tcp.second TLSA {EE}
+loose MX 10 mail-loose
+mail-loose A 127.0.0.1
+_tcp.mail-loose NS ns
 """
 )
+
+LOOSE = "_tcp.mail-loose.signed.test"
+LOOSE_ZONE = f"_{{port}} TLSA {OTHER}\n"
+"""Not signed, below a zone that is: of a secure host the TLSA records alone are anybody's."""
 
 PLAIN_ZONE = f"""\
 @ MX 10 mail-ee.signed.test.
@@ -76,7 +83,7 @@ VERIFIED, UNVERIFIED, PLAIN = "verified", "unverified", "plain"
 
 
 class DaneCase(MxCase):
-    zones: ClassVar = {"signed.test": SIGNED_ZONE, "plain.test": PLAIN_ZONE}
+    zones: ClassVar = {"signed.test": SIGNED_ZONE, "plain.test": PLAIN_ZONE, LOOSE: LOOSE_ZONE}
     signed = frozenset({"signed.test"})
     spoilt = frozenset({"_{port}._tcp.mail-bogus.signed.test."})
 
@@ -128,6 +135,12 @@ class DaneTests(DaneCase):
     async def test_not_where_the_way_is_not_secure(self):
         """A plain zone's MX leads to a host with TLSA records: anybody could lead elsewhere."""
         self.assertEqual(await self.way("plain.test", VOUCHED), UNVERIFIED)
+
+    async def test_not_by_records_that_are_not_secure(self):
+        """Of a host that is; the records are there, and count as none (RFC 7672 2.2)."""
+        self.assertEqual(await self.way("loose.signed.test"), UNVERIFIED)
+        found = await self.way("loose.signed.test", tls="dane")
+        self.assertIn("mail-loose.signed.test has no secure TLSA records", found)
 
     async def test_not_where_the_resolver_is_not_trusted(self):
         found = await self.way("ee.signed.test", VOUCHED, is_trusted=False)
