@@ -59,6 +59,7 @@ cname CNAME mail-ee
 implicit A 127.0.0.1
 _{{port}}._tcp.implicit TLSA {EE}
 tohost MX 10 mail.plain.test.
+toalias MX 10 alias.plain.test.
 two MX 10 mail-bogus
 two MX 20 second
 second A 127.0.0.2
@@ -77,6 +78,7 @@ PLAIN_ZONE = f"""\
 @ MX 10 mail-ee.signed.test.
 mail A 127.0.0.1
 _{{port}}._tcp.mail TLSA {OTHER}
+alias CNAME mail-ee.signed.test.
 """
 
 VERIFIED, UNVERIFIED, PLAIN = "verified", "unverified", "plain"
@@ -127,6 +129,7 @@ class DaneTests(DaneCase):
             ("byauthority", AUTHORITY.issue("byauthority.signed.test"), VERIFIED),
             ("byauthority", AUTHORITY.issue("other.test"), "451 4.7.5 certificate is for other"),
             ("tohost", SHOWN, UNVERIFIED),
+            ("toalias", VOUCHED, UNVERIFIED),  # it may lead anywhere
         ):
             with self.subTest(f"{domain} {identity and identity.certificate.subject}"):
                 found = await self.way(f"{domain}.signed.test", identity)
