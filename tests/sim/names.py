@@ -73,6 +73,15 @@ class Names:
         """Seconds for which the relay may go by what was said before: its clock may be slow."""
         return 2 * self.ttl + 20
 
+    def names_of(self, address: str) -> int:
+        """How many lead to it: sessions are limited for each. A domain without MX has its own."""
+        implicit = {
+            domain
+            for domain, zones in self._zones.items()
+            if any(zone.kind == "implicit" for zone in zones)
+        }
+        return 1 + any(ADDRESSES[domain] == address for domain in implicit)
+
     # --- the config -----------------------------------------------------------------------------
 
     def upstream(self) -> dict[str, Any]:

@@ -243,7 +243,8 @@ class Simulation:
         for name, hosts in (HOSTS | by_mx).items():
             for host in hosts:
                 sessions = self.network.sessions(self.machine.reactor, host)
-                if sessions > self.reloads.most_sessions(name):
+                names = self.names.names_of(host) if name == UPSTREAM else 1
+                if sessions > names * self.reloads.most_sessions(name):
                     self.world.blame(f"{sessions} sessions with {host} of {name}")
 
     def _what_is_left(self) -> dict[str, int]:
