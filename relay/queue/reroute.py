@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
+from twisted.internet.defer import Deferred, DeferredList
+
 from relay.notices import Alarm, Observer
 from relay.queue.lane_book import is_eased
 from relay.queue.manager import QueueManager
@@ -54,8 +56,7 @@ class Reroute:
         if any(state.waiting for state in lanes):
             while page := await self._store.find(Selection(), after, PAGE):
                 after = page[-1].queue_id
-                for listed in page:
-                    kept.update(await self._route(listed))
+                kept.update(await self._route_all(page))
         for state in lanes:
             if state.name in self._manager.lanes:
                 continue
@@ -107,8 +108,8 @@ class Reroute:
         kept: Counter[str] = Counter()
         while page := self._strays[:PAGE]:
             try:
-                for listed in await self._store.find(Selection(tuple(page)), "", PAGE):
-                    kept.update(await self._route(listed))
+                found = await self._store.find(Selection(tuple(page)), "", PAGE)
+                kept.update(await self._route_all(found))
             except StoreFailed:
                 raise
             except Exception:  # a defect of ours: the next ones are to be moved all the same
@@ -126,6 +127,18 @@ class Reroute:
             " and reload, or remove them with relayctl queue remove"
         )
         self._observe(Alarm(what, why, is_passing=True))
+
+    async def _route_all(self, page: Iterable[Listed]) -> list[str]:
+        """At once: their moves share a commit. Yields the lanes where some stay, one for each."""
+        routed: Any = await DeferredList(
+            [Deferred.fromCoroutine(self._route(listed)) for listed in page], consumeErrors=True
+        )
+        stays: list[str] = []
+        for is_done, result in routed:
+            if not is_done:
+                result.raiseException()
+            stays += result
+        return stays
 
     async def _route(self, listed: Listed) -> list[str]:
         """Move what of it waits elsewhere than it belongs; yields the lanes where some stays."""

@@ -72,6 +72,27 @@ class WaitingMailTests(ChangeCase):
         self.change("a", "b")
         self.assertEqual(["b"], self.lanes())
 
+    def test_a_page_is_moved_at_once(self) -> None:
+        for name in "xyz":
+            self.bench.accept(f"{name}@a.example")
+            self.bench.deliverer.end(**{name: delayed()})
+        self.ways["a.example"] = "b"
+        answers: list[Deferred[bool]] = []
+
+        def move(*_: object) -> "Deferred[bool]":
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.patch(self.bench.store, "move", move)
+        states = self.successResultOf(self.bench.store.lanes())
+        run = Deferred.fromCoroutine(self.reroute.run(states))
+        self.assertEqual(3, len(answers))
+        answers[1].errback(StoreFailed("full"))
+        self.assertNoResult(run)
+        answers[0].callback(True)
+        answers[2].callback(True)
+        self.failureResultOf(run, StoreFailed)
+
     def test_of_a_next_hop_that_is_gone(self) -> None:
         self.bench.accept("x@a.example")
         self.bench.deliverer.end(x=delayed())
