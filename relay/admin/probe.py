@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.config import HostAddress, Upstream
-from relay.config.schema import Identity
+from relay.config.upstream import Identity
 from relay.mail.reply import Reply
 from relay.notices import Notice
 from relay.outbound.addresses import Addresses, AddressFinder

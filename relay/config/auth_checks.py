@@ -6,7 +6,8 @@ Opens no file: `relay.outbound.identity.making` looks for the secrets that are n
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from relay.config.schema import Settings, Upstream
+from relay.config.schema import Settings
+from relay.config.upstream import Upstream
 from relay.config.upstream_checks import has_host
 
 Raw = Mapping[str, Any]

@@ -6,7 +6,7 @@ Written as in the file, and put into the tables before they are read.
 from collections.abc import Mapping
 from typing import Any
 
-from relay.config.schema import Upstream
+from relay.config.upstream import Upstream
 
 Raw = Mapping[str, Any]
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from relay.config.schema import Listener, Settings
+from relay.config.listener import Listener
+from relay.config.schema import Settings
 
 SUBMISSIONS = 465
 """The port where TLS comes first (RFC 8314 3.3)."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-from relay.config.schema import Listener
+from relay.config.listener import Listener
 from relay.inbound.conduct import Conduct
 from relay.inbound.policy import UNKNOWN_HOST
 from relay.mail.ip_address import key_of, unmapped

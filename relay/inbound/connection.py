@@ -18,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from relay.config.schema import Listener
+from relay.config.listener import Listener
 from relay.inbound.admission import TOO_MANY_ERRORS_OF_YOURS, Admission
 from relay.inbound.pace import Pace
 from relay.inbound.peer import Peer, client_host

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory
 
 from relay.beat import Beat
-from relay.config.schema import Listener
+from relay.config.listener import Listener
 from relay.inbound import pace
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper

@@ -7,7 +7,8 @@ Holds no session; everything it judges is passed in.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from relay.config.schema import Listener, Route
+from relay.config.listener import Listener
+from relay.config.schema import Route
 from relay.config.values import Network
 from relay.mail.address import AddressGlob, split
 from relay.mail.ip_address import unmapped

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import (
     IDelayedCall,
 )
 
-from relay.config.schema import Listener, Route
+from relay.config.listener import Listener
+from relay.config.schema import Route
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Authentication, Doorkeeper
 from relay.inbound.connection import SHUTTING_DOWN, Connection

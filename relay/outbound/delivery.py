@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from relay.config import Upstream
-from relay.config.schema import Identity
+from relay.config.upstream import Identity
 from relay.mail.content import Content
 from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, SiteFailure

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from twisted.logger import Logger
 
 from relay.config import HostAddress, Upstream
-from relay.config.schema import Identity
+from relay.config.upstream import Identity
 from relay.mail.reply import Reply
 from relay.outbound.domains import STOPPING
 from relay.outbound.factory import QueuedClientFactory

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from relay.config.schema import Listener, Settings
+from relay.config.listener import Listener
+from relay.config.schema import Settings
 from relay.notices import Notice
 from relay.tls.certificates import CertificateUnusable, read_certificates, read_pair
 from relay.tls.server import ServerTls

@@ -14,7 +14,7 @@ from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from zope.interface import implementer
 
-from relay.config.schema import Listener
+from relay.config.listener import Listener
 from relay.notices import Alarm, AlarmOver, Observer
 from relay.tls.certificates import (
     CertificateUnusable,

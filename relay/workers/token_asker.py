@@ -6,7 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
-from relay.config.schema import OAuth
+from relay.config.upstream import OAuth
 from relay.outbound.identity.grants import NoToken
 from relay.outbound.identity.shared_token import Held, SharedTokens, key_of
 from relay.workers.channel import AskFailed, Gone

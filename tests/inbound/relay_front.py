@@ -11,7 +11,8 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 
-from relay.config.schema import Certificate, Listener, Route
+from relay.config.listener import Certificate, Listener
+from relay.config.schema import Route
 from relay.inbound.auth import Doorkeeper
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from relay.config.schema import Listener
+from relay.config.listener import Listener
 from relay.inbound import conduct as conduct_module
 from relay.inbound.admission import TOO_MANY_ERRORS_OF_YOURS, Admission
 from relay.inbound.conduct import Conduct

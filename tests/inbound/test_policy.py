@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Listener, Route
+from relay.config.listener import Listener
+from relay.config.schema import Route
 from relay.inbound.policy import NO_ROUTE, RELAYING_DENIED, SOURCE_ROUTED, Policy
 
 

@@ -8,7 +8,9 @@ from tempfile import mkdtemp
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Certificate, Listener, Settings, Upstream
+from relay.config.listener import Certificate, Listener
+from relay.config.schema import Settings
+from relay.config.upstream import Upstream
 from relay.tls.files import problems, unreadable_later, warnings
 from tests.certificates import Authority
 from tests.interop.tools import need_root

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import Certificate, Listener
+from relay.config.listener import Certificate, Listener
 from relay.notices import Alarm, AlarmOver, Notice
 from relay.tls.certificates import CertificateUnusable
 from relay.tls.server import LOOK_EVERY, ServerTls

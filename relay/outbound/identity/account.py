@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 
-from relay.config.schema import Identity, Upstream
+from relay.config.upstream import Identity, Upstream
 from relay.mail.reply import Reply, reply
 from relay.notices import Alarm, AlarmOver, Observer
 from relay.outbound.identity.secret import Remembered, Secret, SecretUnusable, Version

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.config.schema import OAuth
+from relay.config.upstream import OAuth
 from relay.notices import Alarm, Observer
 from relay.outbound.identity.endpoint import Answer, TokenEndpoint
 from relay.outbound.identity.grant_secrets import account_in, secrets_of

@@ -1,6 +1,6 @@
 """The secrets that a grant of [oauth] is made of: where they are, and whether they can be used."""
 
-from relay.config.schema import OAuth
+from relay.config.upstream import OAuth
 from relay.outbound.identity.grants import BadKey, ServiceAccount, read_key
 from relay.outbound.identity.secret import Remembered, Secret, SecretUnusable, Version
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from relay.config.schema import Identity, OAuth, Upstream
+from relay.config.upstream import Identity, OAuth, Upstream
 from relay.notices import Observer
 from relay.outbound.identity import grant_secrets
 from relay.outbound.identity.account import Account, Credentials, Password

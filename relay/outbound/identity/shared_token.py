@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, fail, succeed
 from twisted.python.failure import Failure
 
-from relay.config.schema import OAuth
+from relay.config.upstream import OAuth
 from relay.outbound.identity.grant_secrets import Versions, versions_of
 from relay.outbound.identity.grants import NoToken
 from relay.outbound.identity.secret import Secret

@@ -5,7 +5,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.config.schema import Identity, OAuth, Upstream
+from relay.config.upstream import Identity, OAuth, Upstream
 from relay.mail.reply import reply
 from relay.outbound.identity.account import NoLogin
 from relay.outbound.identity.grant_secrets import Versions, versions_of

@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.config.schema import OAuth
+from relay.config.upstream import OAuth
 from relay.outbound.identity.grants import NoToken
 from relay.outbound.identity.shared_token import PATIENCE, Held, SharedToken, SharedTokens, key_of
 
