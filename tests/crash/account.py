@@ -1,7 +1,8 @@
 """The account after a fault: what was lost, invented, or came twice, and whether it might.
 
 A copy more is right only in the windows of docs/reliability.rst, each of which needs a fault
-between the two copies (a kill, a session cut): one without a fault in between is told apart.
+between the two copies (a kill, a session cut): one without a fault in between is told apart. A
+copy's time runs from its MAIL on: its end may be read when who sent it is dead already.
 """
 
 import threading
@@ -13,6 +14,9 @@ from itertools import pairwise
 from tests.crash.load import LARGE, SteadyLoad
 from tests.process.collector import Collector, Kept
 from tests.process.sending import SENDER, content
+
+Copy = tuple[float, float]
+"""When its MAIL came, and when it was there."""
 
 
 class Timed(Collector):
@@ -29,7 +33,8 @@ class Watched:
     """An upstream whose arrivals are timed; those from smtp-source are not counted."""
 
     collector: Timed = field(default_factory=Timed)
-    arrivals: list[tuple[float, str]] = field(default_factory=list)
+    arrivals: list[tuple[str, float, float]] = field(default_factory=list)
+    """Recipient, when its MAIL came, when it was there."""
     damaged: list[str] = field(default_factory=list)
     faults: list[float] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,7 +47,7 @@ class Watched:
             return
         with self._lock:
             for name in kept.recipients:
-                self.arrivals.append((time.monotonic(), name))
+                self.arrivals.append((name, kept.begun, time.monotonic()))
                 if not any(kept.content.endswith(content(name, n)) for n in (2000, LARGE)):
                     self.damaged.append(name)
 
@@ -51,7 +56,7 @@ class Watched:
 
     def names(self) -> set[str]:
         with self._lock:
-            return {name for _, name in self.arrivals}
+            return {name for name, *_ in self.arrivals}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,9 @@ def settle(load: SteadyLoad, upstream: Watched, waiting: Iterable[str] = ()) -> 
     """Once nothing moves any more. `waiting`: recipients that are in the queue still."""
     with upstream._lock:
         arrivals = list(upstream.arrivals)
-    times: dict[str, list[float]] = {}
-    for at, name in arrivals:
-        times.setdefault(name, []).append(at)
+    times: dict[str, list[Copy]] = {}
+    for name, *copy in arrivals:
+        times.setdefault(name, []).append((copy[0], copy[1]))
     arrived = set(times)
     return Account(
         accepted=len(load.accepted),
@@ -109,6 +114,8 @@ def settle(load: SteadyLoad, upstream: Watched, waiting: Iterable[str] = ()) -> 
     )
 
 
-def _is_explained(copies: list[float], faults: list[float]) -> bool:
+def _is_explained(copies: list[Copy], faults: list[float]) -> bool:
     """Between each copy and the next there was a fault."""
-    return all(any(one <= fault <= other for fault in faults) for one, other in pairwise(copies))
+    return all(
+        any(begun <= fault <= end for fault in faults) for (begun, _), (_, end) in pairwise(copies)
+    )

@@ -1,5 +1,7 @@
 """The account tells what it should: made of arrivals that are known."""
 
+import time
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.crash.account import Watched, settle
@@ -9,6 +11,8 @@ from tests.process.sending import SENDER, content
 
 
 class AccountTests(SynchronousTestCase):
+    begun = 0.0
+
     def setUp(self) -> None:
         self.load = SteadyLoad(0, accepted={"a@x", "b@x"}, unsure={"c@x"})
         self.upstream = Watched()
@@ -16,6 +20,7 @@ class AccountTests(SynchronousTestCase):
     def arrives(self, *names: str, what: str = "") -> None:
         for name in names:
             kept = Kept(f"FROM:<{SENDER}>", [f"TO:<{name}>"], content(what or name), "ESMTP")
+            kept.begun = self.begun or time.monotonic()
             self.upstream.collector.keep(kept)
 
     def bad(self, waiting: tuple[str, ...] = ()) -> tuple[set[str], ...]:
@@ -47,6 +52,16 @@ class AccountTests(SynchronousTestCase):
     def test_twice(self) -> None:
         self.arrives("a@x", "b@x")
         self.upstream.note_fault()
+        self.arrives("a@x")
+        self.assertEqual(set(), self.bad()[3])
+        self.arrives("a@x")
+        self.assertEqual({"a@x"}, self.bad()[3])
+
+    def test_the_end_of_a_copy_is_read_when_its_sender_is_dead(self) -> None:
+        self.begun = time.monotonic()
+        self.upstream.note_fault()
+        self.arrives("a@x", "b@x")
+        self.begun = 0.0
         self.arrives("a@x")
         self.assertEqual(set(), self.bad()[3])
         self.arrives("a@x")

@@ -6,6 +6,7 @@ shares nothing with the relay.
 
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Kept:
     content: bytes
     protocol: str
     auth: str = ""
+    begun: float = field(default=0.0, compare=False)
+    """When its MAIL came, of time.monotonic()."""
 
     @property
     def sender(self) -> str:
@@ -184,6 +187,7 @@ class _Session:
         self._connection = connection
         self._input = bytearray()
         self._mail = ""
+        self._begun = 0.0
         self._rcpt: list[str] = []
         self._protocol = "SMTP"
         self._auth = ""
@@ -206,9 +210,10 @@ class _Session:
         else:
             if word == "QUIT":  # once answered, the client may have another session elsewhere
                 self._collector.count_out(self._connection)
+            begun = time.monotonic()
             code = self._answer(word, argument)
             if word == "MAIL" and code < 300:
-                self._mail, self._rcpt = argument, []
+                self._mail, self._rcpt, self._begun = argument, [], begun
             elif word == "AUTH" and code < 300:
                 self._auth = argument
             elif word == "RCPT" and code < 300:
@@ -233,7 +238,9 @@ class _Session:
         content = self._content()
         reply = self._collector.reply_to("DOT", self._mail, _USUAL["DOT"])
         if reply.startswith("2"):
-            self._collector.keep(Kept(self._mail, self._rcpt, content, self._protocol, self._auth))
+            self._collector.keep(
+                Kept(self._mail, self._rcpt, content, self._protocol, self._auth, self._begun)
+            )
         self._mail, self._rcpt = "", []
         self._send(reply)
 
