@@ -253,6 +253,10 @@ class PolicyTests(TlsCase):
     def test_opportunistic(self):
         return self.check("opportunistic", 0)
 
+    def test_auto(self):
+        """A host that the configuration names: no domain says what is asked of it."""
+        return self.check("auto", 0)
+
     def test_required(self):
         return self.check("required", 1)
 
