@@ -18,7 +18,7 @@ from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Origin
 from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
-from relay.notices import Observer
+from relay.notices import Alarm, AlarmOver, Observer
 from relay.queue.backoff import delay_after
 from relay.queue.lane_book import LaneBook, upstream_of
 from relay.queue.lanes import Lane
@@ -98,6 +98,7 @@ class QueueManager:
         self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
         self._is_stopping = False
         self._works_in_hand = 0
+        self._unread: set[str] = set()  # lanes whose mail the store cannot tell
         self._when_idle: Deferred[None] | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -122,6 +123,7 @@ class QueueManager:
         self._terms = terms
         for gone in self.lanes.change(lane_names, by_domain, max_in_hand, stored):
             self._cancel_wake(gone)
+            self._can_be_read(gone)
         for lane in self.lanes:
             self._pump(lane)
 
@@ -456,6 +458,8 @@ class QueueManager:
 
     def _claimed(self, claim: Claim, lane: Lane) -> None:
         lane.is_claiming = False
+        if lane.name in self._unread:
+            self._can_be_read(lane)
         if self._is_stopping:  # nobody may wait for their outcomes: the next start has them
             return
         if claim.next_due_at is not None:
@@ -479,10 +483,19 @@ class QueueManager:
 
     def _not_claimed(self, reason: Failure, lane: Lane) -> None:
         reason.trap(StoreFailed)
-        _log.error("lane {name}: {why}", name=lane.name, why=reason.getErrorMessage())
+        if lane.name not in self._unread:
+            self._unread.add(lane.name)
+            _log.error("lane {name}: {why}", name=lane.name, why=reason.getErrorMessage())
+            self._observe(Alarm(f"mail for {lane.name}", reason.getErrorMessage()))
         lane.is_claiming = False
         lane.note_due(self._clock.seconds() + CLAIM_RETRY)
         self._pump(lane)
+
+    def _can_be_read(self, lane: Lane) -> None:
+        """Or nobody wants to any more."""
+        if lane.name in self._unread:
+            self._unread.discard(lane.name)
+            self._observe(AlarmOver(f"mail for {lane.name}"))
 
     def _arm_wake(self, lane: Lane, now: float) -> None:
         at = lane.wake_at()

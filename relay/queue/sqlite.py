@@ -4,7 +4,7 @@ Joins the parts: the spool directory, the writers of content, the thread that co
 and what it writes and reads. Design note: docs/queue.rst.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from relay.queue.ids import from_int
 from relay.queue.in_hand import InHand
 from relay.queue.spool import Spool
 from relay.queue.sqlite_reads import COUNTS, SqliteReads
-from relay.queue.sqlite_schema import connect, damaged, next_start_number
+from relay.queue.sqlite_schema import connect, damaged, next_start_number, trouble
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import (
     Claim,
@@ -95,9 +95,16 @@ class SqliteLedger:
 
     def read(self, call: Call) -> Any:
         try:
-            return getattr(self._reads, call.name)(*call.arguments)
+            answer = getattr(self._reads, call.name)(*call.arguments)
         except apsw.Error as error:
-            raise StoreFailed(f"the queue cannot be read: {error}") from error
+            raise trouble(self._spool.database, "read", error) from error
+        return self._slices(answer) if isinstance(answer, Generator) else answer
+
+    def _slices(self, answer: Generator[None, None, Any]) -> Generator[None, None, Any]:
+        try:
+            return (yield from answer)
+        except apsw.Error as error:
+            raise trouble(self._spool.database, "read", error) from error
 
     def close(self) -> None:
         self._buffers.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 
-from relay.queue.store import StoreUnusable
+from relay.queue.store import StoreFailed, StoreUnusable
 
 VERSION = 3
 """PRAGMA user_version of the tables below."""
@@ -102,6 +102,16 @@ ALTER TABLE message ADD COLUMN protocol TEXT NOT NULL DEFAULT '';
     2: "ALTER TABLE message ADD COLUMN requires_tls INTEGER NOT NULL DEFAULT 0;",
 }
 """From each layout that was once in use to the next one."""
+
+
+def trouble(path: Path, doing: str, error: Exception) -> StoreFailed:
+    """`doing`: "read" or "written". A damage is found when its page is looked at, not before."""
+    if isinstance(error, (apsw.NotADBError, apsw.CorruptError)):
+        return StoreFailed(
+            f"{path} is damaged ({error}): stop the relay, then save what can be read of it with"
+            " relayctl salvage DIRECTORY"
+        )
+    return StoreFailed(f"the queue cannot be {doing}: {error}")
 
 
 def damaged(path: Path, why: object) -> StoreUnusable:

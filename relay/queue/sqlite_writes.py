@@ -25,7 +25,8 @@ from relay.queue.sqlite_rows import (
     numbers_text,
     owed_text,
 )
-from relay.queue.store import LaneState, NewMessage, Settled, Settlement, StoreFailed
+from relay.queue.sqlite_schema import trouble
+from relay.queue.store import LaneState, NewMessage, Settled, Settlement
 
 MAX_ROWS = 64
 """Rows of one INSERT: each number up to it is a prepared statement of its own."""
@@ -88,7 +89,7 @@ class SqliteWrites:
             self._execute("COMMIT")
         except _DISK_TROUBLE as error:
             self._roll_back()
-            raise StoreFailed(f"the queue cannot be written: {error}") from error
+            raise trouble(self._spool.database, "written", error) from error
         except apsw.Error as error:
             self._roll_back()
             raise ValueError(str(error)) from error
@@ -110,7 +111,7 @@ class SqliteWrites:
             try:
                 self._execute("ROLLBACK")
             except apsw.Error as error:
-                raise StoreFailed(f"the queue cannot be written: {error}") from error
+                raise trouble(self._spool.database, "written", error) from error
 
     def _run(self, calls: Sequence[Call]) -> list[Any]:
         results: list[Any] = [None] * len(calls)

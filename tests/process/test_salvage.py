@@ -3,10 +3,12 @@
 import json
 import shutil
 import smtplib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from relay.queue.manager import CLAIM_RETRY
 from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, upstream
 from tests.process.sending import SENDER, Load, content
@@ -17,6 +19,9 @@ COUNT = 400
 LARGE = "large@example.org"
 
 PAGE = 4096
+
+LEAF = 0x0D
+"""The first octet of a page with rows of a table."""
 
 ROOTS = 10
 """The first pages: one that tells of the tables, and each table's root."""
@@ -31,6 +36,18 @@ def some_pages(database: Path, random: Random) -> None:
     pages = database.stat().st_size // PAGE
     for page in random.sample(range(ROOTS, pages), pages // 50):
         _overwrite(database, page * PAGE, random.randbytes(PAGE))
+
+
+def some_content(database: Path, random: Random) -> None:
+    """Pages that nobody looks at before its messages' turn has come."""
+    octets = database.read_bytes()
+    of_content = [
+        at
+        for at in range(0, len(octets), PAGE)
+        if octets[at] == LEAF and b"a line of text" in octets[at : at + PAGE]
+    ]
+    for at in random.sample(of_content, len(of_content) // 20):
+        _overwrite(database, at, bytes(8))
 
 
 def end_cut_off(database: Path, random: Random) -> None:
@@ -120,6 +137,24 @@ class SalvageTests(ThroughRelay):
 
     def test_the_end_cut_off(self) -> None:
         self.check(end_cut_off, COUNT // 4, is_refused=False)
+
+    def test_what_is_found_only_once_mail_is_looked_at(self) -> None:
+        """It is told once, with what to do, and not every second."""
+        main, relay = self.full()
+        database = relay.spool / "0" / "queue.db"
+        some_content(database, Random(1))
+        child = relay.launch()
+        (alarm,) = relay.wait_for(1, "alarm", what="mail for main")
+        for words in (f"{database} is damaged", "stop the relay", "relayctl salvage DIRECTORY"):
+            self.assertIn(words, alarm["why"])
+        self.assertIn(alarm["why"], relay.relayctl("status").stdout)
+        time.sleep(2.5 * CLAIM_RETRY)
+        relay.stop()
+        self.assertEqual(1, len(relay.facts("alarm", what="mail for main")))
+        self.assertNotIn("Traceback", child.output)
+        found = self.salvaged(relay)
+        self.assertGreater(len(found["saved"]), COUNT // 2)
+        self.check_saved(main, relay, found)
 
     def test_so_little_is_left_that_nothing_can_be_read(self) -> None:
         _, relay = self.full()

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm, AlarmOver, Attempted
 from relay.queue.memory import MemoryStore
+from relay.queue.schedule import Terms
 from relay.queue.store import Claim, NewMessage, Selection, Settlement, StoreFailed
 from tests.queue.scripted import Bench, delayed, failed
 
@@ -13,7 +14,12 @@ from tests.queue.scripted import Bench, delayed, failed
 class SickStore(MemoryStore):
     """Fails to record while `is_sick`; `commits` holds insertions back while it is a list."""
 
-    is_sick = False
+    is_sick = is_damaged = False
+
+    def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:
+        if self.is_damaged:
+            return fail(StoreFailed("queue.db is damaged"))
+        return super().claim(lane, now, limit)
 
     def insert(self, new: NewMessage) -> Deferred[None]:
         return fail(StoreFailed("disk full")) if self.is_sick else super().insert(new)
@@ -227,6 +233,30 @@ class SickStoreTests(SynchronousTestCase):
         self.assertEqual(1, sum(isinstance(n, Attempted) for n in bench.notices))
         self.assertEqual("Removed done", bench.told()[-1])
         self.successResultOf(bench.accept("y@a.example"))
+
+    def test_mail_that_cannot_be_read_is_told_of_once_and_tried_again(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        bench.deliverer.end(x=delayed())
+        store.is_damaged = True
+        bench.clock.pump([1.0] * 75)
+        told = [notice for notice in bench.notices if isinstance(notice, Alarm)]
+        self.assertEqual([Alarm("mail for a", "queue.db is damaged")], told)
+        store.is_damaged = False
+        bench.clock.advance(1.0)
+        self.assertIn(AlarmOver("mail for a"), bench.notices)
+        self.assertEqual(1, len(bench.deliverer.running))
+
+    def test_nor_is_it_of_interest_once_the_lane_is_gone(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        bench.deliverer.end(x=delayed())
+        store.is_damaged = True
+        bench.clock.pump([1.0] * 75)
+        bench.manager.change(Terms((60.0,), None, 3600.0), ("b",), (), 8, {})
+        self.assertIn(AlarmOver("mail for a"), bench.notices)
 
 
 class StopTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 from twisted.internet import reactor
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import DeferredList, gatherResults
 from twisted.trial.unittest import TestCase
 
 from relay.queue import spool as spool_module
@@ -21,7 +21,7 @@ from relay.queue.in_hand import InHand
 from relay.queue.open_store import open_store, spool_of
 from relay.queue.spool import Spool
 from relay.queue.sqlite import SqliteStore
-from relay.queue.sqlite_schema import connect
+from relay.queue.sqlite_schema import PAGE_SIZE, connect
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import IStore, LaneState, Selection, StoreFailed, StoreUnusable
 from tests.contract.messages import (
@@ -41,6 +41,20 @@ SESSIONS = 20
 """Of the child: each has one call under way."""
 
 CHILD = Path(__file__).with_name("inserting_child.py")
+
+
+LEAF = 0x0D
+"""The first octet of a page with rows of a table."""
+
+
+def _damage_messages(database: Path) -> None:
+    """The pages where their rows lie, but for the table's first one: the store can be opened."""
+    octets = bytearray(database.read_bytes())
+    for at in range(0, len(octets), PAGE_SIZE):
+        page = octets[at : at + PAGE_SIZE]
+        if page[0] == LEAF and b"sender@a.example" in page:
+            octets[at : at + 8] = bytes(8)
+    database.write_bytes(octets)
 
 
 class StoreTestCase(TestCase):
@@ -223,6 +237,26 @@ class SpoolTests(StoreTestCase):
         await (await self.opened()).close()
         (self.directory / "0" / "queue.db").write_bytes(b"no database " * 1000)
         self.assertIn("is damaged", await self.unusable())
+
+    async def test_a_damage_that_is_met_later_is_told_as_one(self) -> None:
+        """Whatever is read, in slices or at once: no defect of ours, and what to do."""
+        store = await self.opened()
+        news = [new(number) for number in range(300)]
+        await gatherResults([store.insert(each) for each in news])
+        await store.close()
+        _damage_messages(self.directory / "0" / "queue.db")
+        store = await self.opened()
+        for reading in (
+            store.find(Selection(), "", 100),
+            store.claim("east", 1e10, 100),
+            store.claim_expired(1e10, 100),
+            store.overdue(1e10, 100),
+            store.works(ids(news)),
+        ):
+            error = await self.assertFailure(reading, StoreFailed)
+            self.assertIn("queue.db is damaged", str(error))
+            self.assertIn("relayctl salvage DIRECTORY", str(error))
+        await store.close()
 
     async def test_nobody_else_reads_the_mail(self) -> None:
         store = await self.opened()
