@@ -73,7 +73,7 @@ class Disasters:
                 upstream.is_dead_for_good = False
                 upstream.open()
         machine = self._machine
-        machine.free_octets = 1 << 40
+        machine.make_space()
         disk = machine.disk
         disk.die_after = None
         disk.is_full = disk.is_sick = False
@@ -141,11 +141,8 @@ class Disasters:
         self._machine.ailed_at = self._world.now
 
     def _run_short_of_space(self) -> None:
-        self._machine.free_octets = 1 << 20
-        self._world.after(self._random.expovariate(1 / 60), self._make_space)
-
-    def _make_space(self) -> None:
-        self._machine.free_octets = 1 << 40
+        self._machine.run_short_of_space()
+        self._world.after(self._random.expovariate(1 / 60), self._machine.make_space)
 
     def _set_the_clock(self) -> None:
         """To and fro, and never far from the truth for long."""

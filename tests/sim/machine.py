@@ -28,6 +28,9 @@ from tests.sim.world import World
 
 ADDRESS = "10.0.0.1"
 PLENTY = 1 << 40
+LITTLE = 1 << 20
+"""Octets that are free: more than any config asks for, and less."""
+
 FILE = Path("/relay.toml")
 
 
@@ -61,10 +64,13 @@ class Machine:
         self.names_latency = Latency(world.chance("names latency"))
         self.disk = Disk(world.chance("disk"), self._stopped_within)
         self.free_octets = PLENTY
+        self.short_since = inf  # of space
         self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
         self.service: RelayService | None = None
         self.ailed_at = 0.0  # the disk, lately
         self.attempts: Callable[[str, str], None] = lambda lane, queue_id: None
+        self.attempt_begins: Callable[[str], None] = lambda lane: None
+        self.attempt_ends: Callable[[str], None] = lambda lane: None
         self.starts = 0
         self.deaths = 0
         self.observers: list[Callable[[Notice], None]] = []
@@ -91,7 +97,7 @@ class Machine:
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
         self.service = RelayService(self.config, self.reactor, source=FILE)
-        seams.watch_attempts(self.service, self.attempts)
+        seams.watch_attempts(self.service, self._attempt_begins, self.attempt_ends)
         self.service.privilegedStartService()
         self.service.startService()
         for tell in self.when_started:
@@ -174,7 +180,19 @@ class Machine:
         for tell in self.when_cut_short:
             tell()
 
+    def _attempt_begins(self, lane: str, queue_id: str) -> None:
+        self.attempts(lane, queue_id)
+        self.attempt_begins(lane)
+
     # --- the disk's health --------------------------------------------------------------------
+
+    def run_short_of_space(self) -> None:
+        self.free_octets = LITTLE
+        self.short_since = min(self.short_since, self.world.now)
+
+    def make_space(self) -> None:
+        self.free_octets = PLENTY
+        self.short_since = inf
 
     @property
     def is_ill(self) -> bool:

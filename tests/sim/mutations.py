@@ -23,10 +23,12 @@ from relay.mail.outcome import Attempt, Delayed, Failed, Relayed
 from relay.mail.reply import reply
 from relay.outbound.answers import Answers
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.delivery import Delivery
 from relay.outbound.dns.answer import Status
 from relay.outbound.dns.exchanges import NO_DOMAIN, Exchanges
 from relay.outbound.dns.ourselves import Ourselves
 from relay.outbound.dns.resolver import Resolver
+from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.identity.choice import Choices
 from relay.outbound.routes import Routes
 from relay.outbound.throttle import Window
@@ -35,9 +37,12 @@ from relay.queue.content_files import ContentFile
 from relay.queue.group_commit import GroupCommit
 from relay.queue.hybrid import Trial
 from relay.queue.in_hand import InHand
+from relay.queue.lane_book import LaneBook
+from relay.queue.lanes import Lane
 from relay.queue.manager import QueueManager
 from relay.queue.recorder import Recorder
 from relay.queue.reroute import Reroute
+from relay.queue.space import SpaceWatch
 from relay.queue.spool import Spool
 from relay.queue.sqlite_operations import SqliteOperations
 from relay.queue.sqlite_writes import SqliteWrites
@@ -292,6 +297,51 @@ def one_session_too_many() -> Iterator[Replacement]:
         real(self, most + 1)
 
     yield Window, "__init__", begin
+
+
+@fault
+def any_number_in_hand() -> Iterator[Replacement]:
+    """For a lane that is well there is always room."""
+    real = Lane.room
+
+    def room(self: Any, now: float) -> int:
+        is_well = not (self.is_held or self.is_closed or self.attempt)
+        return self.window if is_well else real(self, now)
+
+    yield Lane, "room", room
+
+
+@fault
+def recipients_without_a_limit() -> Iterator[Replacement]:
+    """All that are owed, in one transaction."""
+
+    def next_envelope(self: Any, limit_there: int) -> Any:
+        owed, self._owed = self._owed, ()
+        return replace(self._envelope, recipients=tuple(owed))
+
+    yield RunningAttempt, "_next_envelope", next_envelope
+
+
+@fault
+def session_never_worn() -> Iterator[Replacement]:
+    """However much it has carried."""
+    yield QueuedClientFactory, "is_worn", lambda self, session: False
+
+
+@fault
+def mail_taken_without_space() -> Iterator[Replacement]:
+    """Nobody looks whether `min_free` is left."""
+    yield SpaceWatch, "has_space", lambda self: True
+
+
+@fault
+def lane_of_a_domain_never_forgotten() -> Iterator[Replacement]:
+    yield LaneBook, "forget", lambda self, lane: False
+
+
+@fault
+def upstream_of_a_former_config_never_forgotten() -> Iterator[Replacement]:
+    yield Delivery, "_forget_retired", lambda self: None
 
 
 @fault

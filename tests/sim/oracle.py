@@ -33,6 +33,7 @@ class Copy:
     content: bytes
     user: str = ""  # that the relay logged in as
     address: str = ""  # of the host
+    number: int = 0  # of the message in its session
     was_answered: Callable[[], bool] = field(default=lambda: False)
     starts: int = 0  # of the relay, before
     ends: int = 0  # of those that cut it short
@@ -49,6 +50,8 @@ class Oracle:
         self.as_whom: Callable[[str, str, str], str] = lambda upstream, reverse_path, user: ""
         self.exchanges: ExchangeJudge | None = None
         self.well_since: Callable[[], float] = lambda: 0.0  # the relay's disk
+        self.each_copy: Callable[[Copy], None] = lambda copy: None
+        self.mail_taken: Callable[[Submission], None] = lambda submission: None
         self._attempts: dict[tuple[str, str], float] = {}  # queue id, upstream: the last one's time
         self._accepted_at: dict[str, float] = {}  # by queue id
         self.starts = self.ends = 0
@@ -78,6 +81,8 @@ class Oracle:
         """Its MAIL was answered so."""
         if submission.must_go and answer.startswith(("530 5.7.0", "553 5.7.1")):
             self.world.blame(f"{submission.user} was not let send {submission.token}")
+        if answer.startswith("250"):
+            self.mail_taken(submission)
 
     def ended(self, submission: Submission) -> None:
         """Its last octet is on its way."""
@@ -95,6 +100,7 @@ class Oracle:
     def accepted(self, copy: Copy) -> None:
         copy.starts, copy.ends = self.starts, self.ends
         self.world.tell(f"{copy.upstream} accepts {copy.reverse_path} -> {' '.join(copy.paths)}")
+        self.each_copy(copy)
         if is_report(copy.content):
             self._take_report(copy)
             return

@@ -30,7 +30,7 @@ class Reloads:
         self._until = 0.0
         self._is_busy = False
         self._left_since: dict[str, float] = {}  # lanes of removed upstreams with mail
-        self._former: list[tuple[float, Config]] = []  # until when; of this process
+        self._former: list[tuple[float, int, Config]] = []  # until when; of which process
         self.done = self.refused = 0
         self._machine.when_started.append(self._started)
 
@@ -72,7 +72,7 @@ class Reloads:
     def _use(self, tables: Tables) -> None:
         machine, world = self._machine, self._world
         service = machine.service
-        self._former.append((world.now, machine.config))
+        self._former.append((world.now, machine.starts, machine.config))
         self._tables = machine.tables = tables
         machine.config = read_tables(tables)
         self._oracle.routes.announce(ways(tables), world.now)
@@ -105,7 +105,6 @@ class Reloads:
     def _started(self) -> None:
         """By the file as it is."""
         self._is_busy = False
-        self._former.clear()
         self._left_since.clear()
         self._in_force()
 
@@ -144,12 +143,22 @@ class Reloads:
             if now - self._left_since.setdefault(lane, now) > MOVED_WITHIN:
                 self._world.blame(f"mail was left behind in {lane}, which is gone")
 
+    def configs(self, *, of_any_process: bool = False) -> list[Config]:
+        """That in force, and those by which what was under way at a reload may end. What a process
+        sent may arrive when it is gone."""
+        machine, now = self._machine, self._world.now
+        recent = [
+            config
+            for until, start, config in self._former
+            if now - until < ATTEMPT and (of_any_process or start == machine.starts)
+        ]
+        return [machine.config, *recent]
+
     def most_sessions(self, name: str) -> int:
-        """With a host of it. What was under way at a reload ends by the config before."""
-        recent = [each for until, each in self._former if self._world.now - until < ATTEMPT]
+        """With a host of it."""
         return self._logins.lanes_of(name) * sum(
             upstream.max_connections
-            for config in [self._machine.config, *recent]
+            for config in self.configs()
             for upstream in config.upstreams
             if upstream.name == name
         )

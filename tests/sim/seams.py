@@ -97,24 +97,33 @@ class NoThreads:
 
 
 class Watched:
-    """Between the queue's manager and the deliverer: tells of each attempt that begins."""
+    """Between the queue's manager and the deliverer: tells of each attempt's begin and end."""
 
-    def __init__(self, deliverer: Any, tell: Callable[[str, str], None]) -> None:
-        self._tell = tell
+    def __init__(
+        self, deliverer: Any, begins: Callable[[str, str], None], ends: Callable[[str], None]
+    ) -> None:
+        self._begins = begins
+        self._ends = ends
         self._deliverer = deliverer
 
     def deliver(self, lane: str, queue_id: str, *arguments: Any) -> Any:
-        self._tell(lane, queue_id)
-        return self._deliverer.deliver(lane, queue_id, *arguments)
+        self._begins(lane, queue_id)
+        return self._deliverer.deliver(lane, queue_id, *arguments).addBoth(self._ended, lane)
+
+    def _ended(self, result: Any, lane: str) -> Any:
+        self._ends(lane)
+        return result
 
     def forget_trouble(self, lane: str) -> None:
         self._deliverer.forget_trouble(lane)
 
 
-def watch_attempts(service: Any, tell: Callable[[str, str], None]) -> None:
-    """`tell` hears the lane and the queue id."""
+def watch_attempts(
+    service: Any, begins: Callable[[str, str], None], ends: Callable[[str], None]
+) -> None:
+    """`begins` hears the lane and the queue id, `ends` the lane."""
     manager = service._stage.manager
-    manager._deliverer = Watched(manager._deliverer, tell)
+    manager._deliverer = Watched(manager._deliverer, begins, ends)
 
 
 def number_objects() -> None:

@@ -17,6 +17,7 @@ from tests.sim.configs import EXPIRE_AFTER, HOSTS, Configs, read_tables, ways
 from tests.sim.disaster import Disasters
 from tests.sim.exchanges import ExchangeJudge
 from tests.sim.filesystem import DiskVfs
+from tests.sim.limits import Limits
 from tests.sim.login_troubles import LoginTroubles
 from tests.sim.logins import SUBMISSION_PORT, Logins
 from tests.sim.machine import ADDRESS, Machine
@@ -109,6 +110,11 @@ class Simulation:
         self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
         self.operator = Operator(world, self.machine, self.oracle)
         self.reloads = Reloads(self, configs, first)
+        self.limits = Limits(self)
+        self.oracle.each_copy = self.limits.taken
+        self.oracle.mail_taken = self.limits.mail_taken
+        self.machine.attempt_begins = self.limits.attempt_begins
+        self.machine.attempt_ends = self.limits.attempt_ends
         self.disasters = Disasters(self)
         self.login_troubles = LoginTroubles(world, self.logins)
         self.pauses = Pauses(self)
@@ -216,7 +222,7 @@ class Simulation:
         while world.now < end:
             world.run(min(end, world.now + random.expovariate(1 / 120)))
             self.oracle.audit()
-            self._check_limits()
+            self.limits.look()
             self.reloads.look_for_left_mail()
             self._raise_fault()
         world.tell(f"{world.events} events")
@@ -237,15 +243,6 @@ class Simulation:
         }
 
     # --- what must hold -------------------------------------------------------------------------
-
-    def _check_limits(self) -> None:
-        by_mx = {UPSTREAM: MAIL_HOSTS.values()} if self.names.is_used else {}
-        for name, hosts in (HOSTS | by_mx).items():
-            for host in hosts:
-                sessions = self.network.sessions(self.machine.reactor, host)
-                names = self.names.names_of(host) if name == UPSTREAM else 1
-                if sessions > names * self.reloads.most_sessions(name):
-                    self.world.blame(f"{sessions} sessions with {host} of {name}")
 
     def _what_is_left(self) -> dict[str, int]:
         """At the end nothing waits, and nothing remembers anything."""
@@ -282,6 +279,9 @@ def counts_of(service: Any) -> dict[str, int]:
             for f in hop.factories
         ),
         "lanes in hand": sum(lane.in_hand for lane in manager.lanes),
+        "lanes of domains": sum(not lane.is_lasting for lane in manager.lanes),
+        "upstreams by a former config": len(service._stage.delivery._retired),
+        "clients that wait": sum(len(w._running) for w in service._stage.hybrid._waits.values()),
         "works that wait": store._calls._ledger._writes._in_hand.waiting.total(),
         "works in hand": sum(
             len(works) for works in store._calls._ledger._writes._in_hand._lanes.values()

@@ -114,6 +114,7 @@ class Service(Protocol):
         self._chunk_left = 0
         self._is_chunk = self._is_last_chunk = False
         self._is_busy = False
+        self._contents = 0  # that ended, whatever became of them
         self._user = ""
         self._exchange: Any = None
         fate = host.fate("connect")
@@ -318,6 +319,7 @@ class Service(Protocol):
         return True
 
     def _end(self, content: bytes) -> None:
+        self._contents += 1
         fate = self.host.fate("dot")
         if fate[:3].isdigit():
             self._note_refusal(fate)
@@ -329,7 +331,13 @@ class Service(Protocol):
             return
         paths = tuple(self._paths)
         copy = Copy(
-            self.host.name, self._reverse_path or "", paths, content, self._user, self.host.address
+            self.host.name,
+            self._reverse_path or "",
+            paths,
+            content,
+            self._user,
+            self.host.address,
+            self._contents,
         )
         self._reset()
         self.host.oracle.accepted(copy)
