@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from relay.mail.outcome import Delayed, Failed, Relayed
 from relay.smtp.replies import MAX_BUFFERED
-from relay.testing.upstream import OK
+from relay.testing.upstream import OK, Act
 from tests.outbound.case import DeliveryCase
+from tests.outbound.test_line import LineCase
 
 GIGABYTE = 1 << 30
 
@@ -138,6 +139,19 @@ class WrongRepliesTests(DeliveryCase):
                 attempt = await self.deliver(delivery, "a@x.test")
                 self.assert_kinds(attempt, Delayed)
 
+    async def test_replies_without_end_at_each_step(self):
+        """After the final dot nobody knows what became of the mail."""
+        for reply in (b"2" * 500_000, b"250-" + b"x" * 500_000, b"250-ok\r\n" * 60_000):
+            for step in ("mail", "rcpt", "data"):
+                with self.subTest(step=step, reply=reply[:10]):
+                    await self.relayed_by_the_second({step: reply})
+            with self.subTest(step="dot", reply=reply[:10]):
+                attempt = await self.deliver(
+                    self.delivery(self.upstream({"dot": reply})), "a@x.test"
+                )
+                self.assert_kinds(attempt, Delayed)
+                self.assertTrue(attempt.outcomes[1].is_unknown)
+
     async def test_bare_line_feeds_are_line_ends(self):
         """As real servers send them; one reply more or less is still told apart."""
         good = self.upstream({"mail": b"250 2.1.0 ok\n", "dot": b"250 2.0.0 ok\n"})
@@ -170,6 +184,32 @@ class WrongRepliesTests(DeliveryCase):
         attempt = await self.deliver(self.delivery(up, good), "a@x.test")
         self.assert_kinds(attempt, Relayed)
         self.assertEqual([], up.transactions)
+
+
+class ProxiedTests(LineCase):
+    """The client hears the upstream's word on its own commands, and nothing that came before."""
+
+    async def test_all_the_replies_before_the_commands(self):
+        for step in ("mail", "rcpt", "data"):
+            early = b"354 go\r\n" if step == "data" else b"250 2.0.0 ok\r\n"
+            for more in (b"250 2.0.0 accepted\r\n", EVERYTHING[7:]):
+                with self.subTest(step=step, more=more):
+                    up = self.upstream({step: early + more, "dot": Act.STALL})
+                    line = self.line(up, timeouts={"final": "1s"})
+                    self.assertEqual(451, await self.last_code(line))
+                    self.assertEqual([], up.accepted)
+
+    async def test_an_acceptance_in_the_place_of_354(self):
+        up = self.upstream({"data": "250 2.0.0 accepted"})
+        self.assertEqual(451, await self.last_code(self.line(up)))
+        self.assertEqual([], up.transactions)
+
+    async def last_code(self, line) -> int:
+        for request in (self.mail, self.rcpt, self.data, self.end_of_content):
+            answer = await request(line)
+            if answer.code >= 400:
+                break
+        return answer.code
 
 
 class StartTlsTests(DeliveryCase):

@@ -8,6 +8,7 @@ import email
 import json
 
 from tests.attacks.dialogue import Rude
+from tests.process.collector import Collector
 from tests.process.relay_process import RelayProcess, route, upstream
 from tests.process.sending import SENDER, content
 from tests.process.through_relay import ThroughRelay
@@ -105,10 +106,9 @@ class InjectionTests(ThroughRelay):
             with self.subTest(repr(end)):
                 self.one_reply(f"550 5.1.1 no{end}X-Forged: yes {FORGED}")
 
-    def one_reply(self, reply: str) -> None:
-        collector, home = self.collector(), self.collector()
-        collector.answer("RCPT", reply)
-        relay = self.relay(
+    def between(self, collector: Collector, home: Collector) -> RelayProcess:
+        """Stored and proxied mail goes to the one, DSNs to the other."""
+        return self.relay(
             upstream("main", collector.port),
             upstream("home", home.port),
             routes=[
@@ -117,6 +117,46 @@ class InjectionTests(ThroughRelay):
                 route("main"),
             ],
         )
+
+    def test_what_upstreams_say_at_each_other_step(self) -> None:
+        """All the line ends at once."""
+        forged = "".join(f"{end}X-Forged: yes {FORGED}" for end in LINE_ENDS if end != "\n")
+        for step in ("CONNECT", "EHLO", "MAIL", "DATA", "DOT"):
+            with self.subTest(step):
+                self.one_step(step, f"554 5.7.1 no{forged}")
+
+    def one_step(self, step: str, reply: str) -> None:
+        collector, home = self.collector(), self.collector()
+        collector.answer(step, reply)
+        collector.answer("HELO", reply)
+        relay = self.between(collector, home)
+        with Rude(relay.port) as client:
+            client.say("EHLO client.example")
+            for domain in ("proxy.example.org", "example.org"):
+                self.one_transaction(client, f"someone@{domain}")
+        if step in ("CONNECT", "EHLO"):
+            relay.wait_for(1, "delayed")
+        else:
+            (report,) = home.wait_for(1)
+            self.check_report(report.content)
+            self.assertIn(b"554 5.7.1 no", report.content)
+            relay.wait_until_empty()
+        self.check_log(relay)
+
+    def one_transaction(self, client: Rude, recipient: str) -> None:
+        """To its first refusal; whatever is said may be shown on a terminal."""
+        message = content("x")[:-2] + b"\r\n."
+        for line in (f"MAIL FROM:<{SENDER}>", f"RCPT TO:<{recipient}>", "DATA", message):
+            said = client.say(line)
+            self.assertTrue(said and said.isprintable(), said)
+            if said >= "4":
+                break
+        client.say("RSET")
+
+    def one_reply(self, reply: str) -> None:
+        collector, home = self.collector(), self.collector()
+        collector.answer("RCPT", reply)
+        relay = self.between(collector, home)
         with Rude(relay.port) as client:
             client.say("EHLO client.example")
             client.say(f"MAIL FROM:<{SENDER}>")
