@@ -68,6 +68,7 @@ def _runs(count: int) -> Iterator[tuple[str, int, Run]]:
         yield "disk full", 3, _under(shortage.fill_the_disk, on_small_disk=True)
         yield "below min_free", 2, _under(shortage.come_below_min_free, on_small_disk=True)
         yield "spool read-only", 2, _under(shortage.forbid_writing)
+        yield "read-only at a start", 2, _under(shortage.start_where_nothing_can_be_written)
 
 
 def _under(fault: Fault, **settings: object) -> Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 from relay.queue.space import free_octets_of
 from tests.attacks.dialogue import Rude
 from tests.crash.account import Account
-from tests.crash.scene import Scene, mount, unmount
+from tests.crash.scene import Scene, mount, start, unmount
 from tests.process.child import wait_until
 
 MIN_FREE = 1 << 20
@@ -80,6 +80,25 @@ def forbid_writing(stage: Scene, count: int) -> Account:
         stage.upstream.note_fault()
         stage.wait_for_more(60)
     stage.notes.append(f"replies {dict(sorted(stage.load.replies.items()))}")
+    return stage.account()
+
+
+def start_where_nothing_can_be_written(stage: Scene, count: int) -> Account:
+    """After a crash the whole spool is read-only, as a disk with errors becomes: the relay does
+    not start, says why, and goes on with all of its mail once that is put right."""
+    relay = stage.relay
+    for _ in range(count):
+        stage.wait_for_more()
+        relay.kill()
+        stage.upstream.note_fault()
+        mount("--bind", relay.spool, relay.spool)
+        try:
+            assert _is_made_read_only(relay.spool)
+            assert relay.launch().wait(), "it started"
+        finally:
+            unmount(relay.spool)
+        assert "cannot be written (Read-only file system): mount it writable" in relay.child.output
+        start(relay)
     return stage.account()
 
 
