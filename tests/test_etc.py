@@ -69,6 +69,16 @@ class ReadmeTests(SynchronousTestCase):
             self.assertEqual(load(path).warnings(), [])
 
 
+_CALLS = "SystemCallFilter"
+
+_HARDENED = (
+    *("NoNewPrivileges", "PrivateDevices", "PrivateTmp", "ProtectHome", "LockPersonality"),
+    *("ProtectClock", "ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs"),
+    *("ProtectKernelModules", "ProtectKernelTunables", "RemoveIPC", "RestrictNamespaces"),
+    *("RestrictRealtime", "RestrictSUIDSGID"),
+)
+
+
 class UnitTests(SynchronousTestCase):
     """The systemd unit and the log rotation fit the sample configuration."""
 
@@ -76,6 +86,32 @@ class UnitTests(SynchronousTestCase):
 
     def values(self, key: str) -> list[str]:
         return re.findall(rf"^{key}=(.*)$", self.unit, re.M)
+
+    def test_may_do_little(self) -> None:
+        """Nobody's privileges, its own files, the network, and ports below 1024."""
+        (user,) = self.values("User")
+        self.assertNotIn(user, ("root", "0"))
+        for key in ("AmbientCapabilities", "CapabilityBoundingSet"):
+            self.assertEqual(["CAP_NET_BIND_SERVICE"], self.values(key))
+        self.assertEqual(["strict"], self.values("ProtectSystem"))
+        self.assertEqual(["0077"], self.values("UMask"))
+        self.assertEqual(["AF_INET AF_INET6 AF_UNIX"], self.values("RestrictAddressFamilies"))
+        self.assertEqual(["@system-service", "~@privileged @resources"], self.values(_CALLS))
+        for key in _HARDENED:
+            self.assertEqual(["true"], self.values(key), key)
+        (made,) = self.values("ExecStartPre")
+        self.assertIn(" -m 0700 /var/spool/relay", made)
+
+    def test_its_sockets_are_those_that_a_listener_may_name(self) -> None:
+        socket = (ROOT / "etc" / "relay.socket").read_text()
+        (name,) = re.findall("^FileDescriptorName=(.*)$", socket, re.M)
+        path = Path(self.mktemp())
+        sample = SAMPLE.read_text()
+        path.write_text(
+            re.sub('^address = ".*"', f'address = "systemd:{name}"', sample, flags=re.M)
+        )
+        self.assertEqual(f"systemd:{name}", str(load(path).listeners[0].address))
+        self.assertIn(f'address = "systemd:{name}"', socket)
 
     def test_time_to_stop(self) -> None:
         (within,) = self.values("TimeoutStopSec")

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm
 from relay.queue.lane_book import EASED
-from relay.queue.reroute import Reroute
+from relay.queue.reroute import PAGE, Reroute
 from relay.queue.schedule import Terms
 from relay.queue.store import LaneState, Selection, StoreFailed
 from tests.queue.scripted import Bench, delayed
@@ -92,6 +92,24 @@ class WaitingMailTests(ChangeCase):
         answers[0].callback(True)
         answers[2].callback(True)
         self.failureResultOf(run, StoreFailed)
+
+    def test_a_page_at_a_time_however_many(self) -> None:
+        count = 2 * PAGE + 50
+        for number in range(count):
+            self.bench.accept(f"x{number}@a.example")
+        in_hand = len(self.lanes())
+        asked: list[int] = []
+        find = self.bench.store.find
+
+        def counting(selection: Selection, after: str, limit: int) -> Any:
+            asked.append(limit)
+            return find(selection, after, limit)
+
+        self.patch(self.bench.store, "find", counting)
+        self.ways["a.example"] = "b"
+        self.change("a", "b")
+        self.assertEqual([PAGE] * 4, asked)  # the last one is empty
+        self.assertEqual((in_hand, count - in_hand), (self.waiting("a"), self.waiting("b")))
 
     def test_of_a_next_hop_that_is_gone(self) -> None:
         self.bench.accept("x@a.example")
