@@ -271,8 +271,8 @@ _PATHS: dict[bytes, dict[bytes, _Act]] = {
     b"/status": {b"GET": _status},
     b"/reload": {b"POST": _reload},
     b"/lanes": {b"GET": _lanes},
-    b"/lanes/hold": {b"POST": _act_on_lane(Operations.hold_lane)},
-    b"/lanes/release": {b"POST": _act_on_lane(Operations.release_lane)},
+    b"/lanes/hold": {b"POST": _act_on_lane(lambda queue, name: queue.hold_lane(name))},
+    b"/lanes/release": {b"POST": _act_on_lane(lambda queue, name: queue.release_lane(name))},
     b"/queue": {b"GET": _queue},
     **{f"/queue/{verb}".encode(): {b"POST": _act_on_queue(verb)} for verb in VERBS},
 }

@@ -108,6 +108,10 @@ class OneRelayTests(WorkersCase):
         self.assertEqual(2, told["workers"])
         self.assertEqual("held: 12 messages\n", relay.relayctl("queue", "hold", "--all").stdout)
         self.assertTrue(all(message["held"] for message in relay.queue()))
+        for verb, is_held in (("hold", True), ("release", False)):
+            self.assertEqual(0, relay.relayctl("lane", verb, "main").returncode)
+            (lane,) = self.json_of(relay, "lane", "list", "--json")
+            self.assertEqual(is_held, lane["held"])
         main.start()
         self.assertEqual(0, relay.relayctl("queue", "release", ids[3], ids[8]).returncode)
         main.wait_for(2)
