@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from relay.admin.control import Control
 from relay.admin.operations import Json, Operations
-from relay.admin.several import Several
+from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Started, Stopped
 from relay.observe.alarms import Alarms
@@ -26,6 +26,7 @@ from relay.observe.fan import fan_out
 from relay.observe.trafficlog import TrafficLog
 from relay.outbound.identity.making import own_tokens
 from relay.queue.open_store import spool_of
+from relay.queue.store import StoreFailed
 from relay.service.process import exit_with, on_signal
 from relay.service.reload import Reload
 from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
@@ -33,6 +34,7 @@ from relay.tls.client import TlsUnusable
 from relay.users.opening import limits_of
 from relay.workers.book import Book
 from relay.workers.handover import Handover
+from relay.workers.held_alike import hold_alike
 from relay.workers.ledger import Ledger, Order
 from relay.workers.nursery import Nursery
 from relay.workers.process import WorkerProcess
@@ -88,6 +90,7 @@ class Supervisor(Service):
         self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         several = Several(self._queues, self._queues_there, self._status, self._reload.now)
         self._control = Control(cast(Operations, several), reactor)
+        self._is_open = False  # to operators
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
 
@@ -174,12 +177,31 @@ class Supervisor(Service):
         worker.is_ready = True
         if self._waits.get(worker.number):
             self._observe(AlarmOver(f"worker {worker.number}", "it works again"))
-        is_first = all(other.is_ready for other in self._workers.values())
-        if is_first and not self._control.addresses:
-            spool = spool_of(self._config.queue.store)
-            self._control.open(spool, self._config.admin, self._observe)
-            self._observe(Started("relay", f"{self._config.workers} workers"))
-            self._systemd.tell(READY)
+        are_all = not self._restarts and all(each.is_ready for each in self._workers.values())
+        if are_all and not self._is_open:
+            self._is_open = True
+            Deferred.fromCoroutine(self._open()).addErrback(
+                lambda why: _log.failure("the operators' door did not open", why)
+            )
+
+    async def _open(self) -> None:
+        """All are there for the first time."""
+        trouble: Exception | None = None
+        try:
+            await hold_alike(self._queues_there())
+        except (QueueAway, StoreFailed) as error:
+            trouble = error
+        if self._is_stopping:
+            return
+        if trouble is not None:
+            _log.error(
+                "lanes may be held in some queues alone: {why}; hold or release them again",
+                why=str(trouble),
+            )
+        spool = spool_of(self._config.queue.store)
+        self._control.open(spool, self._config.admin, self._observe)
+        self._observe(Started("relay", f"{self._config.workers} workers"))
+        self._systemd.tell(READY)
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         for order in orders:
@@ -267,7 +289,8 @@ class Supervisor(Service):
     # --- what is asked ------------------------------------------------------------------------
 
     def _queues(self) -> Sequence[RemoteQueue]:
-        for number in range(self._config.workers):
+        """Those of former workers, too, as long as they are not empty. Raises QueueAway."""
+        for number in sorted({*range(self._config.workers), *self._workers, *self._restarts}):
             worker = self._workers.get(number)
             if worker is None or not worker.is_ready:
                 raise started_soon(number)

@@ -412,6 +412,20 @@ class NumberTests(WorkersCase):
         relay.stop()
         self.assertEqual([0] * 4, [waiting_in(relay, number) for number in range(4)])
 
+    def test_a_held_lane_is_so_in_each_queue_also_in_new_ones(self) -> None:
+        main = self.collector()
+        relay = self.of(2, upstream("main", main.port))
+        self.assertEqual(0, relay.relayctl("lane", "hold", "main").returncode)
+        relay.stop()
+        relay.settings["workers"] = 4
+        relay.launch()
+        self.wait_until_ready(relay, 4, starts=2)
+        for session in self.sessions(relay, 16):
+            session.sendmail(SENDER, ["one@example.org"], content("x"))
+        self.assertEqual((16, []), (len(relay.queue()), main.kept))
+        relay.relayctl("lane", "release", "main")
+        main.wait_for(16)
+
     def test_relayctl_finds_all_of_it_without_a_relay(self) -> None:
         main = self.collector(is_up=False)
         relay = self.of(2, upstream("main", main.port), queue={"retry": ["1h"]})

@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from relay.admin.several import QueueAway
 from relay.config import Config, ConfigError
 from relay.config.reading import check
 from relay.service.systemd import NO_SYSTEMD
 from relay.workers import supervisor
 from relay.workers.sockets import bind_all, close_all
-from relay.workers.supervisor import FIRST_WAIT, Supervisor
+from relay.workers.supervisor import FIRST_WAIT, MAX_WAIT, Supervisor
 
 NUMBERS = (0, 1)
 
@@ -101,3 +102,33 @@ class SupervisorTests(SynchronousTestCase):
         self.patch(StandIn, "cannot_start", None)
         self.clock.advance(2 * FIRST_WAIT)
         self.assertEqual([0, 1], sorted(self.workers))
+
+    def test_one_that_crashes_again_and_again_is_started_less_and_less_often(self) -> None:
+        waits = [self._wait_after_a_crash() for _ in range(9)]
+        self.assertEqual([1, 2, 4, 8, 16, 32, 60, 60, 60], waits)
+        self.workers[1].started_at = self.clock.seconds()
+        self.clock.advance(MAX_WAIT)
+        self.assertEqual(1, self._wait_after_a_crash(), "it had lived for long enough")
+
+    def _wait_after_a_crash(self) -> float:
+        began = self.clock.seconds()
+        self.supervisor._ended(self.workers[1], "by signal 9")
+        while 1 not in self.workers:
+            self.clock.advance(1)
+        self.workers[1].started_at = self.clock.seconds()
+        return self.clock.seconds() - began
+
+    def test_the_queue_of_a_former_worker_counts_as_long_as_it_has_one(self) -> None:
+        """Operators are told of all queues or of none."""
+        self.supervisor._start(5)
+        self.supervisor._waits[5] = 0.0
+        self.assertEqual(3, len(self.supervisor._queues()))
+        self.supervisor._ended(self.workers[5], "by signal 9")
+        self.assertRaises(QueueAway, self.supervisor._queues)
+        self.clock.advance(FIRST_WAIT)
+        self.workers[5].is_ready = False
+        self.assertRaises(QueueAway, self.supervisor._queues)
+        self.workers[5].is_ready = True
+        self.assertEqual(3, len(self.supervisor._queues()))
+        self.supervisor._ended(self.workers[5], "with status 0")
+        self.assertEqual(2, len(self.supervisor._queues()))
