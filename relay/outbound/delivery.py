@@ -244,7 +244,7 @@ class Delivery:
 
     def learn(self, upstream: str) -> None:
         """Open a session, to know what it offers before the first client asks."""
-        self._hops[upstream].factories[0].submit(_Question())
+        self._hops[upstream].factories[0].submit_fresh(_Question())  # no message, so no turn
 
     def forget_trouble(self, lane: str) -> None:
         """Try hosts that failed lately, too: an operator wants it."""

@@ -131,7 +131,9 @@ class Line:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
         self._envelope, self._size = envelope, size
         self._conveyed = Conveyed(origin)
-        if self._hop.upstream.xclient and self._introduced != origin:
+        upstream = self._hop.upstream
+        is_anothers = upstream.xclient and self._introduced != origin
+        if is_anothers or upstream.max_rate is not None:  # it waits for its turn, the session not
             self._give_back()
         self._is_second_try = self._is_ended = False
         self._refusal = None
@@ -168,6 +170,7 @@ class Line:
         `wants_chunks`: by BDAT where the upstream has it; then nothing need be asked first.
         """
         self._then = then
+        self._stop_producing()  # that of a DATA before, which was refused
         session = self._session
         is_chunked = wants_chunks and session is not None and session.engine.offers_chunking
         if session is not None:
@@ -212,6 +215,7 @@ class Line:
 
     def rest(self) -> None:
         """The transaction is over, finished or not: keep the session, if nobody needs it more."""
+        self._envelope = None
         session = self._session
         if session is None:
             return
@@ -450,7 +454,8 @@ class Line:
         if producer is not None and not self._is_ended and broken.reply.code >= 500:
             self._refuse_content(broken.reply)  # said before the content's end
             return
-        if not (self._is_ended or (session is not None and session.is_introduced)):
+        is_under_way = self._envelope is not None and not self._is_ended
+        if is_under_way and not (session is not None and session.is_introduced):
             factory.site_broke()  # else it may be the client that the host does not want
         self._answer(_passed_on(broken.reply) if broken.reply.code == 421 else LOST)
 

@@ -118,6 +118,16 @@ class RepliesTests(LineCase):
                 self.assertEqual(250, (await self.up_to(line, "dot")).code)
                 self.assertEqual(1, len(up.sessions))
 
+    async def test_data_may_come_again_where_it_was_refused(self) -> None:
+        """The transaction goes on then (RFC 5321 3.3), and nobody has to say RSET."""
+        for wants_chunks in (False, True):
+            up = self.upstream({"data": ["451 4.3.0 not now", "354 go on"]}, keywords=CHUNKING)
+            line = self.line(up)
+            self.assertEqual("451 4.3.0 not now", self.said(await self.up_to(line, "data")))
+            self.assertEqual(354, (await self.data(line, wants_chunks=wants_chunks)).code)
+            self.assertEqual(250, (await self.end_of_content(line)).code)
+            self.assertEqual((1, 1), (len(up.sessions), len(up.accepted)))
+
     async def test_recipient_by_recipient(self) -> None:
         up = self.upstream({"rcpt:bad@*": "550 5.1.1 no", "rcpt:far@*": "251 2.1.5 forwarded"})
         line = self.line(up)
@@ -215,6 +225,22 @@ class SessionTests(LineCase):
             line.rest()
         self.assertEqual(2, len(up.sessions))
 
+    async def test_each_message_waits_for_its_turn(self) -> None:
+        """Also on a session that is there; and to ask what a host offers is no message."""
+        up = self.upstream()
+        line = self.line(up, max_rate="1/h")
+        self.outbound.learn("up")
+        await self.until(lambda: bool(self.outbound.extensions("up")))
+        self.assertEqual(250, (await self.up_to(line, "dot")).code)
+        line.rest()
+        self.assertEqual("451 4.4.5", self.said(await self.mail(line, wait=0.1))[:9])
+        self.assertEqual((1, 1), (len(up.sessions), len(up.accepted)))
+        paced = self.line(up, max_rate="1000/s")
+        for _ in range(3):
+            self.assertEqual(250, (await self.up_to(paced, "dot")).code)
+            paced.rest()
+        self.assertEqual(2, len(up.sessions))
+
     async def test_a_stale_session_is_replaced_unseen_once(self) -> None:
         up = self.upstream({"mail": [OK, Act.DROP, OK]})
         line = self.line(up)
@@ -296,6 +322,18 @@ class LostTests(LineCase):
         self.assertEqual("451 4.4.2", self.said(await self.up_to(line, "rcpt"))[:9])
         self.assertEqual(250, (await self.up_to(line, "dot")).code)
         self.assertEqual((1, 1), (len(bad.sessions), len(up.accepted)))
+
+    async def test_closed_while_nothing_is_under_way_it_says_nothing_of_the_host(self) -> None:
+        """Any host closes what is idle for too long; in the midst of a transaction none should."""
+        for is_over, skipped in ((True, [False, False]), (False, [True, False])):
+            up = self.upstream()
+            line = self.line(up, self.upstream())
+            await self.up_to(line, "rcpt")
+            if is_over:
+                line.rest()
+            up.sessions[0].transport.loseConnection()
+            await self.until(lambda line=line: "idle" not in repr(line))
+            self.assertEqual(skipped, [row["is_skipped"] for row in self.outbound.status()])
 
     async def test_content_that_is_not_taken(self) -> None:
         up = self.upstream()
