@@ -1,0 +1,47 @@
+"""What is offered to clients whose mail may be passed on to several upstreams."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from relay.inbound.passage import OURS_ONLY_WITH_THEIRS, Passages
+
+ALL = dict.fromkeys(OURS_ONLY_WITH_THEIRS, "")
+
+
+class Known:
+    """What upstreams offer, by their names."""
+
+    def __init__(self, offers: Mapping[str, Mapping[str, str]]) -> None:
+        self._offers = offers
+
+    def extensions(self, upstream: str) -> Mapping[str, str]:
+        return self._offers[upstream]
+
+
+def withheld(**offers: Mapping[str, str]) -> tuple[frozenset[str], int]:
+    nobody: Any = None
+    lines = cast(Any, Known(offers))
+    names = frozenset(offers)
+    return Passages(lines, nobody, names, nobody, nobody, nobody, nobody).withheld()
+
+
+class WithheldTests(SynchronousTestCase):
+    def test_what_any_of_them_lacks(self) -> None:
+        self.assertEqual((frozenset(), 0), withheld(a=ALL, b=ALL))
+        few = {"8BITMIME": "", "PIPELINING": ""}
+        for offers in ({"a": few, "b": ALL}, {"a": ALL, "b": few}):
+            self.assertEqual((OURS_ONLY_WITH_THEIRS - {"8BITMIME"}, 0), withheld(**offers))
+        self.assertEqual((OURS_ONLY_WITH_THEIRS, 0), withheld(a={}, b=ALL))
+
+    def test_the_least_size_that_is_a_limit(self) -> None:
+        for sizes, least in (
+            (("1000", "2000"), 1000),
+            (("2000", "1000"), 1000),
+            (("0", "2000"), 2000),
+            (("", "2000"), 2000),
+            (("x", "\u00b2"), 0),
+        ):
+            offers = {str(n): {**ALL, "SIZE": size} for n, size in enumerate(sizes)}
+            self.assertEqual((frozenset(), least), withheld(**offers), sizes)
