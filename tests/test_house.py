@@ -33,6 +33,9 @@ MACHINE_PATH = re.compile(
 )
 MARKER = re.compile(r"#.*\b(?:" + "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")) + r")\b")
 
+TESTING_CLASS = re.compile(r"^_|(?:Tests?|Contract|Case)$")
+"""Of tests, or of what several classes of tests have in common: its own name, or one it is of."""
+
 RST_LINK = re.compile(
     r"`[^`<]*<([^`>]+)>`__?|^\.\. (?:include|image|figure|_[^:]+)::? *(\S+)", re.M
 )
@@ -107,6 +110,25 @@ def _long_functions(name: str, tree: ast.Module) -> Iterator[str]:
                 yield f"{name}:{node.lineno}: {node.name} has {lines} lines"
 
 
+def _is_testing(node: ast.Module | ast.ClassDef) -> bool:
+    if isinstance(node, ast.Module):
+        return False
+    names = [node.name, *map(ast.unparse, node.bases)]
+    return any(TESTING_CLASS.search(name) for name in names)
+
+
+def _lost_tests(name: str, tree: ast.Module) -> Iterator[str]:
+    """Those that nobody runs, for where they stand."""
+    for owner in (tree, *tree.body):
+        if not isinstance(owner, ast.ClassDef | ast.Module) or _is_testing(owner):
+            continue
+        for node in owner.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_"):
+                yield f"{name}:{node.lineno}: {node.name} is in no class of tests"
+
+
 def _prints(name: str, tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if (
@@ -166,6 +188,10 @@ class CodeTests(SynchronousTestCase):
 
     def test_functions_are_short(self) -> None:
         self.assertEqual([fault for n, t in modules() for fault in _long_functions(n, t)], [])
+
+    def test_no_test_stands_where_it_is_not_run(self) -> None:
+        tests = [(name, tree) for name, tree in modules() if name.startswith("tests/")]
+        self.assertEqual([fault for n, t in tests for fault in _lost_tests(n, t)], [])
 
     def test_the_relay_does_not_print(self) -> None:
         printing = [

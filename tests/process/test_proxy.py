@@ -394,6 +394,22 @@ class RoutesTests(ProxyCase):
         )
         self.assertEqual("554", replies[3][:3])
 
+    def test_after_stored_mail_the_way_through_begins_anew(self) -> None:
+        """An upstream whose recipients were all refused had been told of that mail's sender."""
+        main, other, relay = self.routed()
+        main.answer("RCPT", "550 5.1.1 no", "*<bad@*")
+        session = self.session(relay)
+        self.say(
+            session,
+            "MAIL FROM:<first@example.net>",
+            "RCPT TO:<bad@example.org>",
+            "RCPT TO:<one@stored.example>",
+        )
+        session.data(content("stored"))
+        session.sendmail("second@example.net", ["two@example.org"], content("proxied"))
+        self.assertEqual("first@example.net", other.wait_for(1)[0].sender)
+        self.assertEqual("second@example.net", main.kept[0].sender)
+
 
 class OffersTests(ProxyCase):
     def offered(self, keywords: Sequence[str]) -> dict[str, str]:
@@ -490,19 +506,3 @@ class Slow(threading.Thread):
         if self.sent != self._seen[0]:
             self._seen = (self.sent, now)
         return self.code > 0 or (self.sent > 0 and now - self._seen[1] > 1.5)
-
-    def test_after_stored_mail_the_way_through_begins_anew(self) -> None:
-        """An upstream whose recipients were all refused had been told of that mail's sender."""
-        main, other, relay = self.routed()
-        main.answer("RCPT", "550 5.1.1 no", "*<bad@*")
-        session = self.session(relay)
-        self.say(
-            session,
-            "MAIL FROM:<first@example.net>",
-            "RCPT TO:<bad@example.org>",
-            "RCPT TO:<one@stored.example>",
-        )
-        session.data(content("stored"))
-        session.sendmail("second@example.net", ["two@example.org"], content("proxied"))
-        self.assertEqual("first@example.net", other.wait_for(1)[0].sender)
-        self.assertEqual("second@example.net", main.kept[0].sender)
