@@ -256,7 +256,7 @@ class Connection:
         """Ends a session whose time is over."""
         if now < self._due_at:
             return
-        if self._is_waiting:  # for us, not for the client
+        if self._is_waiting and not self._is_closing:  # for us, not for the client
             self._grant(self._idle_timeout)
         elif self._is_shaking_hands:
             self._close(IDLE, "TLS handshake failed: it took too long")

@@ -3,12 +3,13 @@
 Stops in two steps: nothing new and idle sessions closed, then after a while the rest aborted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
 
 from relay.beat import Beat
 from relay.config.listener import Listener
@@ -33,6 +34,8 @@ BACKLOG = 1024
 
 LOOKS_EVERY = 1.0
 """Seconds by which a session may outlive its time."""
+
+_log = Logger()
 
 
 class InboundFactory(ServerFactory):
@@ -135,14 +138,21 @@ class InboundFactory(ServerFactory):
 
     def _judge_time(self) -> None:
         now = self._intake.clock.seconds()
-        for session in list(self._sessions):
-            session.judge_time(now)
+        self._judge(self._sessions, lambda session: session.judge_time(now))
 
     def _judge_pace(self) -> None:
         least = int(self._config.min_rate * pace.PERIOD)
-        for session in list(self._sessions):
-            if isinstance(session, InboundProtocol):
-                session.judge_pace(least)
+        begun = [each for each in self._sessions if isinstance(each, InboundProtocol)]
+        self._judge(begun, lambda session: session.judge_pace(least))
+
+    @staticmethod
+    def _judge(sessions: Iterable[Any], judge: Callable[[Any], None]) -> None:
+        """A defect that shows in one of them spares no other."""
+        for session in list(sessions):
+            try:
+                judge(session)
+            except Exception:  # noqa: BLE001
+                _log.failure("{session!r} could not be judged", session=session)
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)

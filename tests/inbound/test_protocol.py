@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
+from relay.inbound.connection import LAST_WORD_TIMEOUT
 from relay.inbound.protocol import InboundProtocol
 from relay.net.stream import Stream
 from relay.notices import Disconnected, Rejected
@@ -313,6 +316,39 @@ class LimitTests(SessionCase):
         self.assertEqual("421 4.4.2", (await client.heard(3))[-1][:9])
         await client.gone
 
+    async def test_who_is_shown_the_door_while_waiting_for_us_has_no_more_time_than_others(
+        self,
+    ) -> None:
+        """One that does not close, as under TLS it should, when nobody knows when we are ready."""
+        places = SlowPlaces()
+        self.front = Front(places=places, xclient_from=("127.0.0.1/32",))
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.front.stop()))
+        session = self.front.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 9))
+        transport = StringTransport()
+        session.makeConnection(transport)
+        self.addCleanup(session.connectionLost)
+        places.decide(True)
+        places.decide(True)
+        session.dataReceived(b"XCLIENT ADDR=192.0.2.7\r\n")
+        session.leave()
+        self.assertTrue(transport.disconnecting)
+        now = reactor.seconds()  # type: ignore[attr-defined]
+        session.judge_time(now)
+        self.assertFalse(transport.disconnected)
+        session.judge_time(now + LAST_WORD_TIMEOUT)
+        self.assertTrue(transport.disconnected)
+
+    async def test_one_that_cannot_be_judged_gives_the_others_no_more_time(self) -> None:
+        client = await self._begin(idle_timeout="1s")
+        (session,) = self.front.factory._sessions
+        others = [Unjudgeable() for _ in range(20)]  # some of them are looked at before
+        self.front.factory._sessions |= set(others)  # type: ignore[arg-type]
+        await client.gone
+        self.front.factory._sessions -= set(others)  # type: ignore[arg-type]
+        self.front.factory._ended(others[0])  # type: ignore[arg-type]
+        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
+        self.assertNotIn(session, self.front.factory._sessions)
+
     async def test_leaving_closes_the_idle_and_waits_for_content(self) -> None:
         client = await self._begin()
         idle = await self.front.connect()
@@ -326,3 +362,10 @@ class LimitTests(SessionCase):
         lines = await client.heard(7)
         self.assertEqual(["250", "421"], [lines[-2][:3], lines[-1][:3]])
         await left
+
+
+class Unjudgeable:
+    """A session with a defect of ours in it."""
+
+    def judge_time(self, now: float) -> None:
+        raise ZeroDivisionError

@@ -1,5 +1,6 @@
 """The eager transports: bytes leave at once, in order, whole, and with Twisted's flow control."""
 
+import errno
 import socket
 import time
 from hashlib import sha256
@@ -55,6 +56,13 @@ class Last:
 
     def stopProducing(self):
         self.is_stopped = True
+
+
+class Full:
+    """A kernel that watches no more sockets."""
+
+    def addReader(self, stream):
+        raise OSError(errno.ENOSPC, "too many are watched")
 
 
 class TransportTests(ConnectedCase):
@@ -400,6 +408,26 @@ class PortTests(TestCase):
         connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(first), 5)
         self.assertIs(await first.lost.addTimeout(20, reactor), ConnectionLost)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(second), 5)
+        await server.made
+        await second.made
+        second.transport.abortConnection()
+        await server.lost
+
+    async def test_a_connection_that_cannot_be_watched_does_not_close_the_port(self):
+        lost, server = Collector(), Collector()
+        made = [lost, server]
+        factory = Listening(None)
+        factory.protocol = lambda: made.pop(0)
+        port = listen_tcp(reactor, 0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        ready, port.reactor = port.reactor, Full()
+        first, second = Collector(), Collector()
+        connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(first), 5)
+        self.assertIs(await lost.lost.addTimeout(20, reactor), OSError)
+        await first.lost.addTimeout(20, reactor)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        port.reactor = ready
         connect_tcp(reactor, "127.0.0.1", port.getHost().port, Connecting(second), 5)
         await server.made
         await second.made
