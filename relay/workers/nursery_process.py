@@ -144,8 +144,8 @@ def _become(orders: Orders, descriptors: Sequence[int], forget: Callable[[], Non
     status = 1
     try:
         forget()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)  # SIGHUP goes on to be the supervisor's
         signal.signal(signal.SIGINT, signal.default_int_handler)
         out, err, channel, snapshot, *sockets = descriptors
         for given, place in ((out, 1), (err, 2)):

@@ -287,6 +287,15 @@ class NurseryTests(WorkersCase):
         os.kill(worker, signal.SIGKILL)
         relay.wait_for(1, "alarm_over", what="worker 0")
 
+    def test_a_hang_up_of_all_of_the_group_ends_no_worker(self) -> None:
+        """A terminal that is closed, or systemctl kill --signal=HUP, which asks for a reload."""
+        relay = self.of(2, upstream("main", 9))
+        pids = worker_pids(relay)
+        for pid in (*pids, relay.child.pid):
+            os.kill(pid, signal.SIGHUP)
+        relay.wait_for(1, "reloaded")
+        self.assertEqual((pids, []), (worker_pids(relay), relay.facts("alarm")))
+
     def test_two_that_end_in_one_moment_are_both_started_again(self) -> None:
         relay = self.of(2, upstream("main", 9))
         pids = worker_pids(relay)
