@@ -138,7 +138,7 @@ class Supervisor(Service):
             sys.stderr.write(f"relay: {line}\n")
         exit_with(1)
         self._is_stopping = True  # others may give up in the same breath
-        self._reactor.stop()
+        self._reactor.callWhenRunning(self._reactor.stop)
 
     def _start(self, number: int) -> None:
         self._restarts.pop(number, None)

@@ -36,6 +36,13 @@ Nursery._fork = count
 """After those of the start."""
 
 
+NO_DESCRIPTORS = """
+from relay.workers.process import WorkerProcess
+def pipe(*of):
+    raise OSError(24, "Too many open files")
+WorkerProcess._open_ends = pipe
+"""
+
 MANY_DESCRIPTORS = """
 import os, resource
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -139,6 +146,15 @@ class OneRelayTests(WorkersCase):
         child = relay.launch()
         self.assertEqual(1, child.wait(30))
         self.assertIn("spool", relay.child.output)
+
+    def test_a_start_without_descriptors_is_told_in_plain_words(self) -> None:
+        relay = self.idle_relay(upstream("main", 1), top={"workers": 2})
+        relay.before = NO_DESCRIPTORS
+        child = relay.launch()
+        self.assertEqual(1, child.wait(30))
+        told = "relay: worker 0 ended before it began: Too many open files at its start"
+        self.assertIn(told, relay.child.output)
+        self.assertNotIn("Traceback", relay.child.output)
 
     def test_stop_ends_all(self) -> None:
         main = self.collector()
