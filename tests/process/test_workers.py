@@ -134,6 +134,7 @@ class OneRelayTests(WorkersCase):
         old = relay.traffic_log.rename(relay.folder / "traffic.old")
         relay.hang_up()
         wait_until(relay.traffic_log.exists, "a new file")
+        relay.wait_for(1, "reloaded")  # by then each worker has opened it, too
         load = Load(relay.port)
         load.start(200)
         load.wait()
