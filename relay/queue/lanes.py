@@ -19,9 +19,9 @@ class Lane:
     __slots__ = (
         "_max_in_hand",
         "attempt",
+        "claiming",
         "generation",
         "in_hand",
-        "is_claiming",
         "is_closed",
         "is_held",
         "is_lasting",
@@ -47,7 +47,7 @@ class Lane:
         self.window = max_in_hand
         self.in_hand = 0
         self.generation = 0
-        self.is_claiming = False
+        self.claiming = 0  # places of those that are being read
         self.is_closed = False  # its next hop is gone: nothing more is taken in hand
         self.wake_call: IDelayedCall | None = None
 
@@ -56,23 +56,24 @@ class Lane:
         if self.is_held or self.is_closed:
             return 0
         if self.attempt:
-            return 1 if self.in_hand == 0 and now >= self.next_attempt_at else 0
-        return self.window - self.in_hand
+            is_idle = self.in_hand == 0 and self.claiming == 0
+            return 1 if is_idle and now >= self.next_attempt_at else 0
+        return self.window - self.in_hand - self.claiming
 
     @property
     def is_empty(self) -> bool:
         """Nothing is in hand or known to wait, and no operator's word must be kept."""
-        if self.in_hand or self.is_claiming or self.is_held:
+        if self.in_hand or self.claiming or self.is_held:
             return False
         return self.next_due_at is None
 
     def has_due(self, now: float) -> bool:
         """Stored work is due, or being claimed: what comes now stands behind it."""
-        return self.is_claiming or (self.next_due_at is not None and self.next_due_at <= now)
+        return self.claiming > 0 or (self.next_due_at is not None and self.next_due_at <= now)
 
     def is_worth_claiming(self, now: float) -> bool:
         """Due work is known, and there is room for a batch of it rather than for one at a time."""
-        if self.is_claiming or self.next_due_at is None or self.next_due_at > now:
+        if self.claiming or self.next_due_at is None or self.next_due_at > now:
             return False
         room = self.room(now)
         return room > 0 and (self.attempt > 0 or 2 * room >= self.window)

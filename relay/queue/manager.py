@@ -428,7 +428,7 @@ class QueueManager:
 
     def _pump(self, lane: Lane) -> None:
         """Take the lane's due work in hand while it has room; else see to be woken."""
-        if self._is_stopping or lane.next_due_at is None or lane.is_claiming:
+        if self._is_stopping or lane.next_due_at is None or lane.claiming:
             if not lane.is_lasting:
                 self._forget_if_empty(lane)
             return
@@ -438,10 +438,9 @@ class QueueManager:
             return
         if not self.is_recording or self._is_full(lane):
             return
-        room = lane.room(now)
-        lane.is_claiming = True
+        lane.claiming = lane.room(now)
         lane.next_due_at = None
-        self._store.claim(lane.name, now, room).addCallbacks(
+        self._store.claim(lane.name, now, lane.claiming).addCallbacks(
             self._claimed, self._not_claimed, (lane,), errbackArgs=(lane,)
         )
 
@@ -457,7 +456,7 @@ class QueueManager:
         return self._octets_in_hand >= MAX_OCTETS_IN_HAND and lane.in_hand > 0
 
     def _claimed(self, claim: Claim, lane: Lane) -> None:
-        lane.is_claiming = False
+        lane.claiming = 0
         if lane.name in self._unread:
             self._can_be_read(lane)
         if self._is_stopping:  # nobody may wait for their outcomes: the next start has them
@@ -487,7 +486,7 @@ class QueueManager:
             self._unread.add(lane.name)
             _log.error("lane {name}: {why}", name=lane.name, why=reason.getErrorMessage())
             self._observe(Alarm(f"mail for {lane.name}", reason.getErrorMessage()))
-        lane.is_claiming = False
+        lane.claiming = 0
         lane.note_due(self._clock.seconds() + CLAIM_RETRY)
         self._pump(lane)
 

@@ -42,7 +42,7 @@ class LaneBookTests(SynchronousTestCase):
         assert lane is not None
         for attribute, value, empty in (
             ("in_hand", 1, 0),
-            ("is_claiming", True, False),
+            ("claiming", 1, False),
             ("is_held", True, False),
             ("next_due_at", 0.0, None),
         ):

@@ -289,6 +289,27 @@ class SweepTests(SynchronousTestCase):
         MemoryStore.claim(store, *arguments).chainDeferred(claiming)
         self.assertEqual([], bench.deliverer.running)
 
+    def test_what_is_being_claimed_has_its_room(self) -> None:
+        """What comes meanwhile waits behind it: there is never more in hand than may be."""
+        store = SlowStore()
+        bench = Bench(store, max_in_hand=2)
+        for name in "vwxy":
+            bench.accept(f"{name}@a.example")
+        store.claims = []
+        bench.deliverer.end()
+        bench.deliverer.end()
+        [(claiming, arguments)] = store.claims
+        self.assertEqual(1, arguments[2])
+        bench.accept("z@a.example")
+        bench.accept("z@a.example")
+        MemoryStore.claim(store, *arguments).chainDeferred(claiming)
+        self.assertLessEqual(len(bench.deliverer.running), 2)
+        store.claims = None
+        while bench.deliverer.running:
+            self.assertLessEqual(len(bench.deliverer.running), 2)
+            bench.deliverer.end()
+        self.assertEqual({}, bench.listed())
+
     def test_room_that_was_kept_for_what_was_not_committed_is_used(self) -> None:
         store = SlowStore()
         bench = Bench(store, max_in_hand=1)

@@ -44,11 +44,9 @@ class Limits:
                     self._world.blame(f"{sessions} sessions with {host} of {name}")
 
     def attempt_begins(self, lane: str) -> None:
-        """Mail that is being read from the store has no room kept for it, so what is taken in
-        meanwhile may take that: twice as much is in hand then."""
         self._attempts[lane] += 1
         configs = self._reloads.configs()
-        if self._attempts[lane] > 2 * sum(config.queue.max_in_hand for config in configs):
+        if self._attempts[lane] > sum(config.queue.max_in_hand for config in configs):
             self._world.blame(f"{self._attempts[lane]} messages are in hand for {lane}")
 
     def attempt_ends(self, lane: str) -> None:
