@@ -110,15 +110,19 @@ class Simulation:
         self._dead = random.choice(("east", "west", "quick", "")) if random.random() < 0.4 else ""
         self.operator = Operator(world, self.machine, self.oracle)
         self.reloads = Reloads(self, configs, first)
-        self.limits = Limits(self)
-        self.oracle.each_copy = self.limits.taken
-        self.oracle.mail_taken = self.limits.mail_taken
-        self.machine.attempt_begins = self.limits.attempt_begins
-        self.machine.attempt_ends = self.limits.attempt_ends
+        self.limits = self._limits()
         self.disasters = Disasters(self)
         self.login_troubles = LoginTroubles(world, self.logins)
         self.pauses = Pauses(self)
         self.name_troubles = NameTroubles(self)
+
+    def _limits(self) -> Limits:
+        limits = Limits(self)
+        self.oracle.each_copy = limits.taken
+        self.oracle.mail_taken = limits.mail_taken
+        self.machine.attempt_begins = limits.attempt_begins
+        self.machine.attempt_ends = limits.attempt_ends
+        return limits
 
     def image(self) -> Queued:
         """The queue, if the power failed now. What was read is known while nothing has changed."""
