@@ -423,6 +423,7 @@ class SystemdTests(ReloadCase):
 class SignalTests(ReloadCase):
     def test_the_log_is_opened_anew_and_the_config_taken_up(self) -> None:
         relay = self.relay(upstream("main", 9))
+        wait_until(relay.traffic_log.exists, "the log")  # the port is bound before it
         relay.traffic_log.rename(relay.folder / "traffic.old")
         relay.settings["listener"][0]["max_recipients"] = 7
         relay.write_config()
