@@ -5,6 +5,7 @@ its end. Errors are counted by each worker.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -40,31 +41,28 @@ class Admission:
         """A client at `host` wants a session. `decided` is called once, maybe at once; where it
         hears None, `leave` is owed."""
 
-        def had_one(had: bool) -> None:
-            if had:
-                limit = self._config.max_connections_per_client
-                self._places.take(self._client_key(host), limit, had_both)
-            else:
-                decided(TOO_MANY)
-
-        def had_both(had: bool) -> None:
-            if not had:
-                self._places.give(self._key)
-            decided(None if had else TOO_MANY_OF_YOURS)
-
         if self.is_worn_out_by(host):
             decided(TOO_MANY_ERRORS_OF_YOURS)
         else:
+            had_one = partial(self._had_one, host, decided)
             self._places.take(self._key, self._config.max_connections, had_one)
+
+    def _had_one(self, host: str, decided: Decided, had: bool) -> None:
+        if had:
+            limit = self._config.max_connections_per_client
+            had_both = partial(self._had_both, decided)
+            self._places.take(self._client_key(host), limit, had_both)
+        else:
+            decided(TOO_MANY)
+
+    def _had_both(self, decided: Decided, had: bool) -> None:
+        if not had:
+            self._places.give(self._key)
+        decided(None if had else TOO_MANY_OF_YOURS)
 
     def move(self, before: str, host: str, decided: Decided) -> None:
         """The same for a session that was `before`'s and is to be `host`'s: where `decided` hears
         None, `leave` is owed; else nothing is any more."""
-
-        def had_it(had: bool) -> None:
-            if not had:
-                self._places.give(self._key)
-            decided(None if had else TOO_MANY_OF_YOURS)
 
         self._places.give(self._client_key(before))
         if self.is_worn_out_by(host):
@@ -72,7 +70,7 @@ class Admission:
             decided(TOO_MANY_ERRORS_OF_YOURS)
             return
         limit = self._config.max_connections_per_client
-        self._places.take(self._client_key(host), limit, had_it)
+        self._places.take(self._client_key(host), limit, partial(self._had_both, decided))
 
     def leave(self, host: str) -> None:
         """The session has ended."""
