@@ -1,5 +1,7 @@
 """A look once a period, while there is something to look at."""
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -7,28 +9,43 @@ from relay.beat import Beat
 
 
 class BeatTests(SynchronousTestCase):
-    def test_looks_once_a_period_while_it_is_on(self) -> None:
-        clock, seen = Clock(), []
-        beat = Beat(clock, 60.0, lambda: seen.append(clock.seconds()))
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.things = ["a", "b"]
+        self.seen: list[tuple[str, float]] = []
+
+    def beat(self, look: Callable[[str, float], object]) -> Beat:
+        return Beat(self.clock, 60.0, lambda: self.things, look)
+
+    def test_looks_at_all_once_a_period_while_it_is_on(self) -> None:
+        beat = self.beat(lambda thing, now: self.seen.append((thing, now)))
         beat.begin()
-        clock.advance(30)
+        self.clock.advance(30)
         beat.begin()
-        clock.pump([30.0] * 3)
-        self.assertEqual([60, 120], seen)
+        self.clock.pump([30.0] * 3)
+        self.assertEqual([("a", 60), ("b", 60), ("a", 120), ("b", 120)], self.seen)
         beat.end()
         beat.end()
-        self.assertEqual([], clock.getDelayedCalls())
+        self.assertEqual([], self.clock.getDelayedCalls())
 
-    def test_goes_on_behind_a_look_that_broke(self) -> None:
-        clock = Clock()
-        beat = Beat(clock, 1.0, lambda: 1 // 0)
-        beat.begin()
-        self.assertRaises(ZeroDivisionError, clock.advance, 1)
-        self.assertEqual(1, len(clock.getDelayedCalls()))
+    def test_one_with_a_defect_spares_no_other_and_no_later_look(self) -> None:
+        def look(thing: str, now: float) -> None:
+            self.seen.append((thing, now))
+            if thing == "a":
+                raise ZeroDivisionError
 
-    def test_a_look_may_end_it(self) -> None:
-        clock = Clock()
-        beat = Beat(clock, 1.0, lambda: beat.end())
+        self.beat(look).begin()
+        self.clock.advance(60)
+        self.clock.advance(60)
+        self.assertEqual([("a", 60), ("b", 60), ("a", 120), ("b", 120)], self.seen)
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_a_look_may_take_things_away_and_end_it(self) -> None:
+        def look(thing: str, now: float) -> None:
+            self.things.remove(thing)
+            beat.end()
+
+        beat = self.beat(look)
         beat.begin()
-        clock.advance(1)
-        self.assertEqual([], clock.getDelayedCalls())
+        self.clock.advance(60)
+        self.assertEqual(([], []), (self.things, self.clock.getDelayedCalls()))

@@ -40,7 +40,6 @@ class Admission:
     def ask(self, host: str, decided: Decided) -> None:
         """A client at `host` wants a session. `decided` is called once, maybe at once; where it
         hears None, `leave` is owed."""
-
         if self.is_worn_out_by(host):
             decided(TOO_MANY_ERRORS_OF_YOURS)
         else:
@@ -63,7 +62,6 @@ class Admission:
     def move(self, before: str, host: str, decided: Decided) -> None:
         """The same for a session that was `before`'s and is to be `host`'s: where `decided` hears
         None, `leave` is owed; else nothing is any more."""
-
         self._places.give(self._client_key(before))
         if self.is_worn_out_by(host):
             self._places.give(self._key)

@@ -3,13 +3,12 @@
 Stops in two steps: nothing new and idle sessions closed, then after a while the rest aborted.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 
 from relay.beat import Beat
 from relay.config.listener import Listener
@@ -34,8 +33,6 @@ BACKLOG = 1024
 
 LOOKS_EVERY = 1.0
 """Seconds by which a session may outlive its time."""
-
-_log = Logger()
 
 
 class InboundFactory(ServerFactory):
@@ -78,9 +75,7 @@ class InboundFactory(ServerFactory):
             takes_bare_paths=config.profile == "legacy-device",
         )
         self._sessions: set[InboundProtocol | AwaitingHeader] = set()
-        self._beats = [Beat(intake.clock, LOOKS_EVERY, self._judge_time)]
-        if config.min_rate:
-            self._beats.append(Beat(intake.clock, pace.PERIOD, self._judge_pace))
+        self._beats = self._looks()
         self._when_empty: list[Deferred[None]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -136,23 +131,22 @@ class InboundFactory(ServerFactory):
         for beat in self._beats:
             beat.begin()
 
-    def _judge_time(self) -> None:
-        now = self._intake.clock.seconds()
-        self._judge(self._sessions, lambda session: session.judge_time(now))
-
-    def _judge_pace(self) -> None:
+    def _looks(self) -> list[Beat]:
+        """At all sessions: whether their time is over, and whether they get on with it."""
+        clock = self._intake.clock
+        of_time = Beat(
+            clock, LOOKS_EVERY, lambda: self._sessions, lambda session, now: session.judge_time(now)
+        )
         least = int(self._config.min_rate * pace.PERIOD)
-        begun = [each for each in self._sessions if isinstance(each, InboundProtocol)]
-        self._judge(begun, lambda session: session.judge_pace(least))
+        if not least:
+            return [of_time]
+        of_pace = Beat(
+            clock, pace.PERIOD, self._begun, lambda session, _: session.judge_pace(least)
+        )
+        return [of_time, of_pace]
 
-    @staticmethod
-    def _judge(sessions: Iterable[Any], judge: Callable[[Any], None]) -> None:
-        """A defect that shows in one of them spares no other."""
-        for session in list(sessions):
-            try:
-                judge(session)
-            except Exception:  # noqa: BLE001
-                _log.failure("{session!r} could not be judged", session=session)
+    def _begun(self) -> list[InboundProtocol]:
+        return [each for each in self._sessions if isinstance(each, InboundProtocol)]
 
     def _ended(self, session: InboundProtocol | AwaitingHeader) -> None:
         self._sessions.discard(session)

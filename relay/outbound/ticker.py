@@ -6,7 +6,7 @@ more than the mail once thousands of hosts have sessions open.
 
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IDelayedCall
+from relay.beat import Beat
 
 TICK = 0.5
 """Seconds between looks: by so much a session may end late."""
@@ -23,26 +23,19 @@ class Ticker:
     """Ticks while there is any session to look at."""
 
     def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
         self._sessions: set[Watched] = set()
-        self._call: IDelayedCall | None = None
+        self._beat = Beat(
+            reactor, TICK, lambda: self._sessions, lambda session, now: session.check(now)
+        )
 
     def watch(self, session: Watched) -> None:
         self._sessions.add(session)
-        if self._call is None:
-            self._call = self._reactor.callLater(TICK, self._tick)
+        self._beat.begin()
 
     def forget(self, session: Watched) -> None:
         self._sessions.discard(session)
-        if not self._sessions and self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _tick(self) -> None:
-        self._call = self._reactor.callLater(TICK, self._tick)
-        now = self._reactor.seconds()
-        for session in list(self._sessions):
-            session.check(now)
+        if not self._sessions:
+            self._beat.end()
 
     def __repr__(self) -> str:
         return f"<Ticker {len(self._sessions)} sessions>"

@@ -457,8 +457,7 @@ class QueueManager:
 
     def _claimed(self, claim: Claim, lane: Lane) -> None:
         lane.claiming = 0
-        if lane.name in self._unread:
-            self._can_be_read(lane)
+        self._can_be_read(lane)
         if self._is_stopping:  # nobody may wait for their outcomes: the next start has them
             return
         if claim.next_due_at is not None:
