@@ -14,7 +14,6 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IConnector, IListeningPort, IReactorFDSet
 from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.net.readiness import readiness_of
 from relay.net.stream import Stream, address_of
@@ -58,13 +57,7 @@ class Port(tcp.Port):
         if protocol is None:
             accepted.close()
             return
-        try:
-            connection = Stream(accepted, protocol, self.reactor, peer)
-        except OSError:  # the kernel watches no more of them
-            _log.failure("a connection from {peer} had to be closed", peer=peer)
-            accepted.close()
-            protocol.connectionLost(Failure())
-            return
+        connection = Stream(accepted, protocol, self.reactor, peer)
         try:
             protocol.makeConnection(connection)
         except Exception:  # noqa: BLE001

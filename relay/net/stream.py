@@ -66,7 +66,12 @@ class Stream:
         self._is_paused = False  # the producer
         self._waiting: list[Any] = []
         self.octets_waiting = 0  # to be sent
-        reactor.addReader(self)
+        try:
+            reactor.addReader(self)
+        except OSError:  # the kernel watches no more; the protocol is told, once it is connected
+            _log.failure("the connection with {peer} has to be closed", peer=peer)
+            self._is_aborting = True
+            reactor.callLater(0, self.connectionLost, Failure())
 
     # --- reading ------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class Last:
 class Full:
     """A kernel that watches no more sockets."""
 
+    removeReader = removeWriter = staticmethod(lambda stream: None)
+    callLater = staticmethod(reactor.callLater)
+
     def addReader(self, stream):
         raise OSError(errno.ENOSPC, "too many are watched")
 
@@ -433,6 +436,18 @@ class PortTests(TestCase):
         await second.made
         second.transport.abortConnection()
         await server.lost
+
+    async def test_one_that_cannot_be_watched_is_at_its_end_on_either_side(self):
+        """Who opened it hears of it as who accepted it does; nothing is sent before."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        lost, told = Collector(), []
+        lost.makeConnection(Stream(ours, lost, Full(), None, told.append))
+        lost.transport.write(b"x")
+        lost.transport.resumeProducing()
+        self.assertIs(await lost.lost.addTimeout(20, reactor), OSError)
+        self.assertEqual((1, b""), (len(told), theirs.recv(10)))
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     async def test_a_broken_factory_does_not_close_the_port(self):
         server = Collector()
