@@ -441,12 +441,13 @@ class PortTests(TestCase):
         """Who opened it hears of it as who accepted it does; nothing is sent before."""
         ours, theirs = socket.socketpair()
         self.addCleanup(theirs.close)
-        lost, told = Collector(), []
-        lost.makeConnection(Stream(ours, lost, Full(), None, told.append))
+        lost, told = Collector(), Deferred()
+        lost.makeConnection(Stream(ours, lost, Full(), None, lambda why: told.callback(why.type)))
         lost.transport.write(b"x")
         lost.transport.resumeProducing()
         self.assertIs(await lost.lost.addTimeout(20, reactor), OSError)
-        self.assertEqual((1, b""), (len(told), theirs.recv(10)))
+        self.assertIs(await told.addTimeout(20, reactor), OSError)
+        self.assertEqual(b"", theirs.recv(10))
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
     async def test_a_broken_factory_does_not_close_the_port(self):
