@@ -234,13 +234,18 @@ class SickStoreTests(SynchronousTestCase):
         self.assertEqual("Removed done", bench.told()[-1])
         self.successResultOf(bench.accept("y@a.example"))
 
-    def test_mail_that_cannot_be_read_is_told_of_once_and_tried_again(self) -> None:
+    @staticmethod
+    def _with_mail_that_cannot_be_read() -> tuple[SickStore, Bench]:
         store = SickStore()
         bench = Bench(store)
         bench.accept("x@a.example")
         bench.deliverer.end(x=delayed())
         store.is_damaged = True
         bench.clock.pump([1.0] * 75)
+        return store, bench
+
+    def test_mail_that_cannot_be_read_is_told_of_once_and_tried_again(self) -> None:
+        store, bench = self._with_mail_that_cannot_be_read()
         told = [notice for notice in bench.notices if isinstance(notice, Alarm)]
         self.assertEqual([Alarm("mail for a", "queue.db is damaged")], told)
         store.is_damaged = False
@@ -249,12 +254,7 @@ class SickStoreTests(SynchronousTestCase):
         self.assertEqual(1, len(bench.deliverer.running))
 
     def test_nor_is_it_of_interest_once_the_lane_is_gone(self) -> None:
-        store = SickStore()
-        bench = Bench(store)
-        bench.accept("x@a.example")
-        bench.deliverer.end(x=delayed())
-        store.is_damaged = True
-        bench.clock.pump([1.0] * 75)
+        _, bench = self._with_mail_that_cannot_be_read()
         bench.manager.change(Terms((60.0,), None, 3600.0), ("b",), (), 8, {})
         self.assertIn(AlarmOver("mail for a"), bench.notices)
 
