@@ -25,6 +25,7 @@ from relay.smtp.client import ClientEngine
 from relay.smtp.events import (
     NEED_DATA,
     AuthReplied,
+    Closed,
     Greeted,
     HelloReplied,
     LocalProtocolError,
@@ -216,6 +217,8 @@ class UpstreamSession:
         try:
             while (event := engine.next_event()) is not NEED_DATA:
                 has_moved = True
+                if self.login is not None and type(event) is not Closed:
+                    self._hush(event)
                 _HANDLERS[type(event)](self, event)
         except RemoteProtocolError as error:
             trouble = Reply(451, "4.4.2", (f"host broke the protocol: {error}",))
@@ -226,6 +229,11 @@ class UpstreamSession:
             self._write(octets)
         if octets or has_moved:  # else a trickle of octets would put the timeout off for ever
             _CONTINUE[self.state](self)
+
+    def _hush(self, event: Any) -> None:
+        """Refusals are told in many places: none is to have the credentials in it."""
+        if event.reply.code >= 400:
+            event.reply = without_echo(event.reply, self.login)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         is_clean = reason is None or reason.check(ConnectionDone) is not None
@@ -522,7 +530,7 @@ class UpstreamSession:
         if event.reply.code < 300:
             self.mechanism = event.mechanism
         else:
-            self._last_word = without_echo(event.reply, self.login)
+            self._last_word = event.reply
             self.is_refused = event.reply.code >= 500
 
     def _on_starttls_replied(self, event: StartTlsReplied) -> None:

@@ -119,11 +119,14 @@ class PasswordTests(LoginCase):
                 "AUTH LOGIN",
                 {"auth": "334 VXNl", "bwu=": "334 UGFz", "cgegc3m=": "500 cGEgc3M= what?"},
             ),
+            ("AUTH PLAIN", {"mail": "550 5.7.1 AG1lAHBhIHNz said so"}),
+            ("AUTH PLAIN", {"rcpt": "451 4.7.1 pa ss said so"}),
+            ("AUTH PLAIN", {"dot": "421 4.3.2 AG1lAHBhIHNz may come again"}),
         ):
             up = self.there(answers, offered)
             delivery = self.delivery(up)
             attempt = await self.deliver(delivery, "a@x.test")
-            told = repr((attempt.site, self.notices, delivery.status())).lower()
+            told = repr((attempt, self.notices, delivery.status())).lower()
             for secret in ("pa ss", "ag1lahbhih", "cgegc3m"):
                 self.assertNotIn(secret, told)
             self.assertIn("the host's words are left out", told)

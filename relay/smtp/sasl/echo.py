@@ -1,5 +1,5 @@
-"""Replies to AUTH that repeat what was sent, as hosts do with a line that they do not know; and
-what a host says is logged. Pure.
+"""Replies that repeat credentials, as hosts do with a line that they do not know; and what a host
+says is logged. Pure.
 """
 
 import re
