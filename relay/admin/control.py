@@ -14,7 +14,7 @@ from twisted.protocols.policies import ThrottlingFactory
 
 from relay.admin.guard import Guard, TokenUnusable, read_token
 from relay.admin.http import Door, DoorSite
-from relay.admin.operations import SOCKET_NAME, Operations
+from relay.admin.operations import SOCKET_NAME, AskedRelay
 from relay.config.schema import Admin
 from relay.notices import Alarm, Observer
 
@@ -32,7 +32,7 @@ class DoorUnusable(Exception):
 class Control:
     """The door, open at any number of places until `close`."""
 
-    def __init__(self, operations: Operations, reactor: Any) -> None:
+    def __init__(self, operations: AskedRelay, reactor: Any) -> None:
         self._operations = operations
         self._reactor = reactor
         self._ports: list[IListeningPort] = []

@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from relay.admin.guard import Guard
-from relay.admin.operations import PAGE, VERBS, BadWish, Json, Operations, selection_of
+from relay.admin.operations import PAGE, VERBS, AskedRelay, BadWish, Json, selection_of
 from relay.admin.several import QueueAway
 from relay.config import ConfigError
 from relay.queue.store import StoreFailed
@@ -90,7 +90,7 @@ class DoorSite(Site):
         """What operators do stands in the traffic log."""
 
 
-_Act = Callable[[Operations, Json], Awaitable[Json]]
+_Act = Callable[[AskedRelay, Json], Awaitable[Json]]
 
 
 class Door(Resource):
@@ -99,7 +99,7 @@ class Door(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, operations: Operations, guard: Guard | None) -> None:
+    def __init__(self, operations: AskedRelay, guard: Guard | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._operations = operations
         self._guard = guard
@@ -215,28 +215,28 @@ def _body(request: Any) -> Json:
     return wish
 
 
-async def _status(operations: Operations, wish: Json) -> Json:
+async def _status(operations: AskedRelay, wish: Json) -> Json:
     _only(wish)
     return await operations.status()
 
 
-async def _reload(operations: Operations, wish: Json) -> Json:
+async def _reload(operations: AskedRelay, wish: Json) -> Json:
     _only(wish)
     return await operations.reload()
 
 
-async def _lanes(operations: Operations, wish: Json) -> Json:
+async def _lanes(operations: AskedRelay, wish: Json) -> Json:
     _only(wish)
     return await operations.lanes()
 
 
-async def _queue(operations: Operations, wish: Json) -> Json:
+async def _queue(operations: AskedRelay, wish: Json) -> Json:
     after, limit = wish.pop("after", ""), wish.pop("limit", PAGE)
     return await operations.page(selection_of(wish), after, limit)
 
 
 def _act_on_queue(verb: str) -> _Act:
-    async def act(operations: Operations, wish: Json) -> Json:
+    async def act(operations: AskedRelay, wish: Json) -> Json:
         _only(wish, "selection", "after")
         selection, after = wish.get("selection"), wish.get("after", "")
         if not isinstance(selection, dict) or not selection or not isinstance(after, str):
@@ -248,8 +248,8 @@ def _act_on_queue(verb: str) -> _Act:
     return act
 
 
-def _act_on_lane(act_on: Callable[[Operations, str], Awaitable[bool]]) -> _Act:
-    async def act(operations: Operations, wish: Json) -> Json:
+def _act_on_lane(act_on: Callable[[AskedRelay, str], Awaitable[bool]]) -> _Act:
+    async def act(operations: AskedRelay, wish: Json) -> Json:
         _only(wish, "name")
         name = wish.get("name")
         if not isinstance(name, str):

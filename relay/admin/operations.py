@@ -56,6 +56,28 @@ class QueueControl(Protocol):
         """Unix seconds, by the clock that messages are stamped with."""
 
 
+class AskedQueue(Protocol):
+    """What operators ask of a queue, wherever it is: `Operations` says what each means."""
+
+    def page(self, selection: Selection, after: str, limit: int) -> Awaitable[Json]: ...
+
+    def act(self, verb: str, selection: Selection, after: str) -> Awaitable[Json]: ...
+
+    def lanes(self) -> Awaitable[Json]: ...
+
+    def hold_lane(self, name: str) -> Awaitable[bool]: ...
+
+    def release_lane(self, name: str) -> Awaitable[bool]: ...
+
+    def status(self) -> Awaitable[Json]: ...
+
+
+class AskedRelay(AskedQueue, Protocol):
+    """And of all that runs."""
+
+    def reload(self) -> Awaitable[Json]: ...
+
+
 Reloader = Callable[[], Awaitable[Json]]
 """Takes up a changed configuration. Raises ConfigError: nothing has changed."""
 

@@ -40,12 +40,12 @@ class OwnSpool:
         self._thread = Thread(target=reactor.run, args=(False,), daemon=True)
         self._thread.start()
         self._log = _traffic_log(config)
-        self._stores: list[IStore] = []
+        self._stores: dict[int, IStore] = {}
         try:
             for number in folders_of(directory):
                 store = open_store(config.queue.store, reactor, number=number)
                 call_from_thread(reactor, store.open)
-                self._stores.append(store)
+                self._stores[number] = store
         except BaseException:
             self._close_stores()
             self._stop_reactor()
@@ -53,10 +53,10 @@ class OwnSpool:
         if self._log is not None:
             call_from_thread(reactor, maybeDeferred, self._log.start)
         names = [lane for upstream in config.upstreams for lane in lanes_of(upstream)]
-        queues = [
-            Operations(SpoolQueue(store, names, self._observe), config.queue.expire_after)
-            for store in self._stores
-        ]
+        queues = {
+            number: Operations(SpoolQueue(store, names, self._observe), config.queue.expire_after)
+            for number, store in self._stores.items()
+        }
         self._operations = Several(lambda: queues)
 
     def page(self, selection: Selection, after: str, limit: int) -> Json:
@@ -87,7 +87,7 @@ class OwnSpool:
         self._stop_reactor()
 
     def _close_stores(self) -> None:
-        for store in self._stores:
+        for store in self._stores.values():
             call_from_thread(reactor, store.close)
 
     def _observe(self, notice: Notice) -> None:

@@ -4,15 +4,17 @@ Pages of a list are merged by queue id, so that they come in the order of time; 
 one queue after the other. One that has trouble fails the request: half an answer would mislead.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any, Protocol, cast
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 
-from relay.admin.operations import PAGE, BadWish, Json, Reloader
+from relay.admin.operations import PAGE, AskedQueue, BadWish, Json, Reloader
 from relay.outbound.identity.account import NOT_TRIED
 from relay.queue.store import Selection
+
+T = TypeVar("T")
 
 STATES = ("tls", "auth", "since", "why")
 """Columns of a status row that tell of a state rather than name it."""
@@ -27,30 +29,14 @@ class QueueAway(Exception):
         self.whose = whose
 
 
-class Queue(Protocol):
-    """One of them, as `Operations` is, or one that asks a worker."""
-
-    def page(self, selection: Selection, after: str, limit: int) -> Any: ...
-
-    def act(self, verb: str, selection: Selection, after: str) -> Any: ...
-
-    def lanes(self) -> Any: ...
-
-    def hold_lane(self, name: str) -> Any: ...
-
-    def release_lane(self, name: str) -> Any: ...
-
-    def status(self) -> Any: ...
-
-
 class Several:
-    """See `Operations` for each method. `queues` yields all of them, or raises QueueAway; `there`
-    those that can be asked at the moment."""
+    """See `Operations` for each method. `queues` yields all of them by their numbers, or raises
+    QueueAway; `there` those that can be asked at the moment."""
 
     def __init__(
         self,
-        queues: Callable[[], Sequence[Queue]],
-        there: Callable[[], Sequence[Queue]] | None = None,
+        queues: Callable[[], Mapping[int, AskedQueue]],
+        there: Callable[[], Mapping[int, AskedQueue]] | None = None,
         more_status: Callable[[], Json] = dict,
         reload: Reloader | None = None,
     ) -> None:
@@ -69,16 +55,18 @@ class Several:
         return {"messages": found, "after": found[-1]["id"] if found and is_more else None}
 
     async def act(self, verb: str, selection: Selection, after: str) -> Json:
-        """`after` is "NUMBER:ID": the queue that is being gone through, and where in it."""
-        queues = self._queues()
+        """`after` is "NUMBER:ID": the queue that is being gone through, and where in it. One that
+        is empty and goes meanwhile makes no other one's turn another."""
         number, place = _place(after)
-        if number >= len(queues):
+        queues = self._queues()
+        left = sorted(each for each in queues if each >= number)
+        if not left:
             return {"done": [], "after": None, "at": 0.0}
-        answer: Json = await _coroutine(queues[number].act(verb, selection, place))
+        current = left.pop(0)
+        answer = await queues[current].act(verb, selection, place if current == number else "")
         if answer["after"] is not None:
-            return {**answer, "after": f"{number}:{answer['after']}"}
-        is_last = number + 1 >= len(queues)
-        return {**answer, "after": None if is_last else f"{number + 1}:"}
+            return {**answer, "after": f"{current}:{answer['after']}"}
+        return {**answer, "after": f"{left[0]}:" if left else None}
 
     async def lanes(self) -> Json:
         return _all_lanes(await self._each(lambda queue: queue.lanes()))
@@ -97,27 +85,29 @@ class Several:
 
     async def status(self) -> Json:
         """Of those that are there: it is what one looks at when one is not."""
-        told = await _ask_all(self._there(), _status_of)
+        told = await _ask_all(self._there().values(), _status_of)
         merged: Json = reduce(_one_status, told, self._more_status())
         return {**merged, **_all_lanes(told)}
 
-    async def _each(self, ask: Callable[[Queue], Any]) -> list[Any]:
-        return await _ask_all(self._queues(), ask)
+    async def _each(self, ask: Callable[[AskedQueue], Awaitable[T]]) -> list[T]:
+        return await _ask_all(self._queues().values(), ask)
 
 
-async def _status_of(queue: Queue) -> Json:
+async def _status_of(queue: AskedQueue) -> Json:
     """One that gives no answer is an alarm: what the others say is worth more than none."""
     try:
-        return cast(Json, await _coroutine(queue.status()))
+        return await queue.status()
     except QueueAway as away:
         alarm = {"alarm": f"no answer from {away.whose}", "since": "", "why": str(away)}
         return {"lanes": [], "alarms": [alarm]}
 
 
-async def _ask_all(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list[Any]:
+async def _ask_all(
+    queues: Iterable[AskedQueue], ask: Callable[[AskedQueue], Awaitable[T]]
+) -> list[T]:
     try:
-        answers: list[Any] = await gatherResults(
-            [Deferred.fromCoroutine(_coroutine(ask(queue))) for queue in queues],
+        answers: list[T] = await gatherResults(
+            [Deferred.fromCoroutine(_answer(ask(queue))) for queue in queues],
             consumeErrors=True,
         )
     except FirstError as error:
@@ -125,8 +115,8 @@ async def _ask_all(queues: Sequence[Queue], ask: Callable[[Queue], Any]) -> list
     return answers
 
 
-async def _coroutine(answer: Any) -> Any:
-    return await answer
+async def _answer(asked: Awaitable[T]) -> T:
+    return await asked
 
 
 def _place(after: str) -> tuple[int, str]:

@@ -1,13 +1,13 @@
 """A lane that is held is so in every queue: also in one that another number of workers has begun
 or left, which did not hear what operators said meanwhile."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from relay.admin.several import Queue
+from relay.admin.operations import AskedQueue
 
 
-async def hold_alike(queues: Sequence[Queue]) -> None:
+async def hold_alike(queues: Iterable[AskedQueue]) -> None:
     """As the first one has it, which is there whatever the number is. Raises StoreFailed, or
     QueueAway."""
     first, *others = queues

@@ -10,14 +10,14 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from relay.admin.control import Control
-from relay.admin.operations import Json, Operations
+from relay.admin.operations import Json
 from relay.admin.several import QueueAway, Several
 from relay.config.reading import Config, ConfigError
 from relay.notices import Alarm, AlarmOver, Started, Stopped
@@ -89,7 +89,7 @@ class Supervisor(Service):
         self._desk.take(self._desk.prepare(config.upstreams))
         self._reload = Reload(source, lambda: self._config, self._change, self._observe, systemd)
         several = Several(self._queues, self._queues_there, self._status, self._reload.now)
-        self._control = Control(cast(Operations, several), reactor)
+        self._control = Control(several, reactor)
         self._is_open = False  # to operators
         self._is_stopping = False
         self._all_ended: Deferred[None] | None = None
@@ -188,7 +188,7 @@ class Supervisor(Service):
         """All are there for the first time."""
         trouble: Exception | None = None
         try:
-            await hold_alike(self._queues_there())
+            await hold_alike(self._queues_there().values())
         except (QueueAway, StoreFailed) as error:
             trouble = error
         if self._is_stopping:
@@ -288,7 +288,7 @@ class Supervisor(Service):
 
     # --- what is asked ------------------------------------------------------------------------
 
-    def _queues(self) -> Sequence[RemoteQueue]:
+    def _queues(self) -> Mapping[int, RemoteQueue]:
         """Those of former workers, too, as long as they are not empty. Raises QueueAway."""
         for number in sorted({*range(self._config.workers), *self._workers, *self._restarts}):
             worker = self._workers.get(number)
@@ -296,11 +296,12 @@ class Supervisor(Service):
                 raise started_soon(number)
         return self._queues_there()
 
-    def _queues_there(self) -> Sequence[RemoteQueue]:
+    def _queues_there(self) -> Mapping[int, RemoteQueue]:
         there = sorted(number for number, worker in self._workers.items() if worker.is_ready)
-        return [
-            RemoteQueue(number, self._workers[number].channel, self._reactor) for number in there
-        ]
+        return {
+            number: RemoteQueue(number, self._workers[number].channel, self._reactor)
+            for number in there
+        }
 
     def _status(self) -> Json:
         return {

@@ -66,7 +66,7 @@ class Gone(Ids):
 
 class SeveralCase(SynchronousTestCase):
     def several(self, *queues: Ids) -> Several:
-        self.queues = list(queues)
+        self.queues = dict(enumerate(queues))
         return Several(lambda: self.queues, more_status=lambda: {"workers": 2})
 
     def get(self, coroutine: Any) -> Any:
@@ -130,11 +130,25 @@ class ActTests(SeveralCase):
     def test_a_queue_less_than_when_it_began(self) -> None:
         several = self.several(Ids("a"), Ids("b"))
         answer = self.get(several.act("hold", ALL, ""))
-        self.queues.pop()
+        del self.queues[1]
         self.assertEqual(
             {"done": [], "after": None, "at": 0.0},
             self.get(several.act("hold", ALL, answer["after"])),
         )
+
+    def test_one_that_was_done_and_goes_takes_no_others_turn(self) -> None:
+        several = self.several(Ids(), Ids("a"), Ids("b"))
+        answer = self.get(several.act("hold", ALL, "1:"))
+        del self.queues[0]
+        answer = self.get(several.act("hold", ALL, answer["after"]))
+        self.assertEqual((["b"], None), (answer["done"], answer["after"]))
+
+    def test_one_that_goes_while_its_turn_comes_is_passed_over(self) -> None:
+        several = self.several(Ids("a"), Ids("b"), Ids("a", "c"))
+        self.assertEqual("1:", self.get(several.act("hold", ALL, ""))["after"])
+        del self.queues[1]
+        answer = self.get(several.act("hold", ALL, "1:b"))
+        self.assertEqual((["a", "c"], None), (answer["done"], answer["after"]))
 
     def test_one_that_is_gone_fails_the_request(self) -> None:
         several = self.several(Ids("a"), Gone())
@@ -250,7 +264,8 @@ class StatusTests(SeveralCase):
         one, other = Ids(), Ids()
         one.told, other.told = ({"alarms": [row]} for row in rows)
         own = {"alarm": "worker 2", "since": "2026-01-03", "why": "ended"}
-        several = Several(lambda: [one, other], lambda: [one, other], lambda: {"alarms": [own]})
+        both = {0: one, 1: other}
+        several = Several(lambda: both, more_status=lambda: {"alarms": [own]})
         self.assertEqual([own, rows[0]], self.get(several.status())["alarms"])
 
     def test_each_that_hangs_is_an_alarm(self) -> None:
@@ -274,10 +289,10 @@ class StatusTests(SeveralCase):
         present = Ids("a")
         present.told = {"in_hand": 2}
 
-        def all_of_them() -> list[Ids]:
+        def all_of_them() -> dict[int, Ids]:
             raise StoreFailed("one is starting")
 
-        several = Several(all_of_them, lambda: [present])
+        several = Several(all_of_them, lambda: {0: present})
         self.assertEqual({"in_hand": 2, "lanes": []}, self.get(several.status()))
         self.fails(several.page(ALL, "", 5), StoreFailed)
         self.fails(several.act("hold", ALL, ""), StoreFailed)
