@@ -1,7 +1,7 @@
 """Who gets a session: the limits of a listener, over all sessions and for one client's address.
 
-Places are totals over all workers: a session takes two before its greeting, and gives them back at
-its end. Errors are counted by each worker.
+They are totals over all workers. A session takes two places before its greeting, and gives them
+back at its end; a connection of which nobody knows yet whose it is takes the first of them.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from relay.inbound.conduct import Conduct
 from relay.inbound.policy import UNKNOWN_HOST
 from relay.mail.ip_address import key_of, unmapped
 from relay.mail.reply import Reply, reply
-from relay.places import Places
+from relay.places import Places, Taken
 
 TOO_MANY = reply(421, "4.7.0", "Too many connections, try again later")
 TOO_MANY_OF_YOURS = reply(421, "4.7.0", "Too many connections from your address, try again later")
@@ -28,13 +28,19 @@ class Admission:
     """One listener's door. `trusts`: whether a host may relay, and so is no stranger."""
 
     def __init__(
-        self, config: Listener, places: Places, trusts: Callable[[str], bool], clock: IReactorTime
+        self,
+        config: Listener,
+        places: Places,
+        conduct: Conduct,
+        trusts: Callable[[str], bool],
+        clock: IReactorTime,
     ) -> None:
         self._config = config
         self._places = places
         self._trusts = trusts
         self._clock = clock
-        self._conduct = Conduct(config.max_errors_per_client)
+        self._conduct = conduct
+        self._most_errors = config.max_errors_per_client
         self._key = f"listener {config.name}"
 
     def ask(self, host: str, decided: Decided) -> None:
@@ -75,17 +81,27 @@ class Admission:
         self._places.give(self._client_key(host))
         self._places.give(self._key)
 
+    def ask_unnamed(self, taken: Taken) -> None:
+        """A connection whose client is not named yet. Where `taken` hears True, `leave_unnamed` is
+        owed."""
+        self._places.take(self._key, self._config.max_connections, taken)
+
+    def leave_unnamed(self) -> None:
+        """It has ended, or is a session's from now on, which asks for itself."""
+        self._places.give(self._key)
+
     def erred(self, host: str, times: int) -> None:
         """Commands of its were refused."""
         if not self._trusts(host):
-            self._conduct.erred(_counted_as(host), self._clock.seconds(), times)
+            key = self._client_key(host)
+            self._conduct.erred(key, self._clock.seconds(), times, self._most_errors)
 
     def is_worn_out_by(self, host: str) -> bool:
         """Whether it erred too often lately."""
         conduct = self._conduct
         if not len(conduct) or self._trusts(host):
             return False
-        return conduct.is_over(_counted_as(host), self._clock.seconds())
+        return conduct.is_over(self._client_key(host), self._clock.seconds(), self._most_errors)
 
     def _client_key(self, host: str) -> str:
         return f"{self._key} client {host if self._trusts(host) else _counted_as(host)}"

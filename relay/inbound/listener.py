@@ -15,6 +15,7 @@ from relay.config.listener import Listener
 from relay.inbound import pace
 from relay.inbound.admission import Admission
 from relay.inbound.auth import Doorkeeper
+from relay.inbound.conduct import Conduct
 from relay.inbound.intake import Intake
 from relay.inbound.passage import Passages
 from relay.inbound.peer import Peer, client_at
@@ -49,12 +50,13 @@ class InboundFactory(ServerFactory):
         observe: Observer,
         next_session: Callable[[], str],
         places: Places,
+        conduct: Conduct,
         passages: Passages | None = None,
         keeper: Doorkeeper | None = None,
         tls: ServerTls | None = None,
     ) -> None:
         self._passages = passages
-        self._admission = Admission(config, places, policy.trusts, intake.clock)
+        self._admission = Admission(config, places, conduct, policy.trusts, intake.clock)
         self._keeper = keeper
         self._tls = tls
         self._config = config
@@ -86,9 +88,7 @@ class InboundFactory(ServerFactory):
             return self._await_header(host, client)
         return self._begin(host, client)
 
-    def _await_header(self, host: str, proxy: str) -> AwaitingHeader | None:
-        """It is nobody's session yet, so the limits cannot be asked: here it is counted alone."""
-
+    def _await_header(self, host: str, proxy: str) -> AwaitingHeader:
         def admit(waiting: AwaitingHeader, header: Header) -> InboundProtocol:
             self._sessions.discard(waiting)
             if not header.host:
@@ -99,10 +99,7 @@ class InboundFactory(ServerFactory):
             name = self._config.name
             self._observe(Rejected("", proxy, name, "", "connect", "", why=why))
 
-        if len(self._sessions) >= self._config.max_connections:
-            refused("too many connections: raise max_connections")
-            return None
-        waiting = AwaitingHeader(self._intake.clock, admit, refused, self._ended)
+        waiting = AwaitingHeader(self._intake.clock, self._admission, admit, refused, self._ended)
         self._add(waiting)
         return waiting
 

@@ -12,6 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from relay.inbound.admission import Admission
 from relay.inbound.proxy_header import BadHeader, Header, read_header
 
 HEADER_TIMEOUT = 10.0
@@ -32,15 +33,19 @@ class AwaitingHeader:
     def __init__(
         self,
         clock: IReactorTime,
+        admission: Admission,
         admit: Callable[["AwaitingHeader", Header], Any],
         refused: Callable[[str], None],
         ended: Callable[["AwaitingHeader"], None],
     ) -> None:
+        self._admission = admission
         self._admit = admit
         self._refused = refused
         self._ended = ended
         self._octets = b""
         self._is_closing = False
+        self._is_over = False
+        self._has_place = False
         self._due_at = clock.seconds() + HEADER_TIMEOUT
 
     def makeConnection(self, transport: Any) -> None:
@@ -48,7 +53,22 @@ class AwaitingHeader:
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        """The octets come first."""
+        self._admission.ask_unnamed(self._placed)
+
+    def _placed(self, had_place: bool) -> None:
+        """Maybe at once, maybe when all is over."""
+        self._has_place = had_place
+        if self._is_over:
+            self._give_back()
+        elif not had_place and not self._is_closing:
+            self._refused("too many connections: raise max_connections")
+            self.leave()
+
+    def _give_back(self) -> None:
+        self._is_over = True
+        if self._has_place:
+            self._has_place = False
+            self._admission.leave_unnamed()
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_closing:
@@ -63,6 +83,7 @@ class AwaitingHeader:
             self._hand_over(header)
 
     def _hand_over(self, header: Header) -> None:
+        self._give_back()
         transport, rest = self.transport, self._octets[header.size :]
         transport.protocol = session = self._admit(self, header)
         session.makeConnection(transport)
@@ -72,6 +93,7 @@ class AwaitingHeader:
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._is_closing:
             self._tell("it closed before a PROXY header was there")
+        self._give_back()
         self._ended(self)
 
     def judge_time(self, now: float) -> None:

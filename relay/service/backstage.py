@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.config import Config, Upstream
+from relay.inbound.conduct import Conduct
 from relay.notices import Alarm, Observer
 from relay.outbound.delivery import Delivery, Renewal
 from relay.outbound.directory import Directory, directory_of
@@ -66,6 +67,7 @@ class Backstage:
         self.number = 0 if share is None else share.number
         self._workers = 1 if share is None else share.of
         self.places = OwnPlaces() if share is None else share.places
+        self.conduct = Conduct() if share is None else share.conduct
         self.tokens = own_tokens(observe, reactor) if share is None else share.tokens
         self._ids: QueueIds | None = None
         self._sessions = count(1)

@@ -111,6 +111,7 @@ class Reception:
             self._observe,
             stage.next_session,
             stage.places,
+            stage.conduct,
             self._passages(listener.name, intake, config),
             self._doorkeeper(listener, accounts),
             ServerTls(listener, self._observe, stage.clock.seconds) if listener.has_tls else None,

@@ -33,6 +33,7 @@ from relay.service.systemd import NO_SYSTEMD, READY, STOPPING, Systemd
 from relay.tls.client import TlsUnusable
 from relay.users.opening import limits_of
 from relay.workers.book import Book
+from relay.workers.gossip import pass_on
 from relay.workers.handover import Handover
 from relay.workers.held_alike import hold_alike
 from relay.workers.ledger import Ledger, Order
@@ -147,6 +148,7 @@ class Supervisor(Service):
         told: dict[str, Callable[..., object]] = {
             "ready": lambda: self._ready(worker),
             "drained": lambda: worker.channel.tell("stop"),
+            "erred": lambda rows: pass_on(rows, number, self._workers),
             "want": lambda *wish: self._carry_out(self._ledger.want(number, *wish)),
             "give": lambda *given: self._carry_out(self._ledger.give(number, *given)),
         }

@@ -17,6 +17,7 @@ from twisted.logger import globalLogPublisher, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
 from relay.config import Config, ConfigError
+from relay.inbound.conduct import Conduct
 from relay.service.process import wanted_status
 from relay.service.relay import RelayService
 from relay.service.share import Share
@@ -25,6 +26,7 @@ from relay.tls.certificates import CertificateUnusable
 from relay.tls.client import TlsUnusable
 from relay.users.failures import Failures
 from relay.workers.channel import Channel, OneChannel
+from relay.workers.gossip import Gossip
 from relay.workers.purse import Purse
 from relay.workers.reporter import Reporter
 from relay.workers.snapshot import read_snapshot
@@ -48,6 +50,8 @@ class Worker:
     ) -> None:
         self._reactor = reactor
         self._purse = Purse(self._tell, reactor)
+        conduct = Conduct()
+        gossip = Gossip(conduct, self._tell, reactor)
         failures = Failures()
         reporter = Reporter(failures, self._ask, reactor.seconds)
         self._share = Share(
@@ -55,6 +59,7 @@ class Worker:
             orders.of,
             sockets,
             self._purse,
+            conduct,
             failures,
             asked_tokens(self._ask, reactor),
             lambda: self._tell("ready"),
@@ -65,6 +70,7 @@ class Worker:
             "granted": self._purse.granted,
             "none": self._purse.none,
             "recall": self._purse.recall,
+            "erred": gossip.hear,
             "digest_key": reporter.use_key,
             "reopen": self._service.reopen_log,
             "take": self._service.take,

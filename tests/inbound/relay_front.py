@@ -14,6 +14,7 @@ from twisted.internet.protocol import ClientCreator, Protocol
 from relay.config.listener import Certificate, Listener
 from relay.config.schema import Route
 from relay.inbound.auth import Doorkeeper
+from relay.inbound.conduct import Conduct
 from relay.inbound.intake import Intake
 from relay.inbound.listener import InboundFactory, InboundListener
 from relay.inbound.policy import Policy
@@ -83,6 +84,7 @@ class Front:
             self.bench.notices.append,
             lambda: f"s{next(self.sessions)}",
             OwnPlaces() if places is None else places,
+            Conduct(),
             keeper=self._keeper(),
             tls=ServerTls(self.config, self.bench.notices.append, reactor.seconds)  # type: ignore[attr-defined]
             if self.config.has_tls

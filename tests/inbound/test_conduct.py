@@ -21,50 +21,53 @@ from tests.inbound.test_auth import OPEN, plain
 
 
 class ConductTests(SynchronousTestCase):
-    def erring(self, conduct: Conduct, *times: float, key: str = "a") -> list[bool]:
+    def setUp(self) -> None:
+        self.conduct = Conduct()
+
+    def erring(self, most: int, *times: float, key: str = "a") -> list[bool]:
         said = []
         for now in times:
-            conduct.erred(key, now, 1)
-            said.append(conduct.is_over(key, now))
+            self.conduct.erred(key, now, 1, most)
+            said.append(self.conduct.is_over(key, now, most))
         return said
 
     def test_as_many_at_once_as_in_a_minute(self) -> None:
-        conduct = Conduct(3)
-        self.assertEqual([False, False, False, True], self.erring(conduct, 0, 0, 0, 0))
-        self.assertFalse(conduct.is_over("b", 0))
+        self.assertEqual([False, False, False, True], self.erring(3, 0, 0, 0, 0))
+        self.assertFalse(self.conduct.is_over("b", 0, 3))
 
     def test_the_rate_itself_is_allowed_for_ever(self) -> None:
-        conduct = Conduct(60)
-        self.assertNotIn(True, self.erring(conduct, *range(1000)))
-        conduct = Conduct(60)
-        self.assertIn(True, self.erring(conduct, *(now * 0.9 for now in range(1000))))
+        self.assertNotIn(True, self.erring(60, *range(1000)))
+        self.assertIn(True, self.erring(60, *(now * 0.9 for now in range(1000)), key="b"))
 
     def test_time_makes_up_for_it(self) -> None:
         """However many there were: what is refused anyhow makes nothing worse."""
-        conduct = Conduct(60)
-        self.assertTrue(self.erring(conduct, *[0.0] * 1000)[-1])
-        self.assertTrue(conduct.is_over("a", 0.9))
-        self.assertFalse(conduct.is_over("a", 1.0))
-        self.assertEqual([True], self.erring(conduct, 1.0), "but it begins where it left")
+        self.assertTrue(self.erring(60, *[0.0] * 1000)[-1])
+        self.assertTrue(self.conduct.is_over("a", 0.9, 60))
+        self.assertFalse(self.conduct.is_over("a", 1.0, 60))
+        self.assertEqual([True], self.erring(60, 1.0), "but it begins where it left")
 
     def test_a_clock_that_goes_back_forgives_nothing_and_adds_nothing(self) -> None:
-        conduct = Conduct(2)
-        self.assertEqual([False, False], self.erring(conduct, 1000.0, 0.0))
-        self.assertFalse(conduct.is_over("a", 0.0))
+        self.assertEqual([False, False], self.erring(2, 1000.0, 0.0))
+        self.assertFalse(self.conduct.is_over("a", 0.0, 2))
 
     def test_no_limit(self) -> None:
-        conduct = Conduct(0)
-        self.assertNotIn(True, self.erring(conduct, *[0.0] * 1000))
-        self.assertEqual(0, len(conduct))
+        self.assertNotIn(True, self.erring(0, *[0.0] * 1000))
+        self.assertEqual(0, len(self.conduct))
 
     def test_the_table_is_bounded_and_who_erred_longest_ago_goes(self) -> None:
-        self.patch(conduct_module, "MAX_ADDRESSES", 3)
-        conduct = Conduct(1)
+        self.patch(conduct_module, "MAX_KEYS", 3)
         for key in ("a", "b", "c", "a", "d"):
-            conduct.erred(key, 0.0, 1)
-        self.assertEqual(3, len(conduct))
-        self.assertTrue(conduct.is_over("a", 0.0))
-        self.assertEqual([False], self.erring(conduct, 0.0, key="b"))
+            self.conduct.erred(key, 0.0, 1, 1)
+        self.assertEqual(3, len(self.conduct))
+        self.assertTrue(self.conduct.is_over("a", 0.0, 1))
+        self.assertEqual([False], self.erring(1, 0.0, key="b"))
+
+    def test_what_others_counted_counts_here_and_is_not_told_again(self) -> None:
+        told: list[object] = []
+        self.conduct.report = lambda *error: told.append(error)
+        self.conduct.learn("a", 0.0, 2, 3)
+        self.assertEqual([False, True], self.erring(3, 0.0, 0.0))
+        self.assertEqual([("a", 1, 3)] * 2, told)
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -78,7 +81,7 @@ class AdmissionTests(SynchronousTestCase):
 
     def admission(self, *, is_trusted: bool = False, **keys: Any) -> Admission:
         config = Listener(name="lan", address="127.0.0.1:0", **keys)
-        return Admission(config, OwnPlaces(), lambda host: is_trusted, Clock())
+        return Admission(config, OwnPlaces(), Conduct(), lambda host: is_trusted, Clock())
 
     def test_sessions(self) -> None:
         hosts = ("fd00::1", "fd00::2", "fd00:0:0:1::1")
@@ -106,7 +109,9 @@ class AdmissionTests(SynchronousTestCase):
     def test_a_neighbour_of_ours(self) -> None:
         """In the same /64 as a stranger who errs."""
         config = Listener(name="lan", address="127.0.0.1:0", max_errors_per_client=1)
-        admission = Admission(config, OwnPlaces(), lambda host: host == "fd00::5", Clock())
+        admission = Admission(
+            config, OwnPlaces(), Conduct(), lambda host: host == "fd00::5", Clock()
+        )
         admission.erred("fd00::1", 5)
         self.assertEqual([False, True], self.admitted(admission, "fd00::2", "fd00::5"))
 
@@ -119,6 +124,15 @@ class AdmissionTests(SynchronousTestCase):
         admission.move("192.0.2.1", "192.0.2.7", said.append)
         self.assertEqual([TOO_MANY_ERRORS_OF_YOURS], said)
         self.assertEqual([True], self.admitted(admission, "192.0.2.2"))
+
+    def test_an_address_at_one_listener_is_another_at_the_next(self) -> None:
+        conduct = Conduct()
+        for name, expected in (("lan", False), ("wan", True)):
+            config = Listener(name=name, address="127.0.0.1:0", max_errors_per_client=1)
+            admission = Admission(config, OwnPlaces(), conduct, lambda host: False, Clock())
+            if name == "lan":
+                admission.erred("192.0.2.7", 2)
+            self.assertEqual([expected], self.admitted(admission, "192.0.2.7"))
 
     def test_nobody_knows_who(self) -> None:
         """XCLIENT ADDR=[UNAVAILABLE]."""

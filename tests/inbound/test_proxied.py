@@ -1,14 +1,20 @@
 """Connections from load balancers: a PROXY header first, and whom it makes the client."""
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from relay.config.listener import Listener
+from relay.inbound.admission import Admission
+from relay.inbound.conduct import Conduct
 from relay.inbound.proxied import HEADER_TIMEOUT, AwaitingHeader
 from relay.notices import Connected, Disconnected, Rejected
 from tests.inbound.relay_front import Client, Front
+from tests.inbound.test_protocol import SlowPlaces
 from tests.inbound.test_proxy_header import V4, binary
 
 NAMED = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n"
@@ -100,11 +106,28 @@ class NamedTests(ProxiedCase):
         self.assertEqual(b"", turned_away.text)
         self.assertIn("max_connections", self.told(front, Rejected)[0].why)
 
+    async def test_their_places_come_back(self) -> None:
+        """Of one that closes, of one whose header makes it a session, of that session."""
+        front = self.front(max_connections=1)
+        for _ in range(3):
+            silent = await self.connect(front)
+            await self._until(front, 1)
+            silent.transport.loseConnection()
+            await self._until(front, 0)
+            client = await self.connect(front, NAMED)
+            self.assertEqual("220", (await client.heard(1))[0][:3])
+            client.transport.loseConnection()
+            await client.gone
+            await self._until(front, 0)
+
+    async def _until(self, front: Front, sessions: int) -> None:
+        while front.factory.session_count != sessions:
+            await self._turn()
+
     async def test_leaving_waits_for_no_header(self) -> None:
         front = self.front()
         client = await self.connect(front)
-        while not front.factory.session_count:
-            await self._turn()
+        await self._until(front, 1)
         await front.factory.leave()
         await client.gone
 
@@ -149,6 +172,8 @@ class _Admitted(Protocol):
 
 class WaitingTests(SynchronousTestCase):
     def setUp(self) -> None:
+        self.places = SlowPlaces()
+        config = Listener(name="lan", address="127.0.0.1:0")
         self.clock = Clock()
         self.session = _Admitted()
         self.headers: list = []
@@ -156,6 +181,7 @@ class WaitingTests(SynchronousTestCase):
         self.transport = StringTransport()
         self.waiting = AwaitingHeader(
             self.clock,
+            Admission(config, self.places, Conduct(), lambda host: False, self.clock),
             self._admit,
             self.refusals.append,
             lambda waiting: None,
@@ -203,3 +229,26 @@ class WaitingTests(SynchronousTestCase):
     def test_a_connection_that_closed_is_told(self) -> None:
         self.waiting.connectionLost()
         self.assertEqual(1, len(self.refusals))
+
+    def test_a_place_comes_back_once_whenever_it_came(self) -> None:
+        for name, argument in (("dataReceived", NAMED), ("connectionLost", connectionDone)):
+            for is_late in (False, True):
+                self.setUp()
+                come = partial(self.places.decide, True)
+                end = partial(getattr(self.waiting, name), argument)
+                for act in (end, come) if is_late else (come, end):
+                    act()
+                self.assertEqual(0, self.places.taken.total(), (name, is_late))
+
+    def test_no_place_is_the_end_and_none_comes_back(self) -> None:
+        self.places.decide(False)
+        self.assertTrue(self.transport.disconnected)
+        self.assertEqual(["too many connections: raise max_connections"], self.refusals)
+        self.waiting.connectionLost()
+        self.assertEqual((1, 0), (len(self.refusals), self.places.taken.total()))
+
+    def test_no_place_for_one_that_went_on_is_the_sessions_affair(self) -> None:
+        self.waiting.dataReceived(NAMED)
+        self.places.decide(False)
+        self.assertFalse(self.transport.disconnected)
+        self.assertEqual(([], 0), (self.refusals, self.places.taken.total()))

@@ -182,7 +182,9 @@ class SlowlyAdmittedTests(AdmissionCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(self.front.stop()))
         client = await self.front.connect()
         client.transport.write(NAMED + b"HELO early\r\nNOOP\r\n")
-        await self._until(lambda: len(places.asked) == 1)
+        await self._until(lambda: len(places.asked) == 2)  # for the connection, for its session
+        places.decide(True)
+        self.assertEqual(0, places.taken.total(), "the first is given back, late as it came")
         places.decide(True)
         self.assertEqual(b"", client.text)
         places.decide(True)

@@ -209,6 +209,51 @@ class LimitTests(WorkersCase):
         wait_until(lambda: self._sessions(relay) == 4, "4 sessions")
         self.sessions(relay, 4)
 
+    def test_errors_of_a_client_are_a_total(self) -> None:
+        """Nine: without the others' no worker but one could have had enough of him."""
+        keys = {"relay_networks": ["192.0.2.0/24"], "max_errors_per_client": 4}
+        relay = self.of(3, upstream("main", 9), listener=keys)
+        for _ in range(9):
+            with (
+                contextlib.suppress(smtplib.SMTPConnectError, smtplib.SMTPServerDisconnected),
+                smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as session,
+            ):
+                session.docmd("NONSENSE")
+        wait_until(
+            lambda: all(self._is_shown_the_door(relay) for _ in range(12)), "421 from all workers"
+        )
+
+    def _is_shown_the_door(self, relay: RelayProcess) -> bool:
+        try:
+            with smtplib.SMTP("127.0.0.1", relay.port, timeout=30):
+                return False
+        except smtplib.SMTPConnectError as refusal:
+            self.assertIn(b"Too many errors from your address", refusal.smtp_error)
+            return True
+
+    def test_connections_without_a_header_are_a_total(self) -> None:
+        keys = {"max_connections": 8, "proxy_protocol_from": ["127.0.0.1/32"]}
+        relay = self.of(3, upstream("main", 9), listener=keys)
+        silent = [self._connection(relay) for _ in range(8)]
+        wait_until(lambda: self._sessions(relay) == 8, "8 connections")
+        for _ in range(6):
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(b"", self._connection(relay).recv(1))
+        self.assertEqual(6, len(relay.facts("rejected")))
+        for each in silent[:4]:
+            each.close()
+        wait_until(lambda: self._sessions(relay) == 4, "4 connections")
+        for _ in range(4):
+            named = self._connection(relay)
+            named.sendall(b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n")
+            self.assertEqual(b"220", named.recv(3))
+
+    def _connection(self, relay: RelayProcess) -> socket.socket:
+        """Closed within the time for a header, it was not wanted."""
+        connection = socket.create_connection(("127.0.0.1", relay.port), timeout=5)
+        self.addCleanup(connection.close)
+        return connection
+
     def _sessions(self, relay: RelayProcess) -> int:
         (told,) = self.json_of(relay, "status", "--json")
         return sum(listener["sessions"] for listener in told["listeners"])
