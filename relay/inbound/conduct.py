@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 MAX_KEYS = 20_000
-"""Addresses at a listener that are remembered, in each process: some 3 MB. Who erred longest ago
+"""Addresses at a listener that are remembered, in each process: some 6 MB. Who erred longest ago
 goes first."""
 
 SPAN = 60.0
