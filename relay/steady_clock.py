@@ -85,6 +85,6 @@ class SteadyClock:
             )
 
 
-def keep_steady(reactor: Any) -> None:
-    """Its timers, and whoever asks it for the time."""
-    reactor.seconds = SteadyClock().seconds
+def keep_steady(reactor: Any, clock: SteadyClock | None = None) -> None:
+    """Its timers, and whoever asks it for the time. `clock`: another than the machine's."""
+    reactor.seconds = (clock or SteadyClock()).seconds

@@ -102,8 +102,7 @@ class ReactorTests(SynchronousTestCase):
         self.wall, self.passed = 1_700_000_000.0, 0.0
         self.reactor: Any = EPollReactor()
         self.addCleanup(self.reactor.fireSystemEvent, "shutdown")
-        self.patch(SteadyClock.__init__, "__defaults__", (lambda: self.wall, lambda: self.passed))
-        keep_steady(self.reactor)
+        keep_steady(self.reactor, SteadyClock(lambda: self.wall, lambda: self.passed))
         self.rung: list[str] = []
 
     def pass_(self, seconds: float) -> list[str]:

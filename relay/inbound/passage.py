@@ -4,7 +4,7 @@ A passage is one client session's way through, on a line that outbound lends. No
 what the upstream did not accept was not accepted. Content that must not go on is never ended.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -60,16 +60,21 @@ class Passages:
         self._upstreams = upstreams
 
     def withheld(self) -> tuple[frozenset[str], int]:
-        """Keywords not to be offered, and the least size limit (0: none), as the upstreams go."""
-        withheld: frozenset[str] = frozenset()
-        max_size = 0
-        for upstream in self._upstreams:
-            offered = self.lines.extensions(upstream)
-            withheld |= OURS_ONLY_WITH_THEIRS.difference(offered)
-            size = offered.get("SIZE", "")
-            if size.isascii() and size.isdigit() and int(size):
-                max_size = min(max_size or int(size), int(size))
-        return withheld, max_size
+        """See `withheld`: as its upstreams go."""
+        return withheld(self.lines, self._upstreams)
+
+
+def withheld(lines: Lines, upstreams: Iterable[str]) -> tuple[frozenset[str], int]:
+    """Keywords that one of them lacks, and the least size limit (0: none)."""
+    lacking: frozenset[str] = frozenset()
+    max_size = 0
+    for upstream in upstreams:
+        offered = lines.extensions(upstream)
+        lacking |= OURS_ONLY_WITH_THEIRS.difference(offered)
+        size = offered.get("SIZE", "")
+        if size.isascii() and size.isdigit() and int(size):
+            max_size = min(max_size or int(size), int(size))
+    return lacking, max_size
 
 
 class Passage:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.inbound.passage import OURS_ONLY_WITH_THEIRS, Passages
+from relay.inbound.passage import OURS_ONLY_WITH_THEIRS, withheld
 
 ALL = dict.fromkeys(OURS_ONLY_WITH_THEIRS, "")
 
@@ -20,20 +20,17 @@ class Known:
         return self._offers[upstream]
 
 
-def withheld(**offers: Mapping[str, str]) -> tuple[frozenset[str], int]:
-    nobody: Any = None
-    lines = cast(Any, Known(offers))
-    names = frozenset(offers)
-    return Passages(lines, nobody, names, nobody, nobody, nobody, nobody).withheld()
+def lacking(**offers: Mapping[str, str]) -> tuple[frozenset[str], int]:
+    return withheld(cast(Any, Known(offers)), offers)
 
 
 class WithheldTests(SynchronousTestCase):
     def test_what_any_of_them_lacks(self) -> None:
-        self.assertEqual((frozenset(), 0), withheld(a=ALL, b=ALL))
+        self.assertEqual((frozenset(), 0), lacking(a=ALL, b=ALL))
         few = {"8BITMIME": "", "PIPELINING": ""}
         for offers in ({"a": few, "b": ALL}, {"a": ALL, "b": few}):
-            self.assertEqual((OURS_ONLY_WITH_THEIRS - {"8BITMIME"}, 0), withheld(**offers))
-        self.assertEqual((OURS_ONLY_WITH_THEIRS, 0), withheld(a={}, b=ALL))
+            self.assertEqual((OURS_ONLY_WITH_THEIRS - {"8BITMIME"}, 0), lacking(**offers))
+        self.assertEqual((OURS_ONLY_WITH_THEIRS, 0), lacking(a={}, b=ALL))
 
     def test_the_least_size_that_is_a_limit(self) -> None:
         for sizes, least in (
@@ -44,4 +41,4 @@ class WithheldTests(SynchronousTestCase):
             (("x", "\u00b2"), 0),
         ):
             offers = {str(n): {**ALL, "SIZE": size} for n, size in enumerate(sizes)}
-            self.assertEqual((frozenset(), least), withheld(**offers), sizes)
+            self.assertEqual((frozenset(), least), lacking(**offers), sizes)

@@ -338,17 +338,6 @@ class LimitTests(SessionCase):
         session.judge_time(now + LAST_WORD_TIMEOUT)
         self.assertTrue(transport.disconnected)
 
-    async def test_one_that_cannot_be_judged_gives_the_others_no_more_time(self) -> None:
-        client = await self._begin(idle_timeout="1s")
-        (session,) = self.front.factory._sessions
-        others = [Unjudgeable() for _ in range(20)]  # some of them are looked at before
-        self.front.factory._sessions |= set(others)  # type: ignore[arg-type]
-        await client.gone
-        self.front.factory._sessions -= set(others)  # type: ignore[arg-type]
-        self.front.factory._ended(others[0])  # type: ignore[arg-type]
-        self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
-        self.assertNotIn(session, self.front.factory._sessions)
-
     async def test_leaving_closes_the_idle_and_waits_for_content(self) -> None:
         client = await self._begin()
         idle = await self.front.connect()
@@ -362,10 +351,3 @@ class LimitTests(SessionCase):
         lines = await client.heard(7)
         self.assertEqual(["250", "421"], [lines[-2][:3], lines[-1][:3]])
         await left
-
-
-class Unjudgeable:
-    """A session with a defect of ours in it."""
-
-    def judge_time(self, now: float) -> None:
-        raise ZeroDivisionError

@@ -460,14 +460,28 @@ class ContentTests(LineCase):
         up = self.upstream()
         line = self.line(up)
         await self.up_to(line, "data")
-        sent = []
-        write = line._session.transport.write
-        line._session.transport.write = lambda octets: (sent.append(octets), write(octets))
+        sent: list[bytes] = []
+        line._session.transport = Overheard(line._session.transport, sent)
         line.send(b"Received: here\r\n")
         line.send(b"\r\nhello\r\n")
         self.assertEqual([], sent)
         self.assertEqual(250, (await self.end(line)).code)
         self.assertEqual([b"Received: here\r\n\r\nhello\r\n.\r\n"], sent)
+
+
+class Overheard:
+    """A transport, and what was written there."""
+
+    def __init__(self, transport: Any, sent: list[bytes]) -> None:
+        self._transport = transport
+        self._sent = sent
+
+    def write(self, octets: bytes) -> None:
+        self._sent.append(octets)
+        self._transport.write(octets)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class ReprTests(LineCase):

@@ -13,6 +13,7 @@ from relay.mail.outcome import Relayed
 from relay.outbound.sts import fetch, policies, refresh
 from relay.outbound.web.https import NotFetched
 from relay.queue.lane_book import EASED
+from relay.testing.upstream import Act
 from tests.certificates import Authority, self_signed
 from tests.outbound.mx_case import MxCase
 from tests.outbound.sts.policy_host import PolicyHost, policy
@@ -235,10 +236,13 @@ class StsTests(MxCase):
         (refresher,) = delivery.directory._refreshers
         delivery.take(delivery.prepare(ways, "relay.test", delivery.directory))
         self.assertIn("1 under way", repr(refresher))
-        self.patch(delivery, "_forget_retired", lambda: None)  # as while an attempt uses it yet
+        up = self.there(script={"rcpt": Act.STALL}, tls=server_context(HOST))
+        attempt = self.send(delivery, "sts.test")
+        await self.until(lambda: up.sessions)
         delivery.take(delivery.prepare({}, "relay.test", None))
-        self.assertIn("stopped", repr(refresher))
-        refresher.stop()
+        self.assertIn("stopped", repr(refresher), "also where an attempt uses the directory yet")
+        await delivery.stop(0)
+        await attempt
 
     def kept_text(self) -> str:
         (file,) = self.folder.glob("mta-sts*/*.json")
