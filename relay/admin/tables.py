@@ -1,6 +1,6 @@
 """What operators see: tables on a terminal, aligned plain text elsewhere, JSON lines on demand."""
 
-import re
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -8,7 +8,6 @@ from shutil import get_terminal_size
 from typing import Any, Literal
 
 import click
-import orjson
 
 from relay.admin.operations import Json
 
@@ -18,14 +17,16 @@ Lanes = Mapping[str, Json]
 LEAST_FOLDED = 20
 """Characters that a last column needs to be folded; on a narrower terminal lines just run on."""
 
-_UNSAFE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]|[\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that Unicode calls printable and that show nothing; variation selectors are others."""
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _OCTETS = ((1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K"))
 
 
 def show_json(value: Json) -> None:
-    """One object, one line."""
-    sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+    """One object, one line, in ASCII: peers wrote some of it."""
+    sys.stdout.write(json.dumps(value, separators=(",", ":")) + "\n")
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -74,7 +75,15 @@ def _show_plain(columns: Sequence[str], rows: list[list[str]], widths: list[int]
 
 def safe(text: str) -> str:
     """Without what could command a terminal or hide text."""
-    return _UNSAFE.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each if _shows(each) else f"\\x{{{ord(each):X}}}" for each in text)
+
+
+def _shows(character: str) -> bool:
+    """On a terminal; a name for what does not is better than nothing to be seen."""
+    is_selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    return character.isprintable() and character not in _BLANK and not is_selector
 
 
 def span(seconds: float) -> str:

@@ -65,5 +65,5 @@ def _readable(fact: Json) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(map(_value, value))
     return repr(value) if isinstance(value, str) and " " in value else str(value)

@@ -138,7 +138,7 @@ class Identity(Table):
         (), "Patterns for the reverse-path; none: any.", ["billing@example.net"]
     )
     users: tuple[UserName, ...] = item(
-        (), "Users who authenticated here (auth of the listener); none: whoever.", ["printer"]
+        (), "Users who authenticated here, or whom XCLIENT LOGIN names; none: whoever.", ["printer"]
     )
     user: UserName | None = _user_key()
     password_file: FilePath | None = _password_file_key()

@@ -31,10 +31,11 @@ class Peer:
     def introduce(self, told: Mapping[str, str], origin: Origin) -> Origin:
         """The session's origin from now on.
 
-        A client may be told of in several commands (Postfix: each is a line of 512 octets).
+        A client may be told of in several commands (Postfix: each is a line of 512 octets). Another
+        ADDR is another client: nothing that was told of the one before is true of that.
         """
-        if "ADDR" in told:
-            self._told.pop("PORT", None)
+        if "ADDR" in told and "ADDR" in self._told:
+            self._told.clear()
         self._told.update(told)
         said = self._told.get
         host, port = client_host(self.client), self.client.rpartition(":")[2]

@@ -10,6 +10,9 @@ the type checker see to it that they never change.
 from dataclasses import dataclass, field
 from typing import Final
 
+MAX_BRIEF: Final = 1000
+"""Characters. A peer that says more for each of a thousand recipients would fill the disk."""
+
 
 @dataclass(slots=True, init=False, unsafe_hash=True)
 class Reply:
@@ -35,6 +38,10 @@ class Reply:
         """One line for people and logs: "550 5.1.1 No such user"."""
         text = " ".join(self.lines)
         return f"{self.code} {self.status} {text}".replace("  ", " ").rstrip()
+
+    def brief(self) -> str:
+        """The same, of bounded length: what a log or the queue keeps of it."""
+        return str(self)[:MAX_BRIEF]
 
 
 def reply(code: int, status: str, *lines: str) -> Reply:

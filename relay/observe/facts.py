@@ -30,8 +30,6 @@ from relay.notices import (
 
 Fields = dict[str, Any]
 
-MAX_REPLY_TEXT: Final = 1000
-"""Characters of a host's reply that are told: it may write 64 KiB, and for each recipient again."""
 
 _EVENTS: Final = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
 
@@ -162,7 +160,7 @@ def _attempted(notice: Attempted) -> tuple[str, Fields]:
         "recipient": notice.recipient,
         "upstream": notice.upstream,
         "host": outcome.host,
-        "reply": str(reply)[:MAX_REPLY_TEXT],
+        "reply": reply.brief(),
         # Many servers send no status; a class alone is what RFC 3463 3.1 has for that.
         "status": reply.status or f"{reply.code // 100}.0.0",
         "attempt": notice.attempt,

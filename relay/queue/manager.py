@@ -344,7 +344,7 @@ class QueueManager:
         retry_at = now + delay_after(lane.attempt + 1, self._terms.retry, self._random.random)
         where = f"{site.host}: " if site.host else ""
         if lane.site_failed(
-            generation, retry_at, f"{where}{site.reply}", is_refusal=site.is_refusal
+            generation, retry_at, f"{where}{site.reply.brief()}", is_refusal=site.is_refusal
         ):
             self._save_lane(lane)
         return lane.next_attempt_at

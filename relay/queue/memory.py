@@ -167,11 +167,11 @@ class MemoryStore:
             if recipient not in work.owed:
                 continue
             if isinstance(outcome, Delayed):
-                work.owed[recipient] = str(outcome.reply)
+                work.owed[recipient] = outcome.reply.brief()
                 continue
             del work.owed[recipient]
             state = "relayed" if isinstance(outcome, Relayed) else "failed"
-            kept.done[recipient] = (settlement.lane, state, str(outcome.reply))
+            kept.done[recipient] = (settlement.lane, state, outcome.reply.brief())
 
     # --- sweeps ---------------------------------------------------------------------------------
 

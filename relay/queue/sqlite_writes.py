@@ -314,11 +314,11 @@ def _divide(owed: dict[int, str], settlement: Settlement) -> list[tuple[int, str
         if recipient not in owed:
             continue
         if isinstance(outcome, Delayed):
-            owed[recipient] = str(outcome.reply)
+            owed[recipient] = outcome.reply.brief()
             continue
         del owed[recipient]
         state = "relayed" if isinstance(outcome, Relayed) else "failed"
-        done.append((recipient, state, str(outcome.reply)))
+        done.append((recipient, state, outcome.reply.brief()))
     return done
 
 

@@ -15,7 +15,7 @@ from relay.smtp.events import RemoteProtocolError
 
 MAX_LINE: Final = 2048  # octets with the line end; RFC 5321 4.5.3.1.5 says 512, real ones send more
 MAX_LINES: Final = 300  # of one reply; long EHLO replies and terms of use stay far below
-MAX_REPLY: Final = 65536  # octets of one reply, all its lines together
+MAX_REPLY: Final = 16384  # octets of one reply, all its lines together
 MAX_BUFFERED: Final = 262144  # octets received and not read yet: a window of replies fits
 
 _SHAPE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(?:([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$))?")

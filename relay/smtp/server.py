@@ -128,7 +128,7 @@ class ServerEngine:
         self._moves: Moves | None = TABLE[State.CONNECTED][GREETING]
         self._read = ServerEngine._read_command  # what the next octets are
         self._is_eof = False
-        self._barren_left = settings.max_barren_commands  # till a message comes, or a chunk
+        self._barren_left = settings.max_barren_commands  # till a message comes; chunks are none
         self._recipients = 0  # accepted in this transaction
         self._smtputf8 = False  # said in this transaction's MAIL
         self._incoming: Incoming  # this transaction's content
@@ -466,7 +466,6 @@ class ServerEngine:
         self._chunk_left -= len(data)
         octets = self._incoming.take_chunked(data) if data else b""
         if octets:
-            self._barren_left = self._settings.max_barren_commands
             return ContentChunk(octets)
         if self._chunk_left == 0 or self._incoming.is_exhausted:
             return self._end_chunk()
@@ -477,6 +476,8 @@ class ServerEngine:
         incoming = self._incoming
         command = BDAT_LAST if self._is_last else "BDAT"
         self._read = ServerEngine._read_command
+        if self._chunk_size and not incoming.refusal:
+            self._barren_left += 1  # it was not: max_message_size bounds their number
         if self._is_last:
             incoming.finish_chunked()
         if self._is_content_open and (self._is_last or incoming.refusal):

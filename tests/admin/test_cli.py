@@ -361,6 +361,12 @@ class TraceTests(CommandTestCase):
         self.assertEqual(readable.stdout, "t  accepted  queue_id=B2 reverse_path=you@example.org\n")
         self.assertEqual((await self.run_command("trace", "nothing")).exit_code, 1)
 
+    async def test_a_name_is_no_further_fact(self) -> None:
+        fact = {"time": "t", "event": "accepted", "recipients": ["a@b", '"x event=relayed"@d']}
+        (self.folder / "traffic.jsonl").write_text(json.dumps(fact) + "\n")
+        shown = (await self.run_command("trace", "a@b")).stdout
+        self.assertEqual("t  accepted  recipients=a@b,'\"x event=relayed\"@d'\n", shown)
+
 
 class NoRelayTests(CommandTestCase):
     """None runs: relayctl opens the spool. It brings a reactor of its own, so it is a process."""

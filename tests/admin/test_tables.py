@@ -37,3 +37,33 @@ class TerminalTests(SynchronousTestCase):
         heading, row = self.shown(80)
         self.assertEqual(heading.split(), ["ID", "AGE", "SIZE", "FROM", "TO", "LAST", "REPLY"])
         self.assertEqual("".join(row.split()), "".join(ROW).replace(" ", ""))
+
+
+class SafeTests(SynchronousTestCase):
+    def test_what_shows_nothing_or_commands_a_terminal_is_named(self) -> None:
+        for hidden in (
+            "\x1b",
+            "\x9b",
+            "\u200b",
+            "\u202e",
+            "\u2066",
+            "\u061c",
+            "\ufeff",
+            "\u3164",
+            "\ufe0f",
+            "\U000e0041",
+            "\U000e0101",
+            "\xa0",
+            "\ud800",
+        ):
+            self.assertEqual(f"a\\x{{{ord(hidden):X}}}b", tables.safe(f"a{hidden}b"))
+
+    def test_the_rest_stays(self) -> None:
+        for text in ("", "550 5.1.1 No such user", "Grüße", "почта@пример.рф", "用户"):
+            self.assertEqual(text, tables.safe(text))
+
+    def test_json_is_ascii(self) -> None:
+        shown = io.StringIO()
+        self.patch(sys, "stdout", shown)
+        tables.show_json({"a": "x\u202ey", "b": [1, None]})
+        self.assertEqual('{"a":"x\\u202ey","b":[1,null]}\n', shown.getvalue())

@@ -6,6 +6,8 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from relay.mail.content import InlineContent
+from relay.mail.outcome import Delayed, Failed
+from relay.mail.reply import MAX_BRIEF, reply
 from relay.queue.memory import MemoryStore
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import (
@@ -189,6 +191,15 @@ class SettleContract(Contract):
         settled = [self.store.settle(settlement(work, {1: RELAYED})) for work in works]
         self.assertEqual([await each for each in settled], [GONE, GONE])
         self.assertEqual(await self.waiting(), {})
+
+    async def test_what_is_kept_of_a_reply_is_bounded(self) -> None:
+        one = new(0, {"east": ["x@b.example", "y@b.example"]}, in_hand=("east",))
+        await self.insert(one)
+        endless = reply(450, "", *["x" * 2000] * 30)
+        outcomes = {1: Delayed(endless, "host"), 2: Failed(endless, "host")}
+        await self.store.settle(settlement(one, outcomes))
+        texts = [recipient.last_reply for recipient in (await self.listed(one)).recipients]
+        self.assertEqual([MAX_BRIEF] * 2, [len(text) for text in texts])
 
     async def test_delayed_recipients_wait_under_their_attempt(self) -> None:
         one = new(0, {"east": ["x@b.example", "y@b.example", "z@b.example"]}, in_hand=("east",))

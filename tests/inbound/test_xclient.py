@@ -83,6 +83,20 @@ class XclientTests(TestCase):
         self.assertEqual(["220", "220", *["250"] * 4, "220", "250", "250", "550"], codes)
         self.assertEqual("198.51.100.7:0", self.told(Rejected)[0].client)
 
+    async def test_another_address_is_another_client(self) -> None:
+        """What was told of the one before, its login above all, is not that one's."""
+        client = await self.begin()
+        await self.ask(
+            client,
+            "XCLIENT ADDR=198.51.100.7 LOGIN=ann NAME=a.example",
+            "XCLIENT ADDR=192.0.2.7",
+            "HELO client.example",
+        )
+        client.say(*MAIL)
+        self.assertEqual("250", (await client.heard(8))[-1][:3])
+        (accepted,) = self.told(Accepted)
+        self.assertEqual(("", ""), (accepted.origin.user, accepted.origin.name))
+
     async def test_the_address_told_grants_no_trust(self) -> None:
         client = await self.begin(xclient_from=("192.0.2.7/32",))
         self.assertEqual(["550"], await self.ask(client, "XCLIENT ADDR=192.0.2.7"))

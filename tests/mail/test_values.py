@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.content import InlineContent
 from relay.mail.envelope import Recipient
-from relay.mail.reply import reply
+from relay.mail.reply import MAX_BRIEF, reply
 from tests.properties import given
 
 
@@ -40,3 +40,8 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(str(reply(550, "5.1.1", "No", "such user")), "550 5.1.1 No such user")
         self.assertEqual(str(reply(250, "", "ok")), "250 ok")
         self.assertEqual(str(reply(250, "2.0.0")), "250 2.0.0")
+
+    def test_what_is_kept_of_it_is_bounded(self) -> None:
+        endless = reply(450, "", *["x" * 2000] * 30)
+        self.assertEqual("450 " + "x" * (MAX_BRIEF - 4), endless.brief())
+        self.assertEqual("250 ok", reply(250, "", "ok").brief())

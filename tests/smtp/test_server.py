@@ -292,11 +292,21 @@ class ErrorTests(SynchronousTestCase):
             self.assertEqual("421 4.7.0", codes(shell.say(command * 200))[-1])
             self.assertTrue(shell.is_closed)
 
-    def test_a_message_makes_up_for_them_and_so_does_a_chunk(self):
+    def test_a_message_makes_up_for_them_and_chunks_are_none(self):
         shell = Shell(settings(max_recipients=100))
         shell.say(b"NOOP\r\n" * 900, OPENING, b"DATA\r\nx\r\n.\r\n", b"NOOP\r\n" * 900)
-        shell.say(OPENING, b"BDAT 1\r\nx", b"NOOP\r\n" * 900)
+        shell.say(OPENING, b"BDAT 1\r\nx" * 900)
         self.assertFalse(shell.is_closed)
+
+    def test_a_chunk_makes_up_for_itself_alone(self):
+        shell = Shell(settings(max_recipients=100))
+        shell.say(*[OPENING + b"BDAT 1\r\nxRSET\r\n" + b"NOOP\r\n" * 300] * 4)
+        self.assertTrue(shell.is_closed)
+
+    def test_chunks_that_nobody_wanted_count(self):
+        shell = Shell(settings(max_recipients=100, max_errors=0))
+        shell.say(b"EHLO c\r\n", b"BDAT 1\r\nx" * 1100)
+        self.assertTrue(shell.is_closed)
 
     def test_an_endless_line_closes(self):
         for pieces in ([b"x" * 1000] * 100, [b"x" * (MAX_SWALLOWED_LINE + 1) + b"\r\n"]):

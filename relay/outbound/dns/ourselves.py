@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from relay.config import Listener
+from relay.mail.ip_address import unmapped
 
 ANY_IPV4 = str(IPv4Address(0))
 ANY_IPV6 = str(IPv6Address(0))
@@ -25,10 +26,12 @@ class Ourselves:
         self._remembered: dict[str, bool] = {}
 
     def is_us(self, name: str, address: str) -> bool:
-        """Either may be ""."""
+        """Either may be "". An address that names no host leads here, too."""
         if name:
             return name == self._hostname
-        if address in self._addresses:
+        host = unmapped(address)
+        address = str(host)
+        if host.is_unspecified or address in self._addresses:
             return True
         takes_all = self._takes_all_ipv6 if ":" in address else self._takes_all_ipv4
         return takes_all and self._is_here(address)

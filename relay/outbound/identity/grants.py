@@ -170,7 +170,7 @@ def _is_token(text: str) -> bool:
 def _life(told: Any) -> float:
     try:
         seconds = float(told)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return USUAL_LIFE
     return min(seconds, MAX_LIFE) if seconds > 0 else USUAL_LIFE
 

@@ -17,6 +17,8 @@ class OurselvesTests(SynchronousTestCase):
             ("::", "::1", True),
             ("::", "127.0.0.1", True),
             ("::", "2001:db8::1", False),
+            ("127.0.0.1", "::ffff:127.0.0.1", True),
+            ("127.0.0.1", "::ffff:192.0.2.1", False),
         ):
             listener = Listener(name="l", address=SocketAddress(listens, 25))
             ourselves = Ourselves("Relay.test", (listener,), 25)
@@ -25,3 +27,8 @@ class OurselvesTests(SynchronousTestCase):
             self.assertFalse(elsewhere.is_us("", address))
             self.assertTrue(elsewhere.is_us("relay.test", ""))
             self.assertFalse(elsewhere.is_us("mail.relay.test", ""))
+
+    def test_an_address_of_no_host_leads_to_this_machine(self):
+        ourselves = Ourselves("relay.test", (), 25)
+        for address in ("0.0.0.0", "::", "::ffff:0.0.0.0"):
+            self.assertTrue(ourselves.is_us("", address), address)

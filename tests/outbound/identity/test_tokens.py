@@ -19,6 +19,7 @@ from relay.config import Upstream
 from relay.outbound.identity.account import NoLogin
 from relay.outbound.identity.fetching import Fetcher
 from relay.outbound.identity.grant_secrets import problems
+from relay.outbound.identity.grants import MAX_LIFE, USUAL_LIFE, _life
 from relay.outbound.identity.shared_token import SharedToken
 from relay.outbound.identity.tokens import Tokens
 from tests.certificates import self_signed
@@ -155,6 +156,11 @@ class LifeTests(TokenCase):
         logins.append(await tokens.login())
         self.assertEqual({login.secret for login in logins}, {"token-1"})
         self.assertEqual(len(self.web.asked), 1)
+
+    async def test_a_life_that_is_no_number_is_the_usual_one(self):
+        for told in (10**400, "x", -1, [], float("nan")):
+            self.assertEqual(USUAL_LIFE, _life(told))
+        self.assertEqual(MAX_LIFE, _life(float("inf")))
 
     async def test_renewed_before_it_expires(self):
         self.web.answers = [good("short", expires_in=1), good("long")]
