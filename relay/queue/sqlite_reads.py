@@ -131,26 +131,35 @@ class SqliteReads:
         return None
 
     def claim_expired(self, accepted_before: float, limit: int) -> Sliced[tuple[Work, ...]]:
-        places: list[Place] = []
+        """Each slice's works are in hand before a commit, or another claim, can pass."""
+        works: tuple[Work, ...] = ()
         condition = f"w.is_graced = 0 AND w.lane <> '{UNROUTED}' AND {NOT_PAUSED}"
-        for rows in self._waited(accepted_before, condition):
-            places += [place for place in rows if not self._in_hand.has(place[1], place[0])]
-            if len(places) >= limit:
-                break
-            yield
-        return self._take(places[:limit])
+        try:
+            for rows in self._waited(accepted_before, condition):
+                free = [place for place in rows if not self._in_hand.has(place[1], place[0])]
+                works += self._take(free[: limit - len(works)])
+                if len(works) >= limit:
+                    break
+                yield
+        except BaseException:  # nobody hears of them
+            for work in works:
+                self._in_hand.drop(work.lane, to_int(work.message.queue_id))
+            raise
+        return works
 
     def overdue(self, accepted_before: float, limit: int) -> Sliced[tuple[Work, ...]]:
-        places: list[Place] = []
+        works: tuple[Work, ...] = ()
         for rows in self._waited(accepted_before, "w.is_warned = 0"):
+            places: list[Place] = []
             for _, group in groupby(rows, key=lambda place: place[0]):
                 lanes = list(group)
-                if len(places) < limit and not self._any_in_hand(lanes):
+                if len(works) + len(places) < limit and not self._any_in_hand(lanes):
                     places += lanes
-            if len(places) >= limit:
+            works += self._load(places)
+            if len(works) >= limit:
                 break
             yield
-        return self._load(places)
+        return works
 
     def works(self, queue_ids: Sequence[str]) -> tuple[Work, ...]:
         numbers = numbers_text(known_numbers(queue_ids))
@@ -179,11 +188,11 @@ class SqliteReads:
 
     def _take(self, places: list[Place]) -> tuple[Work, ...]:
         works = self._load(places)
-        for (number, lane), work in zip(places, works, strict=True):
+        for work in works:
             is_whole = len(work.recipients) == len(work.message.envelope.recipients)
             is_inline = isinstance(work.message.content, InlineContent)
             ids = tuple([r.id for r in work.recipients]) if is_whole and is_inline else NOT_WHOLE
-            self._in_hand.take(lane, number, ids)
+            self._in_hand.take(work.lane, to_int(work.message.queue_id), ids)
         return works
 
     def _load(self, places: list[Place]) -> tuple[Work, ...]:

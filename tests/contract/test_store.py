@@ -311,6 +311,13 @@ class SweepContract(Contract):
         self.assertEqual(await self.expired(), [])
         self.assertEqual(ids((await self.claim()).works), ids([messages[3]]))
 
+    async def test_nothing_is_claimed_twice_by_those_who_ask_at_once(self) -> None:
+        messages = [new(n, age=100 + n) for n in range(6)]
+        await self.insert(*messages)
+        asked = [self.store.claim_expired(NOW - 50, 10), self.store.claim("east", NOW, 10)]
+        expired, claimed = [await each for each in asked]
+        self.assertEqual(sorted(ids(messages)), sorted(ids(expired) + ids(claimed.works)))
+
     async def test_what_does_not_expire(self) -> None:
         held, in_hand, unrouted = new(0), new(1, in_hand=("east",)), new(2, {UNROUTED: ["x@y.z"]})
         on_held_lane, due = new(3, {"west": ["x@b.example"]}), new(4)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from errno import EIO, ENOSPC, EROFS
 from pathlib import Path
+from typing import Any
 
 import apsw
 from twisted.internet import reactor
@@ -21,6 +22,7 @@ from relay.queue.in_hand import InHand
 from relay.queue.open_store import open_store, spool_of
 from relay.queue.spool import Spool
 from relay.queue.sqlite import SqliteStore
+from relay.queue.sqlite_reads import SqliteReads
 from relay.queue.sqlite_schema import PAGE_SIZE, connect
 from relay.queue.sqlite_writes import SqliteWrites
 from relay.queue.store import IStore, LaneState, Selection, StoreFailed, StoreUnusable
@@ -156,6 +158,45 @@ class GroupTests(StoreTestCase):
         works = await store.claim_expired(NOW, 200)
         self.assertEqual(ids(works), ids([*news, new(99)]))
         self.assertEqual(len(await store.overdue(NOW, 200)), 0)
+        await store.close()
+
+    async def test_a_sweep_that_breaks_off_keeps_nothing_in_hand(self) -> None:
+        """With the database damaged where a later slice lies, say."""
+        self.patch(sqlite_reads, "SLICE", 2)
+        store = await self.opened()
+        news = [new(n) for n in range(6)]
+        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        slices = SqliteReads._waited
+
+        def breaking(*arguments: Any) -> Any:
+            for number, rows in enumerate(slices(*arguments)):
+                if number == 2:
+                    raise apsw.CorruptError("damaged")
+                yield rows
+
+        self.patch(SqliteReads, "_waited", breaking)
+        await self.assertFailure(store.claim_expired(NOW, 200), StoreFailed)
+        claimed = await store.claim("east", NOW, 10)
+        self.assertEqual(ids(claimed.works), ids(news))
+        await store.close()
+
+    async def test_what_goes_between_the_slices_of_a_sweep_harms_no_other(self) -> None:
+        """Removed, moved or settled meanwhile."""
+        self.patch(sqlite_reads, "SLICE", 2)
+        store = await self.opened()
+        news = [new(n) for n in range(6)]
+        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        sweep = store._calls._ledger._reads.claim_expired(NOW, 200)
+        next(sweep)
+        await store.remove(ids([news[0], news[3]]))
+        with self.assertRaises(StopIteration) as end:
+            while True:
+                next(sweep)
+        self.assertEqual(ids(end.exception.value), ids([*news[:3], *news[4:]]))
+        for work in end.exception.value:
+            await store.settle(settlement(work, {1: DELAYED}, at=NOW))
+        claimed = await store.claim("east", NOW, 10)
+        self.assertEqual(ids(claimed.works), ids([*news[1:3], *news[4:]]))
         await store.close()
 
 
