@@ -397,7 +397,10 @@ class QueuedClientFactory:
 
     def opening_failed(self, opening: Opening, trouble: Reply, label: str) -> None:
         self._openings.discard(opening)
-        self._give_place()
+        if opening.former in self._sessions and self._places is not None:
+            self._placed.add(opening.former)  # the host has that one yet
+        else:
+            self._give_place()
         living = self._living()
         if living:
             self._window.turned_away(living)

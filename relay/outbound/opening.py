@@ -48,6 +48,7 @@ class Opening(ClientFactory[Any]):
         self._make_session = make_session
         self._reactor = reactor
         self.session: UpstreamSession | None = None
+        self.former: UpstreamSession | None = None  # the one tried before; it may say QUIT yet
         self._left: list[str] = []
         self._address = ""
         self._label = f"{host.host}:{host.port}"
@@ -68,7 +69,7 @@ class Opening(ClientFactory[Any]):
 
     def try_next(self, trouble: Reply) -> None:
         """`trouble`: why the address before would not do."""
-        self.session = None
+        self.former, self.session = self.session or self.former, None
         if self._is_given_up:
             return
         if not self._left:

@@ -5,6 +5,8 @@ and few others. A message is saved whole or named as lost. One of which it canno
 it already is saved as held: relayed blindly, it could come twice.
 """
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import orjson
 from relay.mail.content import Content, InlineContent
 from relay.queue.ids import from_int
 from relay.queue.spool import Spool
-from relay.queue.sqlite_rows import MESSAGE_COLUMNS, Row, message_from
+from relay.queue.sqlite_rows import MESSAGE_COLUMNS, Row, message_from, recipients_from
 from relay.queue.sqlite_schema import PAGE_SIZE, connect
 from relay.queue.store import UNROUTED, StoreUnusable
 
@@ -91,7 +93,7 @@ def _open_copy(path: Path, folder: Path) -> apsw.Connection:
     copy = folder / path.name
     for name in (path.name, f"{path.name}-wal"):
         if (path.parent / name).exists():
-            shutil.copyfile(path.parent / name, folder / name)
+            _copy(path.parent / name, folder / name)
     _count_pages(copy)
     try:
         return _opened(copy)
@@ -101,6 +103,25 @@ def _open_copy(path: Path, folder: Path) -> apsw.Connection:
         return _opened(copy)
     except StoreUnusable:
         raise NothingLeft(f"nothing can be read of {path}: restore it from a backup") from None
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """With zeros in the place of pages that the disk does not yield any more. Raises OSError."""
+    try:
+        shutil.copyfile(path, copy)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        with path.open("rb", buffering=0) as source, copy.open("wb") as target:
+            for at in range(0, path.stat().st_size, PAGE_SIZE):
+                target.write(_page(source.fileno(), at))
+
+
+def _page(descriptor: int, at: int) -> bytes:
+    try:
+        return os.pread(descriptor, PAGE_SIZE, at)
+    except OSError:
+        return bytes(PAGE_SIZE)
 
 
 def _count_pages(path: Path) -> None:
@@ -206,7 +227,7 @@ class _Saving:
             return
         works = self._rows(f"SELECT {_WORK_COLUMNS} FROM work WHERE message = ?", number)  # noqa: S608
         done = self._rows(f"SELECT {_DONE_COLUMNS} FROM done WHERE message = ?", number)  # noqa: S608
-        if not works or done is None or not all(_is_sound(work) for work in works):
+        if not works or done is None or not _tells_all(row, works, done):
             works, done = [(number, UNROUTED, 0.0, 0, 1, 0, 0, None)], []
             row = (*row[:-1], 1)
             self._found.held.append(queue_id)
@@ -234,9 +255,18 @@ class _Saving:
         if not is_whole or not _is_message(queue_id, row, content):
             return False
         if in_file:
-            self._target.write(queue_id, content)
-        else:
-            self._insert("content", "message, octets", (number, octets))
+            return self._copy_file(queue_id, content)
+        self._insert("content", "message, octets", (number, octets))
+        return True
+
+    def _copy_file(self, queue_id: str, content: Content) -> bool:
+        """Trouble with the new one is the end of it all; trouble with the old one is its own."""
+        try:
+            for _ in content.chunks(2**20):
+                pass
+        except OSError:
+            return False
+        self._target.write(queue_id, content)
         return True
 
 
@@ -247,9 +277,17 @@ def _is_message(queue_id: str, row: Row, content: Content) -> bool:
         return False
 
 
-def _is_sound(work: Row) -> bool:
-    owed: Any = work[-1]
+def _tells_all(row: Row, works: list[Row], done: list[Row]) -> bool:
+    """Whether each recipient is owed to, or done with: else a row is missing."""
     try:
-        return owed is None or bool(dict(orjson.loads(owed)))
+        recipients = {r.id for r in recipients_from(row[2])}
+        told = {each[1] for each in done}
+        for work in works:
+            owed: Any = work[-1]
+            ids = recipients if owed is None else {i for i, _ in orjson.loads(owed)}
+            if not ids:
+                return False
+            told |= ids
     except (ValueError, TypeError):
         return False
+    return recipients <= told

@@ -19,6 +19,7 @@ class _Pocket:
         "held",
         "is_asking",
         "is_recalled",
+        "outdated",
         "recalled",
         "total",
         "used",
@@ -30,6 +31,7 @@ class _Pocket:
         self.held = 0
         self.used = 0
         self.total = 0
+        self.outdated = 0  # of those used: had while there were more
         self.is_asking = False  # once at a time: the answer serves all who wait
         self.waiting: deque[Taken] = deque()
         self.is_recalled = False  # give back what becomes free
@@ -61,6 +63,8 @@ class Purse:
         if pocket is None:
             pocket = self._pockets[key] = _Pocket()
         pocket.was_used = True
+        if total < pocket.total:
+            self._shrink(key, pocket)
         pocket.total = total
         pocket.recalled = recalled
         if pocket.used < pocket.held:
@@ -70,11 +74,19 @@ class Purse:
             pocket.waiting.append(taken)
             self._ask(key, pocket)
 
+    def _shrink(self, key: str, pocket: _Pocket) -> None:
+        """There are fewer now: who is to have one is for the supervisor to say anew."""
+        pocket.outdated = pocket.used
+        unused = pocket.held - pocket.used
+        if unused:
+            self._give_back(key, pocket, unused)
+
     def give(self, key: str) -> None:
         """A place is not used any more."""
         pocket = self._pockets[key]
         pocket.used -= 1
-        if pocket.is_recalled:
+        if pocket.outdated or pocket.is_recalled:
+            pocket.outdated = max(0, pocket.outdated - 1)
             pocket.is_recalled = False
             self._give_back(key, pocket, 1)
         elif pocket.waiting:

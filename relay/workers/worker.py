@@ -8,11 +8,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import default
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
 from relay.admin.operations import Operations, selection_of
@@ -119,8 +121,10 @@ class Worker:
         return self._channel.ask(name, *arguments)
 
     def _stop(self) -> None:
+        """Also where it ends already: systemd tells all processes, the supervisor each worker."""
         if self._reactor.running:
-            self._reactor.stop()
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
 
 
 def _asked(operations: Operations) -> Mapping[str, Any]:

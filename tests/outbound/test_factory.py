@@ -1,8 +1,25 @@
 """The sessions of a host: reused, retired, opened within the window; and the end of it all."""
 
 from relay.mail.outcome import Delayed, Relayed
+from relay.outbound.delivery import Delivery
 from relay.testing.upstream import OK, Act
 from tests.outbound.case import DeliveryCase
+
+
+class Counted:
+    """Places enough for all, as of a supervisor."""
+
+    used = 0
+
+    def take(self, key, total, taken, recalled=None):
+        self.used += 1
+        taken(True)
+
+    def give(self, key):
+        self.used -= 1
+
+    def is_recalled(self, key):
+        return False
 
 
 class SessionsTests(DeliveryCase):
@@ -44,6 +61,24 @@ class SessionsTests(DeliveryCase):
         delivery = self.delivery(up, idle_timeout="0s", timeouts={"quit": "0.2s"})
         await self.deliver(delivery, "a@x.test")
         await up.when(lambda: not up.open_sessions)
+
+    async def test_the_place_of_a_refused_session_is_free_once_that_is_gone(self):
+        """Until then the host has it: another process would be one too many."""
+        up = self.upstream({"connect": "554 5.7.1 not you", "quit": Act.STALL})
+        places = Counted()
+        settings = self.settings(up, timeouts={"quit": "0.3s"})
+        delivery = Delivery({"up": settings}, "relay.test", self.reactor, places)
+        self.addCleanup(delivery.stop, 0)
+        await self.deliver(delivery, "a@x.test")
+        self.assertEqual((1, 1), (len(up.open_sessions), places.used))
+        await self.until(lambda: not places.used)
+        self.assertFalse(up.open_sessions)
+        dead = self.upstream()
+        await dead.stop()
+        delivery = Delivery({"up": self.settings(dead)}, "relay.test", self.reactor, places)
+        self.addCleanup(delivery.stop, 0)
+        await self.deliver(delivery, "a@x.test")
+        self.assertEqual(0, places.used)
 
     async def test_closed_by_the_host_while_idle(self):
         up = self.upstream()

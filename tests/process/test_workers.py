@@ -358,6 +358,23 @@ class NurseryTests(WorkersCase):
         relay.wait_for(1, "reloaded")
         self.assertEqual((pids, []), (worker_pids(relay), relay.facts("alarm")))
 
+    def test_a_stop_of_all_processes_is_one_stop(self) -> None:
+        """systemd tells each of them; the supervisor tells its workers, too."""
+        main = self.collector()
+        main.answer("MAIL", STALL, times=1)
+        keys = {"workers": 2, "stop_within": "2s"}
+        relay = self.idle_relay(upstream("main", main.port), top=keys)
+        relay.launch()
+        self.wait_until_ready(relay, 2)
+        send(relay.port, ["one@example.org"])
+        wait_until(lambda: said_mail(main) >= 1, "a stalled session")
+        for pid in worker_pids(relay):
+            os.kill(pid, signal.SIGTERM)
+        child = relay.child
+        relay.stop()
+        for word in ("Traceback", "ReactorNotRunning"):
+            self.assertNotIn(word, child.output)
+
     def test_two_that_end_in_one_moment_are_both_started_again(self) -> None:
         relay = self.of(2, upstream("main", 9))
         pids = worker_pids(relay)

@@ -21,6 +21,7 @@ class World:
 
     def __init__(self, total: int) -> None:
         self.total = total
+        self.allowed = dict.fromkeys((WAITED_FOR, AT_ONCE), total)
         self.clocks = [Clock() for _ in range(WORKERS)]  # one that died needs none any more
         self.ledger = Ledger(WORKERS)
         self.up: list[deque[tuple[Any, ...]]] = [deque() for _ in range(WORKERS)]
@@ -80,6 +81,11 @@ class World:
         self.purses[number] = self._purse(number)
         self._send(self.ledger.gone(number))
 
+    def fewer(self, number: int) -> None:
+        """A reload halves the limit."""
+        self.settle()
+        self.total = max(1, self.total // 2)
+
     def clean(self, number: int) -> None:
         for clock in self.clocks:
             clock.advance(CLEAN_EVERY)
@@ -91,8 +97,11 @@ class World:
     # what must hold
 
     def check(self) -> None:
+        """More than the limit may be used where it was lowered, but never one more again."""
         for key in (WAITED_FOR, AT_ONCE):
-            assert sum(used[key] for used in self.used) <= self.total
+            used = sum(used[key] for used in self.used)
+            assert used <= self.allowed[key]
+            self.allowed[key] = max(self.total, used)
 
     def settle(self) -> None:
         while any(self.up) or any(self.down):
@@ -110,6 +119,7 @@ STEPS = {
     "hear": World.hear,
     "obey": World.obey,
     "die": World.die,
+    "fewer": World.fewer,
     "clean": World.clean,
 }
 
@@ -156,6 +166,20 @@ class PlacesTests(SynchronousTestCase):
         world.take_at_once(2)
         world.settle()
         self.assertEqual(1, world.refused)
+
+    def test_a_limit_that_was_lowered_holds_once_those_beyond_it_have_left(self) -> None:
+        world = World(20)
+        for number in range(WORKERS):
+            for _ in range(6):
+                world.take(number)
+                world.settle()
+        world.total = 4
+        for _ in range(8):
+            for number in range(WORKERS):
+                world.take(number)
+                world.give(number, WAITED_FOR)
+                world.settle()
+        self.assertEqual(4, sum(used[WAITED_FOR] for used in world.used))
 
     def test_a_grant_that_comes_after_it_is_needed(self) -> None:
         world = World(100)
