@@ -5,6 +5,7 @@ rest by its orders. Ends when told to, and when its supervisor is gone.
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -20,7 +21,7 @@ from twisted.logger import globalLogPublisher, textFileLogObserver
 from relay.admin.operations import Operations, selection_of
 from relay.config import Config, ConfigError
 from relay.inbound.conduct import Conduct
-from relay.service.process import wanted_status
+from relay.service.process import on_signal, wanted_status
 from relay.service.relay import RelayService
 from relay.service.share import Share
 from relay.steady_clock import keep_steady
@@ -95,6 +96,8 @@ class Worker:
         self._service.privilegedStartService()
         self._service.startService()
         reactor.addSystemEventTrigger("before", "shutdown", self._service.stopService)
+        for number in (signal.SIGTERM, signal.SIGINT):  # Twisted's own minds a second word to stop
+            reactor.callWhenRunning(on_signal, number, reactor, self._stop)
         reactor.run()
 
     def _prepare(self, listeners: list[str]) -> "Deferred[list[str]]":
