@@ -138,18 +138,21 @@ class Transaction:
 class Receiving:
     """One message on its way in: `write`, then `finish` or `discard`, each once."""
 
-    __slots__ = ("_heading", "_intake", "_trial", "_writer", "queue_id")
+    __slots__ = ("_heading", "_intake", "_is_8bit", "_trial", "_writer", "queue_id")
 
     def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
         self._intake = intake
         self._writer = writer
         self._heading = Heading()
+        self._is_8bit = False
         self._trial: Trial | None = None
         self.queue_id = queue_id
 
     def write(self, octets: bytes) -> None:
         self._writer.write(octets)
         self._heading.add(octets)
+        if not octets.isascii():
+            self._is_8bit = True
 
     def discard(self) -> None:
         self._writer.discard()
@@ -163,6 +166,8 @@ class Receiving:
             self._writer.discard()
             answer(LOOPS)
             return
+        if self._is_8bit:  # whatever MAIL said: hosts are to know (RFC 6152 3)
+            transaction.body = "8BITMIME"
         message = Message(
             self.queue_id,
             transaction.envelope(),

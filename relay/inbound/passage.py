@@ -15,6 +15,7 @@ from relay.inbound.intake import LOOPS, Intake, Transaction
 from relay.mail.envelope import Origin, Recipient
 from relay.mail.outcome import Relayed
 from relay.mail.reply import Reply, reply
+from relay.mail.trace import MAX_RECEIVED
 from relay.notices import Accepted, Attempted, Observer, Removed
 from relay.outbound.line import Line
 
@@ -65,15 +66,17 @@ class Passages:
 
 
 def withheld(lines: Lines, upstreams: Iterable[str]) -> tuple[frozenset[str], int]:
-    """Keywords that one of them lacks, and the least size limit (0: none)."""
+    """Keywords that one of them lacks, and the least size limit (0: none), with room for our trace
+    field."""
     lacking: frozenset[str] = frozenset()
     max_size = 0
     for upstream in upstreams:
         offered = lines.extensions(upstream)
         lacking |= OURS_ONLY_WITH_THEIRS.difference(offered)
         size = offered.get("SIZE", "")
-        if size.isascii() and size.isdigit() and int(size):
-            max_size = min(max_size or int(size), int(size))
+        if size.isascii() and size.isdigit() and int(size):  # 0: no limit (RFC 1870 4)
+            least = max(1, int(size) - MAX_RECEIVED)
+            max_size = min(max_size or least, least)
     return lacking, max_size
 
 

@@ -16,6 +16,7 @@ from relay.mail.encoding import quoted_printable
 from relay.mail.header import header_value
 from relay.mail.reply import Reply
 from relay.mail.trace import date_of
+from relay.mail.typed_address import from_xtext, in_ascii, utf8_xtext
 
 NOT_YET = Reply(451, "4.0.0", ("not delivered yet",))
 """For a delay warning that has no reply of a host to tell."""
@@ -32,7 +33,6 @@ SUBJECTS = {
 
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _STATUS_BY_ACTION = {"failed": "5.0.0", "delayed": "4.0.0", "relayed": "2.0.0"}
-_XTEXT = re.compile(rb"\+([0-9A-F]{2})")
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9.-]")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
 
@@ -96,7 +96,8 @@ def compose(report: Report) -> bytes:
         parts.append(back.part)
     boundary = _boundary(report, parts)
     delimiter = b"\r\n--" + boundary.encode()
-    pieces = [_header(report, boundary), b"This is a report in MIME format."]
+    is_7bit = all(part.isascii() for part in parts)
+    pieces = [_header(report, boundary, is_7bit), b"This is a report in MIME format."]
     for part in parts:
         pieces += (delimiter, b"\r\n", part)
     pieces += (delimiter, b"--\r\n")
@@ -106,7 +107,7 @@ def compose(report: Report) -> bytes:
 # --- the header -----------------------------------------------------------------------------
 
 
-def _header(report: Report, boundary: str) -> bytes:
+def _header(report: Report, boundary: str, is_7bit: bool) -> bytes:
     hostname = _one_line(report.hostname)
     content_type = f'multipart/report; report-type=delivery-status;\r\n\tboundary="{boundary}"'
     message_id = f"<{_safe_id(report.dsn_queue_id)}.{int(report.made_at)}@{hostname}>"
@@ -120,6 +121,7 @@ def _header(report: Report, boundary: str) -> bytes:
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
         f"Content-Type: {content_type}",
+        *([] if is_7bit else ["Content-Transfer-Encoding: 8bit"]),  # as its parts (RFC 2045 6.4)
     ]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -258,7 +260,7 @@ def _message_fields(report: Report) -> Iterator[str]:
     yield _field("Reporting-MTA", f"dns; {report.hostname}")
     yield _field("X-Relay-Queue-ID", report.original_queue_id)
     if report.envid:
-        yield _field("Original-Envelope-Id", _from_xtext(report.envid))
+        yield _field("Original-Envelope-Id", from_xtext(report.envid))
     yield _field("Arrival-Date", date_of(int(report.accepted_at)))
 
 
@@ -289,26 +291,14 @@ def _field(name: str, value: str) -> str:
 
 
 def _typed_address(path: str) -> str:
-    """RFC 6533 3: utf-8-addr-xtext, since the part is of seven bits."""
-    return f"rfc822; {path}" if path.isascii() else f"utf-8; {_utf8_xtext(path)}"
+    """The part is of seven bits."""
+    return f"rfc822; {path}" if path.isascii() else f"utf-8; {utf8_xtext(path)}"
 
 
 def _original_recipient(orcpt: str) -> str:
-    """The type is the sender's; only of rfc822 is it known that the address is xtext."""
+    """Whatever the type, what MAIL said was xtext (RFC 3461 4.2); that of utf-8 has its own."""
     kind, _, address = orcpt.partition(";")
-    if kind.lower() == "rfc822":
-        return f"{kind}; {_from_xtext(address)}"
-    return f"{kind}; {_utf8_xtext(address)}"
-
-
-def _utf8_xtext(text: str) -> str:
-    return "".join(c if c.isascii() else f"\\x{{{ord(c):04X}}}" for c in text)
-
-
-def _from_xtext(text: str) -> str:
-    """RFC 3461 4."""
-    octets = text.encode("utf-8", "replace")
-    return _XTEXT.sub(lambda m: bytes.fromhex(m[1].decode()), octets).decode("utf-8", "replace")
+    return f"{kind}; {in_ascii(address) if kind.lower() == 'utf-8' else from_xtext(address)}"
 
 
 def _host_name(host: str) -> str:

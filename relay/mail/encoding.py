@@ -7,6 +7,7 @@ MAX_LINE = 998
 """Octets of a line without its CRLF (RFC 5322 2.1.1, RFC 5321 4.5.3.1.6)."""
 
 _LONG_LINE = re.compile(rb"[^\r\n]{%d}" % (MAX_LINE + 1))
+_TOO_LONG = re.compile(rb"(?m)^([^\r\n]{74,})(=(?:20|09))(?=\r\n)")
 _BASE64_LINES = re.compile(rb".{1,76}")
 
 
@@ -29,6 +30,8 @@ def quoted_printable(octets: bytes) -> bytes:
     if b"\n" not in octets:  # b2a_qp takes the line end of its soft breaks from the text
         return quoted_printable(octets + b"\r\n")[:-2] if octets else b""
     encoded = binascii.b2a_qp(octets, quotetabs=False, istext=True, header=False)
+    if _TOO_LONG.search(encoded):  # by the encoded space at the end of a full line
+        encoded = _TOO_LONG.sub(rb"\1=\r\n\2", encoded)
     if b"=\r\n--" in encoded:
         encoded = encoded.replace(b"=\r\n--", b"=\r\n=2D=\r\n-")
     return encoded

@@ -25,6 +25,10 @@ _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 _PATH: Final = re.compile(r"[!#-'*-:=?-\[\]-~\u00a1-\ud7ff\ue000-\U0010ffff]{1,256}")
 
 
+MAX_RECEIVED = 1024
+"""Octets of a `received_field`, and some more."""
+
+
 def received_field(
     hostname: str,
     helo: str,

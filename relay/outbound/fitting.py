@@ -13,6 +13,7 @@ from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply, reply
 from relay.mail.transcode import has_8bit_header, is_7bit, to_7bit
+from relay.mail.typed_address import in_ascii
 from relay.smtp.offers import Offers
 
 TOO_LARGE: Final = reply(552, "5.3.4", "message is larger than the host takes")
@@ -94,7 +95,7 @@ def _is_ascii(envelope: Envelope) -> bool:
 
 
 def _without_utf8(envelope: Envelope) -> tuple[Envelope, dict[int, Reply]]:
-    """Recipients in other than ASCII stay behind; an ORCPT in other than ASCII is left out."""
+    """Recipients in other than ASCII stay behind; an ORCPT of others goes in ASCII."""
     kept: list[Recipient] = []
     refusals = {}
     for recipient in envelope.recipients:
@@ -103,7 +104,7 @@ def _without_utf8(envelope: Envelope) -> tuple[Envelope, dict[int, Reply]]:
         elif recipient.orcpt.isascii():
             kept.append(recipient)
         else:
-            kept.append(replace(recipient, orcpt=""))
+            kept.append(replace(recipient, orcpt=in_ascii(recipient.orcpt)))
     return replace(envelope, recipients=tuple(kept), smtputf8=False), refusals
 
 

@@ -13,6 +13,7 @@ from zope.interface import classImplements
 from relay.config import Upstream
 from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.reply import Reply, reply
+from relay.mail.trace import MAX_RECEIVED
 from relay.outbound.answers import Broken, Cause
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.fitting import tls_refusal
@@ -129,7 +130,8 @@ class Line:
 
     def mail(self, envelope: Envelope, size: int, wait: float, origin: Origin, then: Then) -> None:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
-        self._envelope, self._size = envelope, size
+        self._envelope = envelope
+        self._size = size + MAX_RECEIVED if size else 0  # with our trace field (RFC 1870 6.1)
         self._conveyed = Conveyed(origin)
         upstream = self._hop.upstream
         is_anothers = upstream.xclient and self._introduced != origin

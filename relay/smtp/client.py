@@ -371,6 +371,7 @@ class ClientEngine(Offers):
         self._require(self.is_idle and self._state is State.READY, "introduce")
         self._phase = _OPENING
         self._hello_name = hello_name
+        self._set_offers((), frozenset())  # the session begins anew, with HELO maybe
         self._held_back.extend([("XCLIENT", None, command_octets(line)) for line in lines])
         self._held_back.append(("EHLO", None, command_octets(f"EHLO {hello_name}")))
         self._go_on()

@@ -15,9 +15,9 @@ from relay.mail.address import split
 from relay.mail.reply import Reply, reply
 from relay.smtp.events import Mail, Rcpt
 
-MAX_LOCAL_PART: Final = 64  # RFC 5321 4.5.3.1.1
 MAX_DOMAIN: Final = 255  # 4.5.3.1.2
-MAX_PATH: Final = 256  # 4.5.3.1.3, brackets and source route included
+MAX_PATH: Final = 256  # 4.5.3.1.3, brackets and source route included; a local part (SRS, VERP)
+# may have all of it: the 64 octets of 4.5.3.1.1 are what must be taken, not what may
 MAX_LABEL: Final = 63  # RFC 1035 2.3.4
 MAX_HELLO_NAME: Final = 255  # as MAX_DOMAIN
 MAX_ENVID: Final = 100  # RFC 3461 5.4
@@ -109,9 +109,7 @@ def _path(route: str, text: str, bad: Reply) -> str:
     """A path that is not plain, checked and made canonical."""
     local, domain = split(text)
     is_short = (  # judged first: no pattern has to do with more than that
-        _octets(local) <= MAX_LOCAL_PART
-        and _octets(domain) <= MAX_DOMAIN
-        and _octets(route) + _octets(text) + 2 <= MAX_PATH
+        _octets(domain) <= MAX_DOMAIN and _octets(route) + _octets(text) + 2 <= MAX_PATH
     )
     canonical = _canonical_local(local) if is_short else ""
     if not (canonical and _is_domain(domain) and (not route or _ROUTE.fullmatch(route))):
@@ -121,11 +119,7 @@ def _path(route: str, text: str, bad: Reply) -> str:
 
 def _is_short(local: str, domain: str) -> bool:
     """Whether a plain path keeps the limits (MAX_PATH leaves no room for MAX_DOMAIN)."""
-    return (
-        len(local) <= MAX_LOCAL_PART
-        and len(local) + len(domain) + 3 <= MAX_PATH
-        and _has_short_labels(domain)
-    )
+    return len(local) + len(domain) + 3 <= MAX_PATH and _has_short_labels(domain)
 
 
 # --- parameters -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any, cast
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.inbound.passage import OURS_ONLY_WITH_THEIRS, withheld
+from relay.mail.trace import MAX_RECEIVED
 
 ALL = dict.fromkeys(OURS_ONLY_WITH_THEIRS, "")
 
@@ -34,10 +35,11 @@ class WithheldTests(SynchronousTestCase):
 
     def test_the_least_size_that_is_a_limit(self) -> None:
         for sizes, least in (
-            (("1000", "2000"), 1000),
-            (("2000", "1000"), 1000),
-            (("0", "2000"), 2000),
-            (("", "2000"), 2000),
+            (("10000", "20000"), 10000 - MAX_RECEIVED),
+            (("20000", "10000"), 10000 - MAX_RECEIVED),
+            (("0", "20000"), 20000 - MAX_RECEIVED),
+            (("0", "1000"), 1),
+            (("", "20000"), 20000 - MAX_RECEIVED),
             (("x", "\u00b2"), 0),
         ):
             offers = {str(n): {**ALL, "SIZE": size} for n, size in enumerate(sizes)}

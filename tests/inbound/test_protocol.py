@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 from relay.inbound.connection import LAST_WORD_TIMEOUT
 from relay.inbound.protocol import InboundProtocol
 from relay.net.stream import Stream
-from relay.notices import Disconnected, Rejected
+from relay.notices import Accepted, Disconnected, Rejected
 from relay.places import Taken
 from tests.inbound.relay_front import Client, Front
 
@@ -53,6 +53,19 @@ class AcceptTests(SessionCase):
         self.assertIn(queue_id.encode(), received)
         self.assertIn(b"for <r@example.org>", received)
         self.assertEqual(["Connected", "Accepted"], self.front.bench.told()[:2])
+
+    async def test_content_of_eight_bits_is_that_whatever_mail_said_of_it(self) -> None:
+        """A host that offers 8BITMIME is to know what comes (RFC 6152 3)."""
+        client = await self._begin()
+        for said in ("", " BODY=7BIT"):
+            for line in ("Grüße", "x"):
+                client.say(f"{MAIL[0]}{said}", *MAIL[1:], "Subject: x", "", line, ".")
+        await client.heard(2 + 16)
+        bodies = []
+        for accepted in [n for n in self.front.bench.notices if isinstance(n, Accepted)]:
+            [work] = await self.front.bench.store.works([accepted.queue_id])
+            bodies.append(work.message.envelope.body)
+        self.assertEqual(["8BITMIME", "", "8BITMIME", "7BIT"], bodies)
 
     async def test_pipelined_transactions_in_one_write_are_answered_in_order(self) -> None:
         client = await self._begin()

@@ -162,9 +162,26 @@ class FormTests(SynchronousTestCase):
         content = compose(replace(FAILED, recipients=(named,)))
         self.assertTrue(content.isascii())
         group = groups_of(content)[1]
-        self.assertEqual(group["Final-Recipient"], "utf-8; b\\x{00F6}@example.com")
+        self.assertEqual(group["Final-Recipient"], "utf-8; b\\x{F6}@example.com")
         self.assertEqual(group["Original-Recipient"], "utf-8; b\\x{F6}@example.com")
         self.assertIn("<bö@example.com>", words_of(content))
+
+    def test_an_address_of_another_alphabet_is_whole_in_ascii(self) -> None:
+        """RFC 6533 3: neither a backslash nor a space, "+" or "=" stands for itself."""
+        named = replace(BOB, forward_path='"ü +\\"@ö.example')
+        group = groups_of(compose(replace(FAILED, recipients=(named,))))[1]
+        expected = 'utf-8; "\\x{FC}\\x{20}\\x{2B}\\x{5C}"@\\x{F6}.example'
+        self.assertEqual(expected, group["Final-Recipient"])
+
+    def test_an_original_recipient_of_any_type_was_xtext(self) -> None:
+        for orcpt, told in {
+            "rfc822;a+2Bb@c": "rfc822; a+b@c",
+            "x400;/C+3DUS/": "x400; /C=US/",
+            "utf-8;a+2Bb\\x{F6}": "utf-8; a+2Bb\\x{F6}",
+            "utf-8;bö": "utf-8; b\\x{F6}",
+        }.items():
+            content = compose(replace(FAILED, recipients=(replace(BOB, orcpt=orcpt),)))
+            self.assertEqual(told, groups_of(content)[1]["Original-Recipient"])
 
     def test_utf8_sender(self) -> None:
         content = compose(replace(FAILED, reverse_path="änn@example.org"))
@@ -345,7 +362,9 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(parts.pop(), b"--\r\n")
         self.assertEqual(len(parts), 3)
         names = re.findall(rb"^([A-Za-z-]+):", header.partition(b"\r\n\r\n")[0], re.M)
-        self.assertIn(len(names), (8, 10))  # 10: with the original's Message-ID
+        is_7bit = all(part.isascii() for part in parts)
+        self.assertEqual(not is_7bit, b"Content-Transfer-Encoding" in names)
+        self.assertIn(len(names) - (not is_7bit), (8, 10))  # 10: with the original's Message-ID
         self.assertEqual(len(set(names)), len(names))
         self._check_status(report, parts[1])
 

@@ -1,5 +1,6 @@
 """Eight bits into seven: what is read back must be what was sent."""
 
+from binascii import a2b_qp
 from email import message_from_bytes
 from email.message import Message
 
@@ -264,6 +265,15 @@ class PropertyTests(SynchronousTestCase):
     def test_what_is_read_back_is_what_was_sent(self, octets: bytes) -> None:
         sent = leaves(message_from_bytes(octets))
         self.assertEqual(leaves(message_from_bytes(converted(octets))), sent)
+
+    def test_a_space_at_the_end_of_a_full_line(self) -> None:
+        """Encoded it would be the line's 75th to 77th."""
+        for blank in (b" ", b"\t"):
+            for length in range(70, 80):
+                line = b"a" * length + blank
+                encoded = quoted_printable(line + b"\r\n" + line + b"\r\n")
+                self.assertLessEqual(max(map(len, encoded.split(b"\r\n"))), 76)
+                self.assertEqual(line + b"\r\n" + line + b"\r\n", a2b_qp(encoded))
 
     @given(CLEAN)
     def test_encodings(self, octets: bytes) -> None:

@@ -1,9 +1,10 @@
 """The table of troubles, row by row, against real upstreams on real sockets."""
 
 from relay.mail.content import InlineContent
+from relay.mail.envelope import Envelope, Recipient
 from relay.mail.outcome import Delayed, Failed, Relayed
 from relay.testing.upstream import KEYWORDS, OK, Act
-from tests.outbound.case import CONTENT, DeliveryCase
+from tests.outbound.case import CONTENT, ORIGIN, DeliveryCase
 
 
 class CommonCaseTests(DeliveryCase):
@@ -452,6 +453,16 @@ class AbilityTests(DeliveryCase):
         )
         self.assert_kinds(attempt, Failed, Relayed)
         self.assertEqual(attempt.outcomes[1].reply.status, "5.6.7")
+
+    async def test_an_orcpt_of_another_alphabet_goes_in_ascii(self):
+        """RFC 3461 5.2.1: it goes on; RFC 6533 3 has a form for hosts without SMTPUTF8."""
+        old = self.upstream(keywords=("PIPELINING", "8BITMIME", "DSN"))
+        recipient = Recipient(1, "a@x.test", "FAILURE", "utf-8;bö\\x{20}@x.test")
+        envelope = Envelope("s@y.test", (recipient,), smtputf8=True)
+        attempt = await self.delivery(old).deliver("up", "Q1", envelope, CONTENT, ORIGIN)
+        self.assert_kinds(attempt, Relayed)
+        (rcpt,) = [command for command in old.commands if command.startswith("RCPT")]
+        self.assertTrue(rcpt.endswith(" ORCPT=utf-8;b\\x{F6}\\x{20}@x.test"), rcpt)
 
     async def test_smtputf8_asked_for_but_not_needed(self):
         old = self.upstream(keywords=("PIPELINING", "8BITMIME"))

@@ -46,6 +46,19 @@ class Introducing(Case):
             self.assertFalse(talk.engine.is_idle)
             self.assertRaises(LocalProtocolError, talk.engine.begin, ONE, 1)
 
+    def test_greeted_by_helo_nothing_is_offered_any_more(self) -> None:
+        talk = self.talk().opened()
+        self.assertTrue(talk.engine.offers_pipelining)
+        talk.engine.introduce(["XCLIENT ADDR=192.0.2.7"], "c.example")
+        talk.says()
+        talk.hears(b"220 hi\r\n")
+        talk.says()
+        talk.hears(b"502 what?\r\n")
+        self.assertEqual(b"HELO c.example\r\n", talk.says())
+        talk.hears(b"250 hi\r\n")
+        self.assertEqual({}, dict(talk.engine.extensions))
+        self.assertFalse(talk.engine.offers_pipelining)
+
     def test_impossible_codes(self) -> None:
         talk = self.talk().opened()
         talk.engine.introduce(["XCLIENT ADDR=192.0.2.7"], "c.example")
