@@ -43,8 +43,6 @@ class _UnixConnection(http.client.HTTPConnection):
 class RunningRelay:
     """A relay that runs. All methods raise AskFailed."""
 
-    is_running = True
-
     def __init__(self, directory: Path) -> None:
         """Connects to DIRECTORY/control.sock. Raises NoRelay, or AskFailed."""
         self._path = directory / SOCKET_NAME

@@ -18,8 +18,6 @@ from relay.queue.store import Selection
 class Desk(Protocol):
     """A queue that can be asked, wherever it is. The methods are those of `Operations`."""
 
-    is_running: bool
-
     def page(self, selection: Selection, after: str, limit: int) -> Json: ...
 
     def act(self, verb: str, selection: Selection, after: str) -> Json: ...

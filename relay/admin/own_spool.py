@@ -32,8 +32,6 @@ T = TypeVar("T")
 class OwnSpool:
     """An open spool. What is done is written to the traffic log, as the relay would."""
 
-    is_running = False
-
     def __init__(self, config: Config, directory: Path) -> None:
         """Raises StoreUnusable."""
         _become_owner(directory)

@@ -98,9 +98,14 @@ def _sample_inner(table: type[BaseModel], path: tuple[str, ...], field: FieldInf
     is_used = path[-1] not in _SWITCHED_OFF
     name = ".".join(path)
     yield "\n"
-    yield from (f"# {line}" for line in wrap(table.__doc__ or "", WIDTH))
+    yield from (f"# {line}" for line in wrap(_prose(table), WIDTH))
     yield ("" if is_used else "#") + (f"[[{name}]]" if _is_list(field) else f"[{name}]")
     yield from _sample_table(table, path, is_used=is_used)
+
+
+def _prose(table: type[BaseModel]) -> str:
+    """What its docstring says, wherever the lines end there."""
+    return " ".join((table.__doc__ or "").split())
 
 
 def _reference_table(table: type[BaseModel], path: str) -> Iterator[str]:
@@ -113,7 +118,7 @@ def _reference_table(table: type[BaseModel], path: str) -> Iterator[str]:
             title = f"{path}{key}"
             title = f"``[[{title}]]``" if _is_list(field) else f"``[{title}]``"
             yield from ("", title, "-" * len(title), "")
-            yield from wrap(_literals(inner.__doc__ or ""), WIDTH)
+            yield from wrap(_literals(_prose(inner)), WIDTH)
             yield from _reference_table(inner, f"{path}{key}.")
 
 

@@ -84,8 +84,6 @@ class Transaction:
         smtputf8: bool = False,
         ret: str = "",
         envid: str = "",
-        route: Route | None = None,
-        client_waits: float | None = None,
         size: int = 0,
         requires_tls: bool = False,
     ) -> None:
@@ -96,8 +94,8 @@ class Transaction:
         self.envid = envid
         self.recipients = []
         self.lanes = {}
-        self.route = route
-        self.client_waits = client_waits
+        self.route = None
+        self.client_waits = None
         self.size = size
         self.requires_tls = requires_tls
 

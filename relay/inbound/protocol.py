@@ -54,7 +54,6 @@ MAX_BUFFERED: Final = 128 * 1024
 MAX_REPLIES_AT_ONCE: Final = 256
 """Replies gathered for one write; then it is seen whether the client takes them at all."""
 
-OK: Final = reply(250, "2.0.0", "OK")
 SENDER_OK: Final = reply(250, "2.1.0", "Sender OK")
 IN_A_NEW_SESSION: Final = reply(451, "4.3.2", "Send this recipient in a new session")
 SEPARATELY: Final = reply(452, "4.5.3", "Send this recipient in a separate transaction")

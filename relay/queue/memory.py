@@ -38,10 +38,10 @@ from relay.queue.store import (
 class _Owed:
     """What a message owes on one lane: recipient id to its last reply."""
 
-    def __init__(self, owed: dict[int, str], next_attempt_at: float, attempt: int = 0) -> None:
+    def __init__(self, owed: dict[int, str], next_attempt_at: float) -> None:
         self.owed = owed
         self.next_attempt_at = next_attempt_at
-        self.attempt = attempt
+        self.attempt = 0
         self.is_graced = False
 
 

@@ -47,16 +47,14 @@ class InHand:
         octets: int,
         is_attempt: bool = True,
         generation: int = 0,
-        plan: Plan | None = None,
-        owed: Owed | None = None,
     ) -> None:
         self.work = work
         self.lane = lane
         self.octets = octets
         self.is_attempt = is_attempt
         self.generation = generation
-        self.plan = plan
-        self.owed = owed
+        self.plan = None
+        self.owed = None
 
     def settlement(self, reports: tuple[NewMessage, ...]) -> Settlement:
         """The record of its plan, with the DSNs that go with it."""
