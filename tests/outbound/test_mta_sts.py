@@ -265,6 +265,31 @@ class StsTests(MxCase):
         self.patch(policies, "MAX_FETCHES", 0)
         await self.assert_way("451 4.7.5 the MTA-STS policy of sts.test is not fetched yet")
 
+    async def test_too_many_fetches_of_one_owner(self):
+        """Those of others go on."""
+        self.patch(policies, "MAX_OF_ONE_OWNER", 1)
+        self.web.is_silent = True
+        delivery = self.sts()
+        self.there(tls=server_context(HOST))
+        waiting = self.send(delivery, "sts.test")
+        await self.until(lambda: self.web.asked)
+        kept = delivery.directory._refreshers[0]._policies
+        self.assertTrue(kept._is_full("other.sts.test"))
+        self.assertFalse(kept._is_full("sts.example"))
+        await delivery.stop(0.1)
+        self.assertTrue((await waiting).is_withdrawn)
+
+    def test_owners(self):
+        for domain, owner in {
+            "example.org": "example.org",
+            "a.b.example.org": "example.org",
+            "a.example.co.uk": "example.co.uk",
+            "example.co.uk": "example.co.uk",
+            "ibm.de": "ibm.de",
+            "test": "test",
+        }.items():
+            self.assertEqual(owner, policies.owner_of(domain), domain)
+
     async def test_a_new_id(self):
         await self.assert_way(VERIFIED)
         self.web.text = policy("none")

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from relay.outbound.dns.answer import Answer, Kind, Status
+from relay.outbound.dns.answer import Answer, Kind, Status, weight
 
 MAX_THREADS = 16
 """Questions under way at a time; each blocks a thread, for some milliseconds as a rule."""
@@ -22,8 +22,9 @@ MAX_THREADS = 16
 MAX_WAITING = 2000
 """Questions that wait for a thread; further ones are answered as failed, which delays the mail."""
 
-MAX_KEPT = 20000
-"""Answers kept: about a kilobyte each. Beyond it the one unused for longest is forgotten."""
+MAX_KEPT = 20 << 20
+"""Octets of answers kept, as `weight` counts them: some 20,000 of the usual kind. Beyond it those
+unused for longest are forgotten."""
 
 KEPT_AT_MOST = 86400.0
 """Seconds an answer is kept, whatever its TTL (RFC 8767 4: days are the most that is sensible)."""
@@ -46,6 +47,7 @@ class Resolver:
         self._question = question
         self._reactor = reactor
         self._kept: OrderedDict[_Key, tuple[Answer, float]] = OrderedDict()
+        self._kept_octets = 0
         self._asked: dict[_Key, list[Deferred[Answer]]] = {}
         self._pool: ThreadPool | None = None
         self._is_stopping = False
@@ -103,13 +105,16 @@ class Resolver:
             ttl = min(answer.ttl, KEPT_AT_MOST)
         else:
             ttl = min(answer.ttl, NOTHING_KEPT_AT_MOST)
+        former = self._kept.pop(key, None)
+        if former is not None:
+            self._kept_octets -= weight(former[0])
         if ttl <= 0:
-            self._kept.pop(key, None)
             return
         self._kept[key] = (answer, self._reactor.seconds() + ttl)
-        self._kept.move_to_end(key)
-        if len(self._kept) > MAX_KEPT:
-            self._kept.popitem(last=False)
+        self._kept_octets += weight(answer)
+        while self._kept_octets > MAX_KEPT:
+            _, (oldest, _) = self._kept.popitem(last=False)
+            self._kept_octets -= weight(oldest)
 
     def _tell(self, answer: Answer, key: _Key) -> None:
         for asked in self._asked.pop(key, ()):
@@ -118,6 +123,7 @@ class Resolver:
     def forget(self) -> None:
         """An operator wants everything asked anew."""
         self._kept.clear()
+        self._kept_octets = 0
 
     def give_up(self) -> None:
         """Answer all that wait at once; nothing more is asked."""

@@ -28,8 +28,12 @@ RETRY_AFTER = 300.0
 NOTE_USE_EVERY = 86400.0
 """Seconds between two notes on disk that mail goes by a policy."""
 
-MAX_FETCHES = 20
+MAX_FETCHES = 40
 """Fetches under way at a time; a domain beyond it is told to wait."""
+
+MAX_OF_ONE_OWNER = 4
+"""The same for the domains of one owner, as far as names tell: many of them whose host never
+answers hold up nobody else."""
 
 MAX_FAILED = 10000
 """Failures remembered; when full, all are forgotten."""
@@ -111,10 +115,15 @@ class StsPolicies:
     def _fetch(self, domain: str, announced: str) -> Deferred[None]:
         """Fires when there is a policy, or none to be had."""
         if domain not in self._fetching and self._may_fetch(domain):
-            if len(self._fetching) >= MAX_FETCHES:
+            if self._is_full(domain):
                 raise TooBusy
             self._begin(domain, announced)
         return self._end_of_fetch(domain)
+
+    def _is_full(self, domain: str) -> bool:
+        owner = owner_of(domain)
+        theirs = sum(1 for each in self._fetching if owner_of(each) == owner)
+        return len(self._fetching) >= MAX_FETCHES or theirs >= MAX_OF_ONE_OWNER
 
     def _end_of_fetch(self, domain: str) -> Deferred[None]:
         """Fires at once where there is none under way."""
@@ -135,8 +144,7 @@ class StsPolicies:
         return "" if failure is None else f"its MTA-STS policy was not had: {failure[1]}"
 
     def _begin(self, domain: str, announced: str) -> None:
-        is_full = len(self._fetching) >= MAX_FETCHES
-        if domain in self._fetching or is_full or not self._may_fetch(domain):
+        if domain in self._fetching or self._is_full(domain) or not self._may_fetch(domain):
             return
         self._fetching[domain] = []
         fetched = self._fetcher.fetch(domain).addCallback(self._fetched, domain, announced)
@@ -180,3 +188,11 @@ class StsPolicies:
 
     def __repr__(self) -> str:
         return f"<StsPolicies {self._store!r} fetching {len(self._fetching)}>"
+
+
+def owner_of(domain: str) -> str:
+    """Its last two labels, or three: of "a.b.example.co.uk" "example.co.uk". A guess, that no list
+    of public suffixes need be kept for."""
+    labels = domain.split(".")
+    is_below_country = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if is_below_country else -2 :])

@@ -1,13 +1,14 @@
 """The resolver's bounds: threads, the queue before them, answers by their TTL; and its end."""
 
 import threading
+from dataclasses import replace
 
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from relay.outbound.dns import resolver as module
-from relay.outbound.dns.answer import Answer, Kind, Status
+from relay.outbound.dns.answer import Answer, Kind, Status, weight
 from relay.outbound.dns.resolver import FAILURE_KEPT, NOTHING_KEPT_AT_MOST, Resolver
 
 
@@ -95,12 +96,24 @@ class ResolverTests(TestCase):
         self.assertIs(await self.ask("more.test"), self.answer)
 
     async def test_bounded_memory(self):
-        self.patch(module, "MAX_KEPT", 2)
+        self.patch(module, "MAX_KEPT", 2 * weight(self.answer))
         for name in ("a.test", "b.test", "a.test", "c.test", "a.test"):
             await self.ask(name)
         self.assertEqual([name for name, _ in self.asked], ["a.test", "b.test", "c.test"])
         await self.ask("b.test")
         self.assertEqual(len(self.asked), 4)
+
+    async def test_whoever_answers_at_length_has_the_less_kept(self):
+        self.patch(module, "MAX_KEPT", 1 << 20)
+        self.answer = replace(self.answer, records=(b"x" * 60_000,) * 2)
+        for number in range(20):
+            await self.ask(f"{number}.test")
+        self.assertLess(self.resolver._kept_octets, 1 << 20)
+        self.assertEqual(8, len(self.resolver._kept))
+        for number in range(20):
+            await self.ask(f"{number}.test")
+        self.resolver.forget()
+        self.assertEqual((0, 0), (self.resolver._kept_octets, len(self.resolver._kept)))
 
     async def test_a_question_that_breaks(self):
         self.answer = RuntimeError("a defect")
