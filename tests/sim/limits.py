@@ -43,13 +43,13 @@ class Limits:
                 if sessions > names * self._reloads.most_sessions(name):
                     self._world.blame(f"{sessions} sessions with {host} of {name}")
 
-    def attempt_begins(self, lane: str) -> None:
+    def attempt_begins(self, lane: str, queue_id: str) -> None:
         self._attempts[lane] += 1
         configs = self._reloads.configs()
         if self._attempts[lane] > sum(config.queue.max_in_hand for config in configs):
             self._world.blame(f"{self._attempts[lane]} messages are in hand for {lane}")
 
-    def attempt_ends(self, lane: str) -> None:
+    def attempt_ends(self, lane: str, queue_id: str) -> None:
         self._attempts[lane] -= 1
 
     def taken(self, copy: Copy) -> None:

@@ -68,9 +68,8 @@ class Machine:
         self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
         self.service: RelayService | None = None
         self.ailed_at = 0.0  # the disk, lately
-        self.attempts: Callable[[str, str], None] = lambda lane, queue_id: None
-        self.attempt_begins: Callable[[str], None] = lambda lane: None
-        self.attempt_ends: Callable[[str], None] = lambda lane: None
+        self.when_attempted: list[seams.Heard] = []  # when an attempt begins
+        self.when_tried: list[seams.Heard] = []  # ... ends
         self.starts = 0
         self.deaths = 0
         self.observers: list[Callable[[Notice], None]] = []
@@ -97,7 +96,7 @@ class Machine:
         seams.put_machine(self)
         self.world.tell(f"start {self.starts}")
         self.service = RelayService(self.config, self.reactor, source=FILE)
-        seams.watch_attempts(self.service, self._attempt_begins, self.attempt_ends)
+        seams.watch_attempts(self.service, self._attempt_begins, self._attempt_ends)
         self.service.privilegedStartService()
         self.service.startService()
         for tell in self.when_started:
@@ -181,8 +180,12 @@ class Machine:
             tell()
 
     def _attempt_begins(self, lane: str, queue_id: str) -> None:
-        self.attempts(lane, queue_id)
-        self.attempt_begins(lane)
+        for tell in self.when_attempted:
+            tell(lane, queue_id)
+
+    def _attempt_ends(self, lane: str, queue_id: str) -> None:
+        for tell in self.when_tried:
+            tell(lane, queue_id)
 
     # --- the disk's health --------------------------------------------------------------------
 

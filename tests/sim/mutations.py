@@ -190,6 +190,21 @@ def claim_of_a_row_in_hand() -> Iterator[Replacement]:
 
 
 @fault
+def sweep_claims_by_what_it_read_before() -> Iterator[Replacement]:
+    """What expires is gathered over all slices, and taken in hand at the end."""
+
+    def claim_expired(self: Any, accepted_before: float, limit: int) -> Iterator[None]:
+        places = []
+        condition = f"w.is_graced = 0 AND w.lane <> '' AND {relay.queue.sqlite_reads.NOT_PAUSED}"
+        for rows in self._waited(accepted_before, condition):
+            places += [place for place in rows if not self._in_hand.has(place[1], place[0])]
+            yield
+        return self._take(places[:limit])
+
+    yield relay.queue.sqlite_reads.SqliteReads, "claim_expired", claim_expired
+
+
+@fault
 def second_attempt_after_hybrid_wait() -> Iterator[Replacement]:
     """What is stored while its attempt runs on is tried again at once."""
     real = Trial._stored

@@ -96,32 +96,32 @@ class NoThreads:
     stop = start
 
 
+Heard = Callable[[str, str], None]
+"""Hears the lane and the queue id."""
+
+
 class Watched:
     """Between the queue's manager and the deliverer: tells of each attempt's begin and end."""
 
-    def __init__(
-        self, deliverer: Any, begins: Callable[[str, str], None], ends: Callable[[str], None]
-    ) -> None:
+    def __init__(self, deliverer: Any, begins: Heard, ends: Heard) -> None:
         self._begins = begins
         self._ends = ends
         self._deliverer = deliverer
 
     def deliver(self, lane: str, queue_id: str, *arguments: Any) -> Any:
         self._begins(lane, queue_id)
-        return self._deliverer.deliver(lane, queue_id, *arguments).addBoth(self._ended, lane)
+        attempt = self._deliverer.deliver(lane, queue_id, *arguments)
+        return attempt.addBoth(self._ended, lane, queue_id)
 
-    def _ended(self, result: Any, lane: str) -> Any:
-        self._ends(lane)
+    def _ended(self, result: Any, lane: str, queue_id: str) -> Any:
+        self._ends(lane, queue_id)
         return result
 
     def forget_trouble(self, lane: str) -> None:
         self._deliverer.forget_trouble(lane)
 
 
-def watch_attempts(
-    service: Any, begins: Callable[[str, str], None], ends: Callable[[str], None]
-) -> None:
-    """`begins` hears the lane and the queue id, `ends` the lane."""
+def watch_attempts(service: Any, begins: Heard, ends: Heard) -> None:
     manager = service._stage.manager
     manager._deliverer = Watched(manager._deliverer, begins, ends)
 

@@ -30,6 +30,7 @@ from tests.sim.oracle import Oracle
 from tests.sim.pauses import Pauses
 from tests.sim.queued import Queued, content_files, read_queue
 from tests.sim.reloads import Reloads
+from tests.sim.under_way import UnderWay
 from tests.sim.upstreams import Mood, Upstream
 from tests.sim.world import World
 
@@ -73,7 +74,7 @@ class Simulation:
         self.oracle.routes.settle(0.0)
         self.oracle.image = self.image
         self.oracle.well_since = self.machine.well_since
-        self.machine.attempts = self.oracle.attempts
+        self.machine.when_attempted.append(self.oracle.attempts)
         self._image_random = world.chance("image")
         self._seen_state: object = None
         self._seen = Queued()
@@ -111,6 +112,7 @@ class Simulation:
         self.operator = Operator(world, self.machine, self.oracle)
         self.reloads = Reloads(self, configs, first)
         self.limits = self._limits()
+        self.under_way = UnderWay(self)
         self.disasters = Disasters(self)
         self.login_troubles = LoginTroubles(world, self.logins)
         self.pauses = Pauses(self)
@@ -120,8 +122,8 @@ class Simulation:
         limits = Limits(self)
         self.oracle.each_copy = limits.taken
         self.oracle.mail_taken = limits.mail_taken
-        self.machine.attempt_begins = limits.attempt_begins
-        self.machine.attempt_ends = limits.attempt_ends
+        self.machine.when_attempted.append(limits.attempt_begins)
+        self.machine.when_tried.append(limits.attempt_ends)
         return limits
 
     def image(self) -> Queued:
