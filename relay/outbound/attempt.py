@@ -12,6 +12,7 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.outbound.answers import Answers, Broken, Cause
+from relay.outbound.conversions import NO_ROOM, Conversions
 from relay.outbound.factory import QueuedClientFactory
 from relay.outbound.fitting import fit
 from relay.outbound.protocol import UpstreamSession
@@ -28,6 +29,7 @@ class NextHop(Protocol):
     factories: Sequence[QueuedClientFactory]
     max_recipients: int
     throttle_replies: tuple[str, ...]
+    conversions: Conversions
 
     @property
     def stop_reply(self) -> Reply | None:
@@ -47,6 +49,7 @@ class RunningAttempt:
     __slots__ = (
         "_at",
         "_content",
+        "_converted",
         "_conveyed",
         "_done",
         "_envelope",
@@ -73,6 +76,7 @@ class RunningAttempt:
         self._hop = hop
         self._envelope = envelope
         self._content = content
+        self._converted = 0  # octets of the copy that is made of it, or was
         self._done = done
         self._hosts = hop.hosts_to_try()
         self._at = 0
@@ -101,6 +105,10 @@ class RunningAttempt:
         envelope = self._next_envelope(session.engine.max_recipients)
         try:
             fitting = fit(envelope, self._content, session.engine)
+            if fitting.content is not self._content and not self._has_room(fitting.content):
+                self._settle(envelope.recipients, Delayed(NO_ROOM, session.label))
+                self._go_on()
+                return False
             for recipient in envelope.recipients if fitting.refusals else ():
                 if recipient.id in fitting.refusals:
                     self._judge_unfit(recipient, fitting.refusals[recipient.id], session.label)
@@ -118,6 +126,15 @@ class RunningAttempt:
             self._settle(envelope.recipients, Delayed(reply, session.label))
         self._go_on()
         return False
+
+    def _has_room(self, copy: Content) -> bool:
+        """For one copy at a time, however often it is made."""
+        more = copy.size - self._converted
+        if more > 0:
+            if not self._hop.conversions.take(more):
+                return False
+            self._converted = copy.size
+        return True
 
     def _next_envelope(self, limit_there: int) -> Envelope:
         """Takes as many recipients from what is owed as may go at once."""
@@ -285,6 +302,7 @@ class RunningAttempt:
 
     def _finish(self, undecided: Delayed | None) -> None:
         outcomes = self._outcomes
+        self._hop.conversions.give(self._converted)
         if self._hop.stop_reply is not None and not outcomes:
             self._done(Attempt(is_withdrawn=True))
             return

@@ -20,6 +20,7 @@ from relay.mail.outcome import Attempt, SiteFailure
 from relay.mail.reply import Reply, reply
 from relay.notices import Notice, Observer
 from relay.outbound.attempt import RunningAttempt
+from relay.outbound.conversions import Conversions
 from relay.outbound.directory import Directory
 from relay.outbound.domains import STOPPING, DomainsHop
 from relay.outbound.identity.choice import lanes_of
@@ -97,6 +98,7 @@ class Delivery:
             workers,
             own_tokens(observe, reactor) if tokens is None else tokens,
             Turns(turns_folder),
+            Conversions(),
             observe,
             self._emptied,
             login_changed,

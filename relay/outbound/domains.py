@@ -48,6 +48,7 @@ class DomainsHop:
         self._running = 0
         self.max_recipients = upstream.max_recipients
         self.throttle_replies = upstream.throttle_replies
+        self.conversions = premises.conversions
         self.memory = HostMemory()
         self.upstream = upstream
         self.hello_name = upstream.helo or hostname
@@ -176,6 +177,7 @@ class DomainHop:
         self.factories = factories
         self.max_recipients = shared.max_recipients
         self.throttle_replies = shared.throttle_replies
+        self.conversions = shared.conversions
 
     @property
     def stop_reply(self) -> Reply | None:

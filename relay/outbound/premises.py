@@ -6,6 +6,7 @@ from typing import Any
 
 from relay.config import Upstream
 from relay.notices import Observer
+from relay.outbound.conversions import Conversions
 from relay.outbound.identity.shared_token import SharedTokens
 from relay.outbound.pacer import Pacer
 from relay.outbound.ticker import Ticker
@@ -24,6 +25,7 @@ class Premises:
     workers: int
     tokens: SharedTokens
     turns: Turns
+    conversions: Conversions
     observe: Observer
     emptied: Callable[[], None]
     """Called whenever a factory has nothing left."""

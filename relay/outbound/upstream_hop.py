@@ -44,6 +44,7 @@ class UpstreamHop:
         self.stop_reply: Reply | None = None
         self._is_warned = False
         self._premises = premises
+        self.conversions = premises.conversions
         self.memory = HostMemory()
         self._pacer = premises.pacer_of(upstream, self.lane)
         self.account = self._account(identity)

@@ -3,6 +3,7 @@
 from relay.mail.content import InlineContent
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.outcome import Delayed, Failed, Relayed
+from relay.outbound import conversions
 from relay.testing.upstream import KEYWORDS, OK, Act
 from tests.outbound.case import CONTENT, ORIGIN, DeliveryCase
 
@@ -426,6 +427,23 @@ class AbilityTests(DeliveryCase):
         attempt = await self.deliver(self.delivery(old, new), "a@x.test", content=self.SIGNED)
         self.assert_kinds(attempt, Relayed)
         self.assertEqual(new.accepted[0].content, self.SIGNED.octets)
+
+    async def test_copies_of_converted_mail_are_bounded(self):
+        """Each needs memory for as long as its host likes."""
+        self.patch(conversions, "MAX_CONVERTED", 1000)
+        content = InlineContent(b"Subject: x\r\n\r\n" + b"\xfc" * 200 + b"\r\n")
+        old = self.upstream({"dot": Act.HOLD}, keywords=("PIPELINING",))
+        delivery = self.delivery(old, old)
+        first = self.deliver(delivery, "a@x.test", "b@x.test", content=content)
+        await self.until(lambda: "DATA" in old.commands)
+        second = await self.deliver(delivery, "c@x.test", content=content)
+        self.assert_kinds(second, Delayed)
+        self.assertEqual("4.3.2", second.outcomes[1].reply.status)
+        old.release()
+        self.assert_kinds(await first, Relayed, Relayed)
+        old.script["dot"] = OK
+        self.assert_kinds(await self.deliver(delivery, "c@x.test", content=content), Relayed)
+        self.assertEqual("<Conversions 0 octets>", repr(delivery._premises.conversions))
 
     async def test_signed_8bit_fails_at_last(self):
         old = self.upstream(keywords=("PIPELINING",))
