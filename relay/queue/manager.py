@@ -21,6 +21,7 @@ from relay.mail.reply import Reply
 from relay.notices import Alarm, AlarmOver, Observer
 from relay.queue.backoff import delay_after
 from relay.queue.lane_book import LaneBook, upstream_of
+from relay.queue.lane_saver import LaneSaver
 from relay.queue.lanes import Lane
 from relay.queue.recorder import InHand, Recorder
 from relay.queue.reports import Owed, ReportMaker
@@ -96,6 +97,7 @@ class QueueManager:
         self.lanes = LaneBook(lane_names, by_domain, max_in_hand)
         self._octets_in_hand = 0
         self._recorder = Recorder(store, clock, observe, self._recorded, self._store_changed)
+        self._lane_saver = LaneSaver(store, clock, self._state_of)
         self._is_stopping = False
         self._works_in_hand = 0
         self._unread: set[str] = set()  # lanes whose mail the store cannot tell
@@ -141,6 +143,8 @@ class QueueManager:
             self._cancel_wake(lane)
         idle: Deferred[None] = Deferred()
         self._when_idle = idle
+        self._lane_saver.stop()
+        self._recorder.try_now()
         self._check_idle()
         return idle
 
@@ -336,7 +340,7 @@ class QueueManager:
         if attempt.site is not None:
             lane_retry_at = self._site_failed(lane, in_hand.generation, attempt.site, now)
         elif lane.site_answered(in_hand.generation):
-            self._save_lane(lane)
+            self._lane_saver.save(lane.state())
         in_hand.plan = plan(work, attempt, now, self._terms, self._random.random, lane_retry_at)
         return in_hand.plan
 
@@ -346,7 +350,7 @@ class QueueManager:
         if lane.site_failed(
             generation, retry_at, f"{where}{site.reply.brief()}", is_refusal=site.is_refusal
         ):
-            self._save_lane(lane)
+            self._lane_saver.save(lane.state())
         return lane.next_attempt_at
 
     def expire(self, work: Work, last_replies: Mapping[int, str]) -> None:
@@ -362,13 +366,9 @@ class QueueManager:
         self._works_in_hand += 1
         self._recorder.record(in_hand)
 
-    def _save_lane(self, lane: Lane) -> None:
-        self._store.save_lane(lane.state()).addErrback(self._lane_not_saved, lane.name)
-
-    def _lane_not_saved(self, reason: Failure, name: str) -> None:
-        """Its backoff is lost at the next start: a probe comes early, no mail is harmed."""
-        reason.trap(StoreFailed)
-        _log.warn("the state of lane {name} was not stored: {why}", name=name, why=reason.value)
+    def _state_of(self, name: str) -> LaneState:
+        lane = self.lanes.find(name)
+        return LaneState(name) if lane is None else lane.state()
 
     # --- settlements --------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ class QueueManager:
         if not self._is_stopping and self.lanes.forget(lane):
             self._cancel_wake(lane)
             if lane.attempt:
-                self._save_lane(Lane(LaneState(lane.name), 0))
+                self._lane_saver.save(LaneState(lane.name))
 
     def _is_full(self, lane: Lane) -> bool:
         """Memory is full; a lane with nothing in hand still gets its turn, so that none starves."""
@@ -515,7 +515,7 @@ class QueueManager:
 
     def _check_idle(self) -> None:
         """Nothing is under way, or nothing that can be recorded: the stop need not wait."""
-        if self._when_idle is None:
+        if self._when_idle is None or self._recorder.is_trying:
             return
         if self._works_in_hand == self._recorder.waiting:
             done, self._when_idle = self._when_idle, None

@@ -88,6 +88,7 @@ class Recorder:
         self._changed = changed
         self._waiting: list[InHand] = []
         self._retry_call: IDelayedCall | None = None
+        self.is_trying = False  # whether the store is well again
 
     @property
     def is_recording(self) -> bool:
@@ -117,15 +118,24 @@ class Recorder:
             self._observe(Alarm("queue store", reason.getErrorMessage()))
             self._retry_call = self._clock.callLater(RETRY, self._try)
 
+    def try_now(self) -> None:
+        """What waits for the store is lost by a stop: it may be well again."""
+        if self._retry_call is not None and self._retry_call.active():
+            self._retry_call.cancel()
+            self._try()
+
     def _try(self) -> None:
+        self.is_trying = True
         probe = self._store.save_lane(self._waiting[0].lane.state())
         probe.addCallbacks(self._is_well, self._is_ill)
 
     def _is_ill(self, reason: Failure) -> None:
+        self.is_trying = False
         self._retry_call = self._clock.callLater(RETRY, self._try)
         self._changed()
 
     def _is_well(self, _: None) -> None:
+        self.is_trying = False
         self._retry_call = None
         waiting, self._waiting = self._waiting, []
         self._observe(AlarmOver("queue store", f"{len(waiting)} outcomes are being recorded"))

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm, AlarmOver, Attempted
+from relay.queue.lane_saver import RETRY
 from relay.queue.memory import MemoryStore
 from relay.queue.schedule import Terms
 from relay.queue.store import Claim, NewMessage, Selection, Settlement, StoreFailed
@@ -233,6 +234,33 @@ class SickStoreTests(SynchronousTestCase):
         self.assertEqual(1, sum(isinstance(n, Attempted) for n in bench.notices))
         self.assertEqual("Removed done", bench.told()[-1])
         self.successResultOf(bench.accept("y@a.example"))
+
+    def test_a_stop_records_what_waits_where_the_store_is_well_again(self) -> None:
+        for is_sick in (False, True):
+            store = SickStore()
+            bench = Bench(store)
+            bench.accept("x@a.example")
+            store.is_sick = True
+            bench.deliverer.end()
+            bench.clock.advance(0.5)
+            store.is_sick = is_sick
+            stopped = bench.manager.stop()
+            self.assertEqual(not is_sick, "Removed done" in bench.told())
+            self.successResultOf(stopped)
+
+    def test_a_lane_that_could_not_be_stored_is_once_the_store_is_well(self) -> None:
+        """As it is by then; told of once."""
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        store.is_sick = True
+        bench.deliverer.fail_site()
+        bench.clock.pump([1.0] * 20)
+        store.is_sick = False
+        bench.clock.advance(RETRY)
+        [lane] = [lane for lane in self.successResultOf(store.lanes()) if lane.name == "a"]
+        self.assertEqual(bench.manager.lane("a").state().attempt, lane.attempt)
+        self.assertEqual("<LaneSaver 0 to be saved>", repr(bench.manager._lane_saver))
 
     @staticmethod
     def _with_mail_that_cannot_be_read() -> tuple[SickStore, Bench]:

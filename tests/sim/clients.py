@@ -220,7 +220,7 @@ class Session:
                 await self._say(command)
             code, text = await self._talk.reply()
             answers.append(code)
-            if number:
+            if number and answers[0] < 300:  # else it is no recipient of this one
                 submission.addressees[number - 1].is_accepted = code < 300
                 self._client.oracle.named(submission, code)
                 continue

@@ -87,6 +87,7 @@ class Machine:
         self.starts += 1
         self._is_stopping = False
         self._may_have_lied = bool(self.disk.lies)
+        self._started_at = self.world.now
         self.system = SimulatedSystem(self.disk)
         self.reactor = SimulatedReactor(
             self.world, self.network, ADDRESS, self._broke, self._clock_error
@@ -117,12 +118,13 @@ class Machine:
             if self.service is service:
                 self.reactor.die()
                 self.service = None
-                if self.disk.is_full or self.disk.is_sick:
+                if self.is_ill or self.ailed_at >= told_at:
                     self._tell_of_the_end()
                 self.disk = self.disk.after_crash()
                 self.world.after(1, self.start)
 
         self.world.tell("stop")
+        told_at = self.world.now
         self._is_stopping = True
         self.stop().addCallback(stopped)
 
@@ -217,7 +219,8 @@ class Machine:
 
     def refused_to_start(self, status: int) -> None:
         """It may not, on a disk that is ill; somebody starts it again."""
-        if not (self.disk.is_full or self.disk.is_sick or self._may_have_lied):
+        is_excused = self.disk.is_full or self.disk.is_sick or self._may_have_lied
+        if not (is_excused or self.ailed_at >= self._started_at):
             self.world.blame(f"the relay would not start (status {status})")
         self.world.tell("refused to start")
         self._die(is_power_cut=False)

@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.mail.outcome import Failed
 from relay.notices import Attempted, Notice
-from relay.queue.lane_book import upstream_of
+from relay.queue.lane_book import EASED, SEPARATOR, upstream_of
 
 EXPIRED = "4.4.7"
 
@@ -36,10 +36,16 @@ class UnderWay:
             del self._attempts[lane, queue_id]
 
     def _heard(self, notice: Notice) -> None:
-        """Of a lane the log tells its upstream alone."""
+        """Of a lane the log tells its upstream alone; one of a domain has the recipient's."""
         if isinstance(notice, Attempted) and isinstance(notice.outcome, Failed):
             if notice.outcome.reply.status != EXPIRED:
                 return
             for lane, queue_id in self._attempts:
-                if queue_id == notice.queue_id and upstream_of(lane) == notice.upstream:
+                is_there = upstream_of(lane) == notice.upstream and may_bear(lane, notice.recipient)
+                if queue_id == notice.queue_id and is_there:
                     self._world.blame(f"{queue_id} was given up while it was tried")
+
+
+def may_bear(lane: str, recipient: str) -> bool:
+    domain = lane.partition(SEPARATOR)[2].removesuffix(EASED)
+    return "." not in domain or domain == recipient.partition("@")[2]
