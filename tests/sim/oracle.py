@@ -34,6 +34,7 @@ class Copy:
     user: str = ""  # that the relay logged in as
     address: str = ""  # of the host
     number: int = 0  # of the message in its session
+    is_late: bool = False  # the process that sent it is dead; this was on its way yet
     was_answered: Callable[[], bool] = field(default=lambda: False)
     starts: int = 0  # of the relay, before
     ends: int = 0  # of those that cut it short
@@ -154,7 +155,7 @@ class Oracle:
         # commit that was said to have failed is there after the next start. No 250 was given.
         may_be_back = trace_id(copy.content) in self._not_stored
         for earlier in before:
-            if may_be_back and earlier.starts < self.starts:
+            if copy.is_late or (may_be_back and earlier.starts < self.starts):
                 continue
             if path in self._said_relayed:
                 self.world.blame(f"{path} got a second copy after the first was recorded")

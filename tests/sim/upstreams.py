@@ -338,6 +338,7 @@ class Service(Protocol):
             self._user,
             self.host.address,
             self._contents,
+            is_late=not self.transport.other.process.is_alive,
         )
         self._reset()
         self.host.oracle.accepted(copy)
