@@ -4,6 +4,7 @@ Each world has some kinds of trouble and not others, so that a run also shows wh
 """
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from tests.sim.network import Weather
@@ -49,6 +50,9 @@ class Disasters:
         ):
             if self._random.random() < share:
                 self._repeat(seconds, act)
+        rest = self._world.chance("long rest")
+        if rest.random() < 0.25:
+            self._world.after(rest.uniform(200, 800), self._rest_long, rest)
 
     def _repeat(self, seconds: float, act: Callable[[], object]) -> None:
         def happen() -> None:
@@ -117,6 +121,14 @@ class Disasters:
         self._world.after(self._random.expovariate(1 / 100), self._network.mend, address)
 
     # --- the machine ----------------------------------------------------------------------------
+
+    def _rest_long(self, random: Random) -> None:
+        """The machine is off until what waits is too old: all of it is due, and expires."""
+        self._world.tell("disaster: rest long")
+        restarts_after = self._machine.restarts_after
+        self._machine.restarts_after = lambda: random.uniform(400, 900)
+        self._machine.crash()
+        self._machine.restarts_after = restarts_after
 
     def _die_within(self) -> None:
         self._machine.die_within(

@@ -66,6 +66,7 @@ class Machine:
         self.free_octets = PLENTY
         self.short_since = inf  # of space
         self.checkpoint_pages = self.random.choice((8, 30, 100, 4000))
+        self.slice = world.chance("slices").choice((1, 1, 2, 5, 2000))  # rows read in one go
         self.service: RelayService | None = None
         self.ailed_at = 0.0  # the disk, lately
         self.when_attempted: list[seams.Heard] = []  # when an attempt begins

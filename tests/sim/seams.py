@@ -20,6 +20,7 @@ import relay.queue.group_commit
 import relay.queue.open_store
 import relay.queue.space
 import relay.queue.spool
+import relay.queue.sqlite_reads
 import relay.queue.sqlite_schema
 import relay.service.backstage
 import relay.service.relay
@@ -56,6 +57,7 @@ def put_machine(machine: Any) -> None:
     relay.queue.group_commit.SimpleQueue = machine.threads.queue
     relay.queue.content_files.ThreadPoolExecutor = machine.threads.pool
     relay.queue.sqlite_schema.CHECKPOINT_PAGES = machine.checkpoint_pages
+    relay.queue.sqlite_reads.SLICE = machine.slice
     put_logins(machine)
     relay.outbound.directory.Questions = lambda *_, **__: machine.names
     relay.outbound.directory.SystemRandom = lambda: machine.mail_host_chance
