@@ -5,10 +5,10 @@ The control socket needs neither: its file mode is the guard.
 """
 
 import hmac
-import os
-import stat
 from ipaddress import ip_address
 from pathlib import Path
+
+from relay.private_file import NotPrivate, read_private
 
 MIN_TOKEN = 16
 """Characters: a shorter token could be guessed."""
@@ -23,16 +23,15 @@ class TokenUnusable(Exception):
 def read_token(path: Path) -> bytes:
     """The secret in a file that only its owner may read. Raises TokenUnusable."""
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            token = file.read(MAX_TOKEN + 1).strip()
+        octets, _ = read_private(path, MAX_TOKEN)
     except OSError as error:
         raise TokenUnusable(
             f"admin.token_file {path} cannot be read: {error.strerror}; make one with"
             f" (umask 077; openssl rand -hex 32 >{path})"
         ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise TokenUnusable(f"admin.token_file {path} can be read by others; run: chmod 600 {path}")
+    except NotPrivate as error:
+        raise TokenUnusable(f"admin.token_file {path} {error}") from None
+    token = octets.strip()
     if not MIN_TOKEN <= len(token) <= MAX_TOKEN:
         raise TokenUnusable(
             f"admin.token_file {path} must hold {MIN_TOKEN} to {MAX_TOKEN} characters"

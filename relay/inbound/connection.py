@@ -27,6 +27,7 @@ from relay.mail.envelope import Origin
 from relay.mail.reply import Reply, reply
 from relay.net.tls import start_tls
 from relay.notices import Connected, Disconnected, Observer, Rejected
+from relay.smtp.answers import TOO_MANY_ERRORS
 from relay.smtp.server import ServerEngine
 from relay.smtp.wire import reply_octets
 from relay.tls.server import ServerTls, TlsFacts, facts_of
@@ -44,7 +45,6 @@ OF_TRANSACTIONS: Final = frozenset(("MAIL", "RCPT", "DATA", "BDAT"))
 TOO_SLOW: Final = reply(421, "4.4.2", "Too slow, closing")
 IDLE: Final = reply(421, "4.4.2", "Idle for too long, closing")
 SHUTTING_DOWN: Final = reply(421, "4.3.2", "Shutting down, try again later")
-TOO_MANY_ERRORS: Final = reply(421, "4.7.0", "Too many errors, closing")
 
 
 class Connection:

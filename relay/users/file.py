@@ -7,13 +7,13 @@ import fcntl
 import hmac
 import os
 import secrets
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.private_file import NotPrivate, read_private
 from relay.replacing import replace_file
 from relay.smtp.sasl import scram
 from relay.users.hashing import ITERATIONS
@@ -82,9 +82,7 @@ def _version(told: os.stat_result) -> Version:
 def read_users(path: Path) -> tuple[Users, Version]:
     """Raises UsersUnusable."""
     try:
-        with path.open("rb") as file:
-            told = os.fstat(file.fileno())
-            octets = file.read(MAX_FILE_SIZE + 1)
+        octets, told = read_private(path, MAX_FILE_SIZE)
     except FileNotFoundError:
         raise UsersUnusable(
             f"users file {path} does not exist; make it with: relayctl user add NAME"
@@ -94,8 +92,8 @@ def read_users(path: Path) -> tuple[Users, Version]:
             f"users file {path} cannot be read: {error.strerror}; it belongs to the user that the"
             " relay runs as"
         ) from None
-    if stat.S_IMODE(told.st_mode) & 0o077:
-        raise UsersUnusable(f"users file {path} can be read by others; run: chmod 600 {path}")
+    except NotPrivate as error:
+        raise UsersUnusable(f"users file {path} {error}") from None
     if len(octets) > MAX_FILE_SIZE:
         raise UsersUnusable(f"users file {path} is larger than 64 MiB: that is no users file")
     return _parse(path, octets), _version(told)

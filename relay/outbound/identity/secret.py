@@ -4,10 +4,10 @@ A file is looked at whenever its secret is needed, and read again when it has ch
 """
 
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from relay.private_file import NotPrivate, read_private
 from relay.replacing import replace_file
 
 MAX_SECRET = 64 << 10
@@ -56,13 +56,11 @@ class Secret:
 
     def _from_file(self, path: Path) -> str:
         try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                octets = file.read(MAX_SECRET + 1)
+            octets, _ = read_private(path, MAX_SECRET)
         except OSError as error:
             raise SecretUnusable(f"{self._place} cannot be read: {error.strerror}") from None
-        if stat.S_IMODE(mode) & 0o077:
-            raise SecretUnusable(f"{self._place} can be read by others; run: chmod 600 {path}")
+        except NotPrivate as error:
+            raise SecretUnusable(f"{self._place} {error}") from None
         if len(octets) > MAX_SECRET:
             raise SecretUnusable(f"{self._place} is larger than {MAX_SECRET} octets: no secret is")
         try:
