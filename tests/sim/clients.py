@@ -220,9 +220,10 @@ class Session:
                 await self._say(command)
             code, text = await self._talk.reply()
             answers.append(code)
-            if number and answers[0] < 300:  # else it is no recipient of this one
-                submission.addressees[number - 1].is_accepted = code < 300
-                self._client.oracle.named(submission, code)
+            if number:
+                if answers[0] < 300:  # else it is no recipient of this one
+                    submission.addressees[number - 1].is_accepted = code < 300
+                    self._client.oracle.named(submission, code)
                 continue
             self._client.oracle.sent_from(submission, f"{code} {text}")
             if code >= 300 and not self._pipelines:
