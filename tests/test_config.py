@@ -423,6 +423,12 @@ DOUBTS = [
         + 'recipients = ["*@example.net"]\n',
         "postmaster: is not set, and no route takes reports to every sender",
     ),
+    (
+        HEAD + QUEUE + LISTENER,
+        HEAD[: HEAD.index("postmaster")] + QUEUE + LISTENER
+        + 'accept_recipients = ["*@example.net"]\n',
+        "listener[0].accept_recipients: mail from anybody is taken, and <postmaster> is refused",
+    ),
 ]  # fmt: skip
 
 

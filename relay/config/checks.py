@@ -60,6 +60,7 @@ def doubts(settings: Settings) -> list[str]:
         *upstream_doubts(settings),
         *auth_doubts(settings),
         *_lost_reports(settings),
+        *_no_postmaster(settings),
         *_idle_parts(settings),
         *_circles(settings),
         *_unguarded_trust(settings),
@@ -329,6 +330,16 @@ def _lost_reports(settings: Settings) -> Iterator[str]:
             "postmaster: is not set, and no route takes reports to every sender: reports that no "
             "route takes stay in the queue; set postmaster or add a route for all recipients"
         )
+
+
+def _no_postmaster(settings: Settings) -> Iterator[str]:
+    for index, listener in enumerate(settings.listeners):
+        if listener.accept_recipients and settings.postmaster is None:
+            yield (
+                f"listener[{index}].accept_recipients: mail from anybody is taken, and "
+                "<postmaster> is refused, which every mail server has (RFC 5321 4.5.1); set postmaster, and add "
+                '"postmaster" here'
+            )
 
 
 def _idle_parts(settings: Settings) -> Iterator[str]:
