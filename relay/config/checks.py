@@ -337,8 +337,8 @@ def _no_postmaster(settings: Settings) -> Iterator[str]:
         if listener.accept_recipients and settings.postmaster is None:
             yield (
                 f"listener[{index}].accept_recipients: mail from anybody is taken, and "
-                "<postmaster> is refused, which every mail server has (RFC 5321 4.5.1); set postmaster, and add "
-                '"postmaster" here'
+                "<postmaster> is refused, which every mail server has (RFC 5321 4.5.1); set "
+                'postmaster, and add "postmaster" here'
             )
 
 
