@@ -474,6 +474,7 @@ class Network:
         if self.cut_off.pop(host, 0) is None:
             for end in list(self.ends):
                 end._move()
+                end.other._move()  # closed, it may have left something for the kernel to send
 
     def forget(self, process: Any) -> None:
         """The process died: its ports close, its connections break."""
