@@ -19,10 +19,10 @@ _log = Logger()
 
 
 class LaneSaver:
-    """`state_of`: what a lane is like by now."""
+    """`state_of`: what a lane is like by now; None: that is not known here."""
 
     def __init__(
-        self, store: IStore, clock: IReactorTime, state_of: Callable[[str], LaneState]
+        self, store: IStore, clock: IReactorTime, state_of: Callable[[str], LaneState | None]
     ) -> None:
         self._store = store
         self._clock = clock
@@ -52,7 +52,11 @@ class LaneSaver:
             self._unsaved[name] = self._clock.callLater(RETRY, self._again, name)
 
     def _again(self, name: str) -> None:
-        self.save(self._state_of(name))
+        state = self._state_of(name)
+        if state is None:
+            del self._unsaved[name]
+        else:
+            self.save(state)
 
     def stop(self) -> None:
         """A backoff that is lost so means that a probe comes early after the next start."""

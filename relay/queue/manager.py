@@ -366,9 +366,12 @@ class QueueManager:
         self._works_in_hand += 1
         self._recorder.record(in_hand)
 
-    def _state_of(self, name: str) -> LaneState:
+    def _state_of(self, name: str) -> LaneState | None:
+        """None: the config has no such lane any more. Whether it is held is in the store alone."""
         lane = self.lanes.find(name)
-        return LaneState(name) if lane is None else lane.state()
+        if lane is None:
+            return LaneState(name) if name in self.lanes else None
+        return lane.state()
 
     # --- settlements --------------------------------------------------------------------------
 

@@ -262,6 +262,24 @@ class SickStoreTests(SynchronousTestCase):
         self.assertEqual(bench.manager.lane("a").state().attempt, lane.attempt)
         self.assertEqual("<LaneSaver 0 to be saved>", repr(bench.manager._lane_saver))
 
+    def test_a_lane_that_is_gone_by_then_stays_as_the_store_has_it(self) -> None:
+        """Held, say: it is when it comes back."""
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        lane = bench.manager.lane("a")
+        assert lane is not None
+        lane.is_held = True
+        store.save_lane(lane.state())
+        store.is_sick = True
+        bench.deliverer.fail_site()
+        bench.manager.change(Terms((60.0,), None, 7200.0), ("b",), (), 8, {})
+        store.is_sick = False
+        bench.clock.pump([1.0] * 10)
+        [stored] = [each for each in self.successResultOf(store.lanes()) if each.name == "a"]
+        self.assertTrue(stored.is_held)
+        self.assertEqual("<LaneSaver 0 to be saved>", repr(bench.manager._lane_saver))
+
     @staticmethod
     def _with_mail_that_cannot_be_read() -> tuple[SickStore, Bench]:
         store = SickStore()

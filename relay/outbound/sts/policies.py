@@ -31,7 +31,7 @@ NOTE_USE_EVERY = 86400.0
 MAX_FETCHES = 40
 """Fetches under way at a time; a domain beyond it is told to wait."""
 
-MAX_OF_ONE_OWNER = 4
+MAX_OF_ONE_OWNER = 8
 """The same for the domains of one owner, as far as names tell: many of them whose host never
 answers hold up nobody else."""
 

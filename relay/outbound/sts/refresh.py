@@ -29,7 +29,7 @@ FILES_A_STEP = 20
 three quarters of an hour."""
 
 AT_ONCE = 4
-"""Fetches under way: a fifth of those that mail may have."""
+"""Fetches under way: half of what mail may have for the domains of one owner."""
 
 USED_WITHIN = 30 * 86400.0
 """Seconds for which a policy is kept fresh after mail went by it."""
