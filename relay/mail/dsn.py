@@ -16,7 +16,7 @@ from relay.mail.encoding import quoted_printable
 from relay.mail.header import header_value
 from relay.mail.reply import Reply
 from relay.mail.trace import date_of
-from relay.mail.typed_address import from_xtext, in_ascii, utf8_xtext
+from relay.mail.xtext import from_xtext, in_ascii, utf8_xtext
 
 NOT_YET = Reply(451, "4.0.0", ("not delivered yet",))
 """For a delay warning that has no reply of a host to tell."""

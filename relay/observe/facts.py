@@ -30,7 +30,6 @@ from relay.notices import (
 
 Fields = dict[str, Any]
 
-
 _EVENTS: Final = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
 
 _second = -1

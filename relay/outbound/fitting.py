@@ -13,7 +13,7 @@ from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Recipient
 from relay.mail.reply import Reply, reply
 from relay.mail.transcode import has_8bit_header, is_7bit, to_7bit
-from relay.mail.typed_address import in_ascii
+from relay.mail.xtext import in_ascii
 from relay.smtp.offers import Offers
 
 TOO_LARGE: Final = reply(552, "5.3.4", "message is larger than the host takes")

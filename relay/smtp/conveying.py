@@ -11,6 +11,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from relay.mail.envelope import Origin
 from relay.mail.reply import reply
+from relay.mail.xtext import octets_of
 from relay.smtp.grammar import MAX_HELLO_NAME, Malformed
 
 MAX_LINE = 510
@@ -33,7 +34,6 @@ _NAME = re.compile(r"(?=.{1,255}\Z)(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}
 _HELLO = re.compile(rf"[!-~]{{1,{MAX_HELLO_NAME}}}")
 _LOGIN = re.compile(rf"[!-~\u00a1-\ud7ff\ue000-\U0010ffff]{{1,{MAX_VALUE}}}")
 _XTEXT = re.compile(rb"(?:[!-*,-~]|\+[0-9A-F]{2})++")
-_ENCODED = re.compile(rb"\+([0-9A-F]{2})")
 _TO_ENCODE = re.compile(rb"[^!-*,-<>-~]")
 
 
@@ -58,11 +58,10 @@ def parse_xclient(argument: str) -> dict[str, str]:
 
 
 def _decoded(value: str) -> str:
-    octets = value.encode()
-    if not _XTEXT.fullmatch(octets):
+    if not _XTEXT.fullmatch(value.encode()):
         raise Malformed(BAD_VALUE)
     try:
-        return _ENCODED.sub(lambda match: bytes.fromhex(match[1].decode()), octets).decode()
+        return octets_of(value).decode()
     except UnicodeDecodeError:
         raise Malformed(BAD_VALUE) from None
 

@@ -445,6 +445,16 @@ class AbilityTests(DeliveryCase):
         self.assert_kinds(await self.deliver(delivery, "c@x.test", content=content), Relayed)
         self.assertEqual("<Conversions 0 octets>", repr(delivery._premises.conversions))
 
+    async def test_an_attempt_has_one_copy_however_often_it_sends(self):
+        """A transaction each for its recipients."""
+        self.patch(conversions, "MAX_CONVERTED", 1000)
+        content = InlineContent(b"Subject: x\r\n\r\n" + b"\xfc" * 200 + b"\r\n")
+        old = self.upstream(keywords=("PIPELINING",))
+        delivery = self.delivery(old, max_recipients=1)
+        attempt = await self.deliver(delivery, "a@x.test", "b@x.test", "c@x.test", content=content)
+        self.assert_kinds(attempt, Relayed, Relayed, Relayed)
+        self.assertEqual("<Conversions 0 octets>", repr(delivery._premises.conversions))
+
     async def test_signed_8bit_fails_at_last(self):
         old = self.upstream(keywords=("PIPELINING",))
         attempt = await self.deliver(self.delivery(old, old), "a@x.test", content=self.SIGNED)

@@ -3,7 +3,8 @@
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.mail.outcome import Attempt
+from relay.mail.outcome import Attempt, SiteFailure
+from relay.mail.reply import MAX_BRIEF, reply
 from relay.notices import Alarm, AlarmOver, Attempted
 from relay.queue.lane_saver import RETRY
 from relay.queue.memory import MemoryStore
@@ -13,9 +14,10 @@ from tests.queue.scripted import Bench, delayed, failed
 
 
 class SickStore(MemoryStore):
-    """Fails to record while `is_sick`; `commits` holds insertions back while it is a list."""
+    """Fails to record while `is_sick`; lanes wait in `saves` while it is a list."""
 
     is_sick = is_damaged = False
+    saves: list[Deferred[None]] | None = None
 
     def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:
         if self.is_damaged:
@@ -29,6 +31,9 @@ class SickStore(MemoryStore):
         return fail(StoreFailed("disk full")) if self.is_sick else super().settle(settlement)
 
     def save_lane(self, state) -> Deferred[None]:
+        if self.saves is not None:
+            self.saves.append(Deferred())
+            return self.saves[-1]
         return fail(StoreFailed("disk full")) if self.is_sick else super().save_lane(state)
 
 
@@ -247,6 +252,41 @@ class SickStoreTests(SynchronousTestCase):
             stopped = bench.manager.stop()
             self.assertEqual(not is_sick, "Removed done" in bench.told())
             self.successResultOf(stopped)
+
+    def test_a_stop_waits_to_hear_whether_the_store_is_well_again(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        store.is_sick = True
+        bench.deliverer.end()
+        store.is_sick, store.saves = False, []
+        stopped = bench.manager.stop()
+        self.assertNoResult(stopped)
+        [probe] = store.saves
+        probe.callback(None)
+        self.assertEqual("Removed done", bench.told()[-1])
+        self.successResultOf(stopped)
+
+    def test_a_stop_leaves_no_lane_to_be_stored(self) -> None:
+        store = SickStore()
+        bench = Bench(store)
+        bench.accept("x@a.example")
+        store.is_sick = True
+        bench.deliverer.fail_site()
+        again = bench.manager._lane_saver._again
+        due = [call for call in bench.clock.getDelayedCalls() if call.func == again]
+        self.assertEqual(1, len(due))
+        bench.manager.stop()
+        self.assertFalse(due[0].active())
+
+    def test_what_is_kept_of_a_lanes_trouble_is_bounded(self) -> None:
+        bench = Bench()
+        bench.accept("x@a.example")
+        endless = reply(451, "4.3.0", *["x" * 2000] * 8)
+        bench.deliverer.end(Attempt({}, SiteFailure(endless, "down[192.0.2.1]:25")))
+        self.assertEqual(
+            len("down[192.0.2.1]:25: ") + MAX_BRIEF, len(bench.manager.trouble_of("a"))
+        )
 
     def test_a_lane_that_could_not_be_stored_is_once_the_store_is_well(self) -> None:
         """As it is by then; told of once."""
