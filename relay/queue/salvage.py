@@ -260,14 +260,30 @@ class _Saving:
         return True
 
     def _copy_file(self, queue_id: str, content: Content) -> bool:
-        """Trouble with the new one is the end of it all; trouble with the old one is its own."""
         try:
-            for _ in content.chunks(2**20):
-                pass
-        except OSError:
+            self._target.write(queue_id, _Damaged(content))
+        except _Unreadable:
+            self._target.remove([queue_id])
             return False
-        self._target.write(queue_id, content)
         return True
+
+
+class _Unreadable(Exception):
+    """The old queue's disk does not yield it any more."""
+
+
+class _Damaged:
+    """Content of the old queue. Trouble in reading it is its own, trouble in writing the end."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self.size = content.size
+
+    def chunks(self, size: int = 65536) -> Iterator[bytes]:
+        try:
+            yield from self._content.chunks(size)
+        except OSError as error:
+            raise _Unreadable from error
 
 
 def _is_message(queue_id: str, row: Row, content: Content) -> bool:

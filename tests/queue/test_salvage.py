@@ -54,6 +54,7 @@ class SavingTests(TestCase):
         self.patch(FileContent, "chunks", unreadable)
         found = salvage(self.old, 0, self.new)
         self.assertEqual(([two], [one]), (found.saved, found.lost))
+        self.assertEqual([], list((self.new / "0" / "content").iterdir()), "nothing half written")
 
     async def test_a_page_that_cannot_be_read_is_one_page_lost(self) -> None:
         queue_ids = await self.filled(*[new(n) for n in range(40)])
