@@ -32,6 +32,9 @@ events; in a round of ..."""
 WORTH_ANOTHER = 4
 """... so many events others have come meanwhile."""
 
+MAX_UNSENT = 16
+"""Streams that may wait for the end of the round with what they have to send."""
+
 _log = Logger()
 
 _DONE, _LOST = Failure(CONNECTION_DONE), Failure(CONNECTION_LOST)
@@ -45,6 +48,7 @@ class Readiness:
         self._epoll: Any = select.epoll()
         self._masks: dict[int, int] = {}
         self._sockets: dict[int, Any] = {}
+        self._unsent: list[Any] = []
         self._closing: list[Any] = []
         self._acts: list[Callable[[], None]] = []
         self._is_serving = False
@@ -54,6 +58,13 @@ class Readiness:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+    def send_soon(self, stream: Any) -> bool:
+        """Call its `send_gathered` once all are served. False: none are being served now, so it
+        will not be called."""
+        if self._is_serving:
+            self._unsent.append(stream)
+        return self._is_serving
 
     def close_soon(self, socket: Any) -> bool:
         """Close it once all are served. False: none are being served now, so it is not done."""
@@ -157,6 +168,9 @@ class Readiness:
                     self._serve(socket, descriptor, event)
                 if posted:
                     self._take_posted()
+                if len(self._unsent) >= MAX_UNSENT:
+                    self._send_all()
+            self._send_all()
             if len(events) < WORTH_ANOTHER:
                 break
         self._is_serving = False
@@ -170,6 +184,16 @@ class Readiness:
             acts, self._acts = self._acts, []
             for act in acts:
                 self._do(act)
+
+    def _send_all(self) -> None:
+        while self._unsent:
+            unsent, self._unsent = self._unsent, []
+            for stream in unsent:
+                try:
+                    stream.send_gathered()
+                except Exception as error:  # noqa: BLE001 - a defect of ours ends that one session
+                    _log.failure("a session broke in sending")
+                    self._drop(stream, error, is_read=False)
 
     def _do(self, act: Callable[[], None]) -> None:
         try:

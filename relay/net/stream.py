@@ -1,7 +1,9 @@
-"""A TCP connection that is open: sends at once, buffers what the kernel does not take, and closes.
+"""A TCP connection that is open: sends soon, buffers what the kernel does not take, and closes.
 
 A transport as Twisted's own, with its flow control and its rules for the end, in a few lines that
-can be compiled. Errors of sending surface as `connectionLost`, never out of `write`.
+can be compiled. What is written while sockets are served goes out when they have been: the other
+ends are woken once for all, not for each. Errors of sending surface as `connectionLost`, never out
+of `write`.
 """
 
 import socket
@@ -26,6 +28,9 @@ from zope.interface import classImplements
 
 AT_A_TIME: Final = 1 << 16
 """Octets read at a time, and octets that may wait to be sent before a producer is paused."""
+
+MAX_GATHERED: Final = 1 << 14
+"""Octets from which on a write does not wait until the sockets have been served."""
 
 MAX_VECTOR: Final = 64
 """Pieces of what waits that are handed to the kernel at a time."""
@@ -64,8 +69,9 @@ class Stream:
         self._after_end = after_end
         self._is_aborting = False
         self._is_paused = False  # the producer
+        self._gathered = b""  # to be sent when all sockets were served
         self._waiting: list[Any] = []
-        self.octets_waiting = 0  # to be sent
+        self.octets_waiting = 0  # for the kernel to take more
         try:
             reactor.addReader(self)
         except OSError:  # the kernel watches no more; the protocol is told, once it is connected
@@ -105,6 +111,22 @@ class Stream:
     def write(self, data: Any) -> None:
         if not data or not self.connected or self._is_aborting:
             return
+        if self._gathered:
+            self._gathered += data
+            if len(self._gathered) > MAX_GATHERED:
+                self.send_gathered()
+        elif not self._waiting and len(data) <= MAX_GATHERED and self.reactor.send_soon(self):
+            self._gathered = data
+        else:
+            self._send(data)
+
+    def send_gathered(self) -> None:
+        """The sockets have been served."""
+        gathered, self._gathered = self._gathered, b""
+        if gathered:
+            self._send(gathered)
+
+    def _send(self, data: Any) -> None:
         if not self._waiting:
             try:
                 sent: int = self.socket.send(data)
@@ -175,6 +197,7 @@ class Stream:
         """Once all is sent. With nothing left the kernel need not be asked whether it would."""
         if not self.connected or self.disconnecting or self._is_aborting:
             return
+        self.send_gathered()
         self.disconnecting = True
         is_done = self.producer is None and not self._waiting
         if is_done and self.reactor.close_soon(self):
@@ -187,6 +210,7 @@ class Stream:
         if not self.connected or self._is_aborting:
             return
         self._is_aborting = True
+        self._gathered = b""
         self._stop()
         self.reactor.callLater(0, self.connectionLost, _ABORTED)
 
@@ -210,6 +234,7 @@ class Stream:
             return
         self.connected = False
         self._stop()
+        self._gathered = b""
         self._waiting.clear()
         if self._is_aborting:
             _reset_at_close(self.socket)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -26,6 +27,7 @@ class Watched:
         self.told: list[str] = []
         self.lost: Deferred[BaseException] = Deferred()
         self.does: Any = None
+        self.send_gathered: Any = None
 
     def fileno(self) -> int:
         return self.end.fileno()
@@ -101,6 +103,32 @@ class ReadinessTests(TestCase):
         reason = await self.watched.lost
         self.assertIsInstance(reason, ZeroDivisionError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    async def test_a_defect_in_sending_ends_that_socket_alone(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        broken, sent = Watched(ours), Watched(self.watched.end)
+        broken.send_gathered = lambda: 1 // 0
+        sent.send_gathered = partial(sent.told.append, "sent")
+
+        def read() -> None:
+            self.watched.end.recv(10)
+            self.assertTrue(self.readiness.send_soon(broken))
+            self.assertTrue(self.readiness.send_soon(sent))
+
+        self.watched.does = read
+        self.readiness.addReader(self.watched)
+        self.readiness.addReader(broken)
+        self.addCleanup(self.readiness.removeReader, self.watched)
+        self.theirs.send(b"x")
+        self.assertIsInstance(await broken.lost, ZeroDivisionError)
+        await deferLater(reactor, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(sent.told, ["sent"])
+
+    async def test_nobody_waits_while_none_are_served(self) -> None:
+        await deferLater(reactor, 0)
+        self.assertFalse(self.readiness.send_soon(self.watched))
 
     async def test_a_defect_at_its_end_ends_no_other(self) -> None:
         ours, theirs = socket.socketpair()

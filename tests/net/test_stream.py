@@ -1,4 +1,4 @@
-"""The eager transports: bytes leave at once, in order, whole, and with Twisted's flow control."""
+"""The eager transports: bytes leave soon, in order, whole, and with Twisted's flow control."""
 
 import errno
 import socket
@@ -20,7 +20,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from relay.net.ports import connect_tcp, listen_tcp
-from relay.net.stream import AT_A_TIME, Stream
+from relay.net.readiness import MAX_UNSENT
+from relay.net.stream import AT_A_TIME, MAX_GATHERED, Stream
 from tests.net.connected import Collector, ConnectedCase, Connecting, Listening, Numbers
 
 
@@ -80,9 +81,11 @@ class TransportTests(ConnectedCase):
         self.assertEqual(client.transport.getHost(), server.transport.getPeer())
 
     async def test_sent_at_once(self):
-        """Before the reactor turns, the octets are already at the peer's socket."""
+        """Where no sockets are being served: before the reactor turns, the octets are already at
+        the peer's socket."""
         server, client = await self.pair()
         for writer, reader in ((server, client), (client, server)):
+            await deferLater(reactor, 0)
             writer.transport.write(b"220 at once\r\n")
             peer = reader.transport.socket
             self.assertEqual(peer.recv(100, socket.MSG_PEEK), b"220 at once\r\n")
@@ -206,6 +209,91 @@ class TransportTests(ConnectedCase):
         factory.clientConnectionFailed = lambda connector, reason: failed.callback(reason.type)
         connect_tcp(reactor, self.interface, taken.getsockname()[1], factory, 5)
         self.assertIs(await failed, ConnectionRefusedError)
+
+
+class GatheredTests(ConnectedCase):
+    """What is written while sockets are served goes out when they have been."""
+
+    async def while_served(self, server, client, act):
+        """`act` is called while the server's socket is served."""
+        done = Deferred().addTimeout(20, reactor)
+        server.dataReceived = lambda data: done.callback(act())
+        client.transport.write(b"now")
+        return await done
+
+    def seen(self, reader):
+        """What the kernel holds for it."""
+        try:
+            return reader.transport.socket.recv(1 << 20, socket.MSG_PEEK)
+        except BlockingIOError:
+            return b""
+
+    async def test_several_writes_are_one_and_come_later(self):
+        server, client = await self.pair()
+
+        def write():
+            for word in (b"250 one\r\n", b"250 two\r\n"):
+                server.transport.write(word)
+            return self.seen(client)
+
+        self.assertEqual(await self.while_served(server, client, write), b"")
+        await client.when(18)
+        self.assertEqual(client.received, [b"250 one\r\n250 two\r\n"])
+
+    async def test_much_is_not_held_back_and_overtakes_nothing(self):
+        server, client = await self.pair()
+
+        def write():
+            server.transport.write(b"first")
+            server.transport.write(b"x" * MAX_GATHERED)
+            seen = self.seen(client)
+            server.transport.write(b"last")
+            return seen
+
+        self.assertEqual(
+            await self.while_served(server, client, write), b"first" + b"x" * MAX_GATHERED
+        )
+        await client.when(MAX_GATHERED + 9)
+        self.assertEqual(client.octets[-5:], b"xlast")
+
+    async def test_one_that_is_large_is_sent_at_once(self):
+        server, client = await self.pair()
+        large = b"x" * (MAX_GATHERED + 1)
+
+        def write():
+            server.transport.write(large)
+            return self.seen(client)
+
+        self.assertEqual(await self.while_served(server, client, write), large)
+
+    async def test_many_streams_do_not_wait_for_the_last(self):
+        """No more of them than MAX_UNSENT: the others are served behind."""
+        pairs = [await self.pair() for _ in range(MAX_UNSENT + 5)]
+        seen = []
+
+        def answer(server, client):
+            server.transport.write(b"x")
+            seen.append(sum(bool(self.seen(client)) for _, client in pairs))
+
+        for server, client in pairs:
+            server.dataReceived = lambda data, server=server, client=client: answer(server, client)
+        for _, client in pairs:
+            client.transport.pauseProducing()
+            client.transport.write(b"now")
+        while len(seen) < len(pairs):
+            await deferLater(reactor, 0)
+        self.assertEqual(seen, [0] * MAX_UNSENT + [MAX_UNSENT] * 5)
+
+    async def test_nothing_is_sent_behind_an_abort(self):
+        server, client = await self.pair()
+
+        def write():
+            server.transport.write(b"never")
+            server.transport.abortConnection()
+
+        await self.while_served(server, client, write)
+        self.assertIs(await client.lost, ConnectionLost)
+        self.assertEqual(client.octets, b"")
 
 
 class TransportIPv6Tests(TransportTests):
