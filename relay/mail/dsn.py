@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from relay.mail.content import Content
 from relay.mail.dsn_return import returned
 from relay.mail.encoding import quoted_printable
-from relay.mail.header import header_value
+from relay.mail.header import Header
 from relay.mail.reply import Reply
 from relay.mail.trace import date_of
 from relay.mail.xtext import from_xtext, in_ascii, utf8_xtext
@@ -129,7 +129,7 @@ def _header(report: Report, boundary: str, is_7bit: bool) -> bytes:
 def _thread(original: Content) -> Iterator[str]:
     """So that mail programs show the report beside the message."""
     try:
-        message_id = header_value(next(iter(original.chunks()), b""), b"Message-ID")
+        message_id = Header(next(iter(original.chunks()), b"")).value(b"message-id")
     except OSError:
         return
     if _MESSAGE_ID.fullmatch(message_id):

@@ -22,30 +22,40 @@ def end_of_header(content: bytes) -> int:
     return at + 2 if at >= 0 else len(content)
 
 
-def header_value(content: bytes, name: bytes) -> str:
-    """The value of the first field of that name, unfolded, bounded and printable; "" if none."""
-    header = content[: min(end_of_header(content), MAX_HEADER)]
-    at = _find(header.lower(), name.lower() + b":")
-    if at < 0:
-        return ""
-    at += len(name) + 1
-    raw = header[at : _end_of_field(header, at)][:MAX_VALUE]
-    text = " ".join(raw.decode("utf-8", "replace").split())
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+class Header:
+    """The header at the front of a content, or of as much of it as there is.
 
+    Fields are asked for by their name in lower case.
+    """
 
-def count_fields(content: bytes, name: bytes) -> int:
-    """How many fields of that name the header has."""
-    header = content[: min(end_of_header(content), MAX_HEADER)].lower()
-    start = name.lower() + b":"
-    return header.count(b"\n" + start) + header.startswith(start)
+    __slots__ = ("_lower", "octets")
 
+    def __init__(self, content: bytes) -> None:
+        self.octets = content[: min(end_of_header(content), MAX_HEADER)]
+        self._lower = self.octets.lower()
 
-def _find(header: bytes, start: bytes) -> int:
-    if header.startswith(start):
-        return 0
-    at = header.find(b"\n" + start)
-    return at + 1 if at >= 0 else -1
+    def value(self, name: bytes) -> str:
+        """Of the first field of that name, unfolded, bounded and printable; "" if none."""
+        at = self._find(name + b":")
+        if at < 0:
+            return ""
+        at += len(name) + 1
+        raw = self.octets[at : _end_of_field(self.octets, at)][:MAX_VALUE]
+        text = " ".join(raw.decode("utf-8", "replace").split())
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else "?" for c in text)
+
+    def count(self, name: bytes) -> int:
+        """How many fields of that name there are."""
+        start = name + b":"
+        return self._lower.count(b"\n" + start) + self._lower.startswith(start)
+
+    def _find(self, start: bytes) -> int:
+        if self._lower.startswith(start):
+            return 0
+        at = self._lower.find(b"\n" + start)
+        return at + 1 if at >= 0 else -1
 
 
 def _end_of_field(header: bytes, at: int) -> int:

@@ -1,5 +1,4 @@
-"""Trace fields (RFC 5321 4.4): the Received field that this relay puts before each message, and
-what earlier ones and the Message-ID tell of its way.
+"""The trace field that this relay puts before each message (RFC 5321 4.4).
 
 Nothing that a peer said can end the field or begin another.
 """
@@ -8,8 +7,6 @@ import re
 import time
 from functools import lru_cache
 from typing import Final
-
-from relay.mail.header import count_fields, header_value
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -66,16 +63,6 @@ def protocol_word(
         return "SMTP"
     word = "UTF8SMTP" if is_utf8 else "ESMTP"
     return f"{word}{'S' if is_encrypted else ''}{'A' if is_authenticated else ''}"
-
-
-def received_count(content: bytes) -> int:
-    """How many relays the message came through, by its own account: a loop shows in it."""
-    return count_fields(content, b"Received")
-
-
-def message_id_of(content: bytes) -> str:
-    """The Message-ID field's value for the log; "" if there is none. A first chunk will do."""
-    return header_value(content, b"Message-ID")
 
 
 def _may_be_named(path: str, protocol: str) -> bool:

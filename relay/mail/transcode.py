@@ -12,7 +12,7 @@ from itertools import islice
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.encoding import base64, has_clean_lines, quoted_printable
-from relay.mail.header import MAX_HEADER, count_fields, end_of_header
+from relay.mail.header import MAX_HEADER, Header, end_of_header
 
 MAX_TRANSCODED = 50 * 1024 * 1024
 """Octets of a message that is re-encoded: it is held in memory some three times over."""
@@ -66,7 +66,7 @@ def to_7bit(content: Content) -> Content | None:
     if content.size > MAX_TRANSCODED:
         return None
     octets = b"".join(content.chunks())
-    if count_fields(octets, b"DKIM-Signature"):
+    if Header(octets).count(b"dkim-signature"):
         return None
     try:
         return InlineContent(b"".join(_Transcoder(octets).message(0, len(octets), 0)))

@@ -4,8 +4,8 @@ Called after commits only. Knows the lanes' times, for they say when a delayed m
 """
 
 from relay.mail.envelope import Recipient
+from relay.mail.header import Header
 from relay.mail.outcome import Relayed
-from relay.mail.trace import message_id_of
 from relay.notices import Accepted, Alarm, Attempted, Observer, Removed, Reported
 from relay.queue.lane_book import upstream_of
 from relay.queue.lanes import Lane
@@ -70,7 +70,7 @@ def tell_reported(observe: Observer, queue_id: str, owed: Owed) -> None:
     message = owed.new.message
     observe(Reported(queue_id, message.queue_id, owed.recipients, owed.kind))
     first = next(iter(message.content.chunks()), b"")
-    tell_accepted(observe, message, message_id_of(first))
+    tell_accepted(observe, message, Header(first).value(b"message-id"))
     if not owed.is_routed:
         addressee = message.envelope.recipients[0].forward_path
         why = (

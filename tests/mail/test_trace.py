@@ -6,7 +6,8 @@ from email.utils import parsedate_to_datetime
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from relay.mail.trace import date_of, message_id_of, received_count, received_field
+from relay.mail.header import Header
+from relay.mail.trace import date_of, received_field
 from tests.properties import given
 
 AT = 1763944200.75
@@ -87,5 +88,4 @@ class ReceivedTests(SynchronousTestCase):
 class ReadingTests(SynchronousTestCase):
     def test_what_it_wrote(self) -> None:
         content = field() + field() + b"Message-ID: <x@y>\r\n\r\nReceived: no\r\n"
-        self.assertEqual(received_count(content), 2)
-        self.assertEqual(message_id_of(content), "<x@y>")
+        self.assertEqual(Header(content).count(b"received"), 2)
