@@ -42,8 +42,11 @@ class Acceptor(Protocol):
 class Trial(Protocol):
     """A message that is tried upstream while its client waits."""
 
-    answer: Deferred[Reply | None]
-    """None: 250; a reply: the upstream's refusal of all recipients. Fails with StoreFailed."""
+    def begin(
+        self, answer: Callable[[Reply | None], object], failed: Callable[[Failure], object]
+    ) -> None:
+        """`answer`: None for 250, or the upstream's refusal of all recipients; or `failed`, with
+        StoreFailed. One of them is called once, perhaps at once."""
 
     def client_left(self) -> None: ...
 
@@ -136,7 +139,7 @@ class Transaction:
 class Receiving:
     """One message on its way in: `write`, then `finish` or `discard`, each once."""
 
-    __slots__ = ("_heading", "_intake", "_is_8bit", "_trial", "_writer", "queue_id")
+    __slots__ = ("_answer", "_heading", "_intake", "_is_8bit", "_trial", "_writer", "queue_id")
 
     def __init__(self, intake: "Intake", queue_id: str, writer: IContentWriter) -> None:
         self._intake = intake
@@ -144,6 +147,7 @@ class Receiving:
         self._heading = Heading()
         self._is_8bit = False
         self._trial: Trial | None = None
+        self._answer: Callable[[Reply], None]
         self.queue_id = queue_id
 
     def write(self, octets: bytes) -> None:
@@ -160,6 +164,7 @@ class Receiving:
     ) -> None:
         """Commit, then answer 250; or answer why not. `answer` is called exactly once."""
         intake = self._intake
+        self._answer = answer
         if self._heading.received_count > intake.max_received:
             self._writer.discard()
             answer(LOOPS)
@@ -178,10 +183,10 @@ class Receiving:
             self._trial = intake.trier.accept(
                 message, lanes, message_id, transaction.client_waits, self._writer.discard
             )
-            done = self._trial.answer
+            self._trial.begin(self._committed, self._not_committed)
         else:
             done = intake.acceptor.accept(message, lanes, message_id)
-        done.addCallbacks(self._committed, self._not_committed, (answer,), errbackArgs=(answer,))
+            done.addCallbacks(self._committed, self._not_committed)
 
     def _lanes(self, transaction: Transaction) -> dict[str, tuple[int, ...]]:
         """Mail that waives TLS has its own, unless its MAIL said REQUIRETLS (RFC 8689 4.1)."""
@@ -196,17 +201,17 @@ class Receiving:
         if self._trial is not None:
             self._trial.client_left()
 
-    def _committed(self, refusal: Reply | None, answer: Callable[[Reply], None]) -> None:
-        answer(refusal or Reply(250, "2.0.0", (f"queued as {self.queue_id}",)))
+    def _committed(self, refusal: Reply | None) -> None:
+        self._answer(refusal or Reply(250, "2.0.0", (f"queued as {self.queue_id}",)))
 
-    def _not_committed(self, reason: Failure, answer: Callable[[Reply], None]) -> None:
+    def _not_committed(self, reason: Failure) -> None:
         if self._trial is None:
             self._writer.discard()
         if reason.check(StoreFailed):
             _log.error("{queue_id}: {why}", queue_id=self.queue_id, why=reason.getErrorMessage())
         else:
             _log.failure("{queue_id} was not stored", reason, queue_id=self.queue_id)
-        answer(STORE_TROUBLE)
+        self._answer(STORE_TROUBLE)
 
 
 class Intake:

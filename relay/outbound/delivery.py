@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -50,6 +50,10 @@ class _Question:
 
     def site_failed(self, reply: Reply, label: str) -> None:
         """It will be known once mail gets there."""
+
+
+Done = Callable[[Attempt | Failure], None]
+"""Told what an attempt came to, or of a defect of ours in it."""
 
 
 def _unobserved(notice: Notice) -> None:
@@ -193,38 +197,44 @@ class Delivery:
     # --- attempts -----------------------------------------------------------------------------
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
-    ) -> Deferred[Attempt]:
-        """One attempt for all recipients of the envelope. Never fails."""
+        self,
+        lane: str,
+        queue_id: str,
+        envelope: Envelope,
+        content: Content,
+        origin: Origin,
+        done: Done,
+    ) -> None:
+        """One attempt for all recipients of the envelope; `done` is told once, perhaps at once."""
         hop = self._hops.get(lane)
         if hop is None:
-            return self._deliver_by_domain(lane, envelope, content)
+            self._deliver_by_domain(lane, envelope, content, done)
+            return
         if hop.stop_reply is not None:
-            return succeed(Attempt(is_withdrawn=True))
-        done: Deferred[Attempt] = Deferred()
+            done(Attempt(is_withdrawn=True))
+            return
         self._running += 1
 
         def finished(attempt: Attempt) -> None:
             self._running -= 1
-            done.callback(attempt)
+            done(attempt)
             if self._stopped is not None:
                 self.check_stopped()
 
         conveyed = Conveyed(origin, queue_id) if hop.upstream.xforward else None
         RunningAttempt(hop, envelope, content, finished, conveyed).begin()
-        return done
 
     def _deliver_by_domain(
-        self, lane: str, envelope: Envelope, content: Content
-    ) -> Deferred[Attempt]:
+        self, lane: str, envelope: Envelope, content: Content, done: Done
+    ) -> None:
         upstream, domain = split_lane(lane)
         hop = self._by_domain.get(upstream)
         if hop is None:
-            return succeed(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
+            done(Attempt({}, SiteFailure(NO_UPSTREAM, "")))
+            return
         self._running += 1
         attempt = hop.deliver(domain, envelope, content, is_eased=is_eased(lane))
-        done = Deferred.fromCoroutine(attempt)
-        return done.addBoth(self._delivered)
+        Deferred.fromCoroutine(attempt).addBoth(self._delivered).addBoth(done)
 
     def _delivered(self, result: Attempt | Failure) -> Attempt | Failure:
         self._running -= 1

@@ -8,7 +8,6 @@ gone: no 250 was given, nothing is stored. Room, lanes and failure policy are th
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -63,20 +62,23 @@ class Hybrid:
         wait: float,
         discard: Callable[[], None],
     ) -> "Trial":
-        """`wait` in seconds. `discard` is called where the content is not needed any more and was
-        not stored. A lane that is down, held or full: stored untried."""
-        trial = Trial(self, message, lanes, message_id, discard)
-        trial.begin(wait)
-        return trial
+        """To be begun. `wait` in seconds. `discard` is called where the content is not needed any
+        more and was not stored. A lane that is down, held or full: stored untried."""
+        return Trial(self, message, lanes, message_id, wait, discard)
+
+
+def _to_nobody(_: object) -> None:
+    """It was told, or the client is gone."""
 
 
 class Trial:
-    """One such message. `answer` fires once: None for 250, or the upstream's refusal; it fails with
-    StoreFailed where what was owed could not be stored."""
+    """One such message."""
 
     __slots__ = (
+        "_answer",
         "_discard",
         "_ended",
+        "_failed",
         "_hybrid",
         "_lanes",
         "_message",
@@ -84,8 +86,8 @@ class Trial:
         "_running",
         "_state",
         "_wait",
+        "_wait_for",
         "_waits",
-        "answer",
     )
 
     def __init__(
@@ -94,21 +96,29 @@ class Trial:
         message: Message,
         lanes: Lanes,
         message_id: str,
+        wait: float,
         discard: Callable[[], None],
     ) -> None:
         self._hybrid = hybrid
         self._message = message
         self._lanes = lanes
         self._message_id = message_id
+        self._wait_for = wait
         self._discard = discard
         self._running: list[InHand] = []
         self._ended: list[InHand] = []  # `plan` is None where the attempt was withdrawn
         self._state = _State.TRYING
         self._waits: Waits | None = None
         self._wait: Wait | None = None
-        self.answer: Deferred[Reply | None] = Deferred()
+        self._answer: Callable[[Reply | None], object]
+        self._failed: Callable[[Failure], object]
 
-    def begin(self, wait: float) -> None:
+    def begin(
+        self, answer: Callable[[Reply | None], object], failed: Callable[[Failure], object]
+    ) -> None:
+        """One of them is called once. `answer`: None for 250, or the upstream's refusal; `failed`:
+        with StoreFailed, where what is owed could not be stored."""
+        self._answer, self._failed = answer, failed
         hybrid = self._hybrid
         if not hybrid.manager.is_recording:
             self._give_up(Failure(StoreFailed("outcomes cannot be recorded")))
@@ -117,19 +127,20 @@ class Trial:
         if not taken:
             self._state = _State.STORING
             stored = hybrid.manager.accept(self._message, self._lanes, self._message_id)
-            stored.addCallbacks(self.answer.callback, self._give_up)
+            stored.addCallbacks(self._tell, self._give_up)
             return
         self._running = list(taken)
-        self._waits = hybrid.waits_of(wait)
+        self._waits = hybrid.waits_of(self._wait_for)
         self._wait = self._waits.begin(self._rang)
         for in_hand in taken:
-            hybrid.manager.deliver(in_hand).addCallback(self._attempted, in_hand)
+            hybrid.manager.deliver(in_hand, self._attempted)
 
     def client_left(self) -> None:
         """Attempts under way end by themselves; whom they reach is told."""
         if self._state is _State.TRYING:
             self._cancel_wait()
             self._end()
+            self._answer = self._failed = _to_nobody
 
     def _rang(self) -> None:
         self._store()
@@ -137,6 +148,16 @@ class Trial:
     def _cancel_wait(self) -> None:
         if self._waits is not None and self._wait is not None:
             self._waits.cancel(self._wait)
+
+    def _tell(self, refusal: Reply | None) -> None:
+        answer = self._answer
+        self._answer = self._failed = _to_nobody  # who asked holds this trial, too
+        answer(refusal)
+
+    def _fail(self, reason: Failure) -> None:
+        failed = self._failed
+        self._answer = self._failed = _to_nobody
+        failed(reason)
 
     # --- attempts end -------------------------------------------------------------------------
 
@@ -198,13 +219,13 @@ class Trial:
             hybrid.manager.say_reported(queue_id, owed)
         hybrid.observe(Removed(queue_id, "failed" if has_failed else "done"))
         self._end()
-        self.answer.callback(None)
+        self._tell(None)
 
     def _refuse(self, refusal: Reply) -> None:
         """Nobody was reached, and the client still holds the message: its own to report."""
         self._tell_ended()
         self._end()
-        self.answer.callback(refusal)
+        self._tell(refusal)
 
     def _tell_ended(self) -> None:
         hybrid = self._hybrid
@@ -269,17 +290,17 @@ class Trial:
             manager.waits(work, at)
         for in_hand in since:
             manager.settle(in_hand)
-        self.answer.callback(None)
+        self._tell(None)
 
     def _not_stored(self, reason: Failure) -> None:
         self._end()
-        self.answer.errback(reason)
+        self._fail(reason)
 
     def _give_up(self, reason: Failure) -> None:
         """It was never tried."""
         self._state = _State.OVER
         self._discard()
-        self.answer.errback(reason)
+        self._fail(reason)
 
     def __repr__(self) -> str:
         return f"<Trial {self._message.queue_id} {self._state.name.lower()}>"

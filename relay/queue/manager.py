@@ -6,6 +6,7 @@ itself: `schedule` plans, `lanes` keeps room and backoff, `reports` writes DSNs,
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -61,9 +62,16 @@ class Deliverer(Protocol):
     """Makes one attempt at a next hop."""
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
-    ) -> Deferred[Attempt]:
-        """Never fails; `envelope.recipients` are just those owed on `lane`."""
+        self,
+        lane: str,
+        queue_id: str,
+        envelope: Envelope,
+        content: Content,
+        origin: Origin,
+        done: Callable[[Attempt | Failure], None],
+    ) -> None:
+        """`envelope.recipients` are just those owed on `lane`. `done` is told once, perhaps at
+        once: what it came to, or a defect in it."""
 
     def forget_trouble(self, lane: str) -> None:
         """An operator wants the lane tried now: hosts that failed are tried again."""
@@ -275,32 +283,46 @@ class QueueManager:
             return False
         return lane.room(now) > 0 and not lane.has_due(now)
 
-    def deliver(self, in_hand: InHand) -> Deferred[Attempt]:
-        """Make the attempt. Never fails: a defect of ours delays all its recipients."""
-        return self._deliver(in_hand).addErrback(_broken, in_hand)
-
-    # --- attempts -----------------------------------------------------------------------------
-
-    def _attempt(self, lane: Lane, work: Work) -> None:
-        octets = _held_octets(work.message.content)
-        in_hand = InHand(work, lane, octets, True, lane.generation)
-        self._deliver(in_hand).addCallback(self.attempted, in_hand).addErrback(
-            self._attempt_broke, in_hand
-        )
-
-    def _deliver(self, in_hand: InHand) -> Deferred[Attempt]:
+    def deliver(self, in_hand: InHand, done: Callable[[Attempt, InHand], None]) -> None:
+        """Make the attempt; `done` is told once what it came to. A defect of ours delays all its
+        recipients, and one in `done` is told to nobody but the log."""
         work = in_hand.work
         message = work.message
         envelope = message.envelope
         if len(work.recipients) != len(envelope.recipients):
             envelope = replace(envelope, recipients=work.recipients)
-        return self._deliverer.deliver(
-            work.lane, message.queue_id, envelope, message.content, message.origin
-        )
+        ended = partial(self._ended, in_hand, done)
+        try:
+            self._deliverer.deliver(
+                work.lane, message.queue_id, envelope, message.content, message.origin, ended
+            )
+        except Exception:  # noqa: BLE001 - no attempt was begun
+            ended(Failure())
 
-    def _attempt_broke(self, reason: Failure, in_hand: InHand) -> None:
+    def _ended(
+        self, in_hand: InHand, done: Callable[[Attempt, InHand], None], result: Attempt | Failure
+    ) -> None:
+        attempt = _broken(result, in_hand) if isinstance(result, Failure) else result
+        try:
+            done(attempt, in_hand)
+        except Exception:  # noqa: BLE001 - nor may the session end that brought it
+            _log.failure("{queue_id}: an attempt's end", queue_id=in_hand.work.message.queue_id)
+
+    # --- attempts -----------------------------------------------------------------------------
+
+    def _attempt(self, lane: Lane, work: Work) -> None:
+        octets = _held_octets(work.message.content)
+        self.deliver(InHand(work, lane, octets, True, lane.generation), self._attempted)
+
+    def _attempted(self, attempt: Attempt, in_hand: InHand) -> None:
+        try:
+            self.attempted(attempt, in_hand)
+        except Exception:  # noqa: BLE001
+            self._attempt_broke(in_hand)
+
+    def _attempt_broke(self, in_hand: InHand) -> None:
         """A defect of ours is local trouble: the mail waits, the defect is told."""
-        broken = _broken(reason, in_hand)
+        broken = _broken(Failure(), in_hand)
         made, outcomes = in_hand.plan, broken.outcomes
         if made is None:
             self.attempted(broken, in_hand)

@@ -21,7 +21,7 @@ NUL: Final = "NUL"
 _STUFFED: Final = re.compile(rb"(?<=\n)\.(?!\r?\n)")
 
 
-_DOT_WORTH_FINDING: Final = 128
+_DOT_WORTH_FINDING: Final = 512
 """Octets for each dot, from which on going from dot to dot takes less time than looking for a line
 that begins with one, octet by octet. Text is often so, base64 always."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -49,7 +50,9 @@ class DeliveryCase(TestCase):
     ):
         recipients = tuple(Recipient(n, path) for n, path in enumerate(paths, 1))
         envelope = Envelope(reverse_path, recipients, **more)
-        return delivery.deliver(lane, "Q1", envelope, content, origin)
+        attempt = Deferred()
+        delivery.deliver(lane, "Q1", envelope, content, origin, attempt.callback)
+        return attempt
 
     def pause(self, seconds):
         return deferLater(reactor, seconds)

@@ -1,11 +1,13 @@
 """A deliverer under a test's control, and a queue around it on a store in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from relay.mail.content import Content, InlineContent
 from relay.mail.envelope import Envelope, Origin, Recipient
@@ -34,15 +36,19 @@ class ScriptedDeliverer:
     """Every attempt waits in `running` until the test ends it."""
 
     def __init__(self) -> None:
-        self.running: list[tuple[str, str, Envelope, Deferred[Attempt]]] = []
+        self.running: list[tuple[str, str, Envelope, Callable[[Attempt | Failure], None]]] = []
         self.forgotten: list[str] = []
 
     def deliver(
-        self, lane: str, queue_id: str, envelope: Envelope, content: Content, origin: Origin
-    ) -> Deferred[Attempt]:
-        ended: Deferred[Attempt] = Deferred()
-        self.running.append((lane, queue_id, envelope, ended))
-        return ended
+        self,
+        lane: str,
+        queue_id: str,
+        envelope: Envelope,
+        content: Content,
+        origin: Origin,
+        done: Callable[[Attempt | Failure], None],
+    ) -> None:
+        self.running.append((lane, queue_id, envelope, done))
 
     def forget_trouble(self, lane: str) -> None:
         self.forgotten.append(lane)
@@ -54,7 +60,7 @@ class ScriptedDeliverer:
             by_path = {r.forward_path.partition("@")[0]: r.id for r in envelope.recipients}
             made = {by_path[name]: outcome for name, outcome in outcomes.items()}
             attempt = Attempt({r.id: made.get(r.id, relayed()) for r in envelope.recipients})
-        ended.callback(attempt)
+        ended(attempt)
 
     def fail_site(self) -> None:
         self.end(Attempt({}, SiteFailure(REFUSED, "down[192.0.2.1]:25")))
@@ -73,6 +79,17 @@ def delayed(answer: Reply = LATER) -> Delayed:
 
 def failed(answer: Reply = NO) -> Failed:
     return Failed(answer, "up[192.0.2.1]:25")
+
+
+@dataclass
+class Tried:
+    """A message in hybrid delivery, and what its client is told."""
+
+    trial: Trial
+    answer: Deferred[Reply | None]
+
+    def client_left(self) -> None:
+        self.trial.client_left()
 
 
 class Bench:
@@ -123,13 +140,13 @@ class Bench:
         message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify, **more)
         return self.manager.accept(message, lanes, "<1@x>")
 
-    def attempt(
-        self, *paths: str, reverse_path: str = "from@b.example", notify: str = ""
-    ) -> "Trial":
+    def attempt(self, *paths: str, reverse_path: str = "from@b.example", notify: str = "") -> Tried:
         """In hybrid delivery, with a client that waits for 30 seconds."""
         message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify)
         discard = lambda: self.discarded.append(message.queue_id)  # noqa: E731
-        return self.hybrid.accept(message, lanes, "<1@x>", 30.0, discard)
+        tried = Tried(self.hybrid.accept(message, lanes, "<1@x>", 30.0, discard), Deferred())
+        tried.trial.begin(tried.answer.callback, tried.answer.errback)
+        return tried
 
     def message(
         self, *paths: str, reverse_path: str, notify: str, **more: Any

@@ -1,6 +1,7 @@
 """The queue at work on a store in memory, its deliverer and its clock in the test's hands."""
 
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from relay.mail.outcome import Attempt, SiteFailure
@@ -191,7 +192,7 @@ class TroubleTests(SynchronousTestCase):
         bench = Bench()
         bench.accept("x@a.example")
         *_, ended = bench.deliverer.running.pop()
-        ended.errback(RuntimeError("defect"))
+        ended(Failure(RuntimeError("defect")))
         self.assertEqual("Attempted delayed", bench.told()[-1])
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 

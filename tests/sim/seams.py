@@ -110,14 +110,15 @@ class Watched:
         self._ends = ends
         self._deliverer = deliverer
 
-    def deliver(self, lane: str, queue_id: str, *arguments: Any) -> Any:
-        self._begins(lane, queue_id)
-        attempt = self._deliverer.deliver(lane, queue_id, *arguments)
-        return attempt.addBoth(self._ended, lane, queue_id)
+    def deliver(self, lane: str, queue_id: str, *arguments: Any) -> None:
+        *rest, done = arguments
 
-    def _ended(self, result: Any, lane: str, queue_id: str) -> Any:
-        self._ends(lane, queue_id)
-        return result
+        def ended(result: Any) -> None:
+            self._ends(lane, queue_id)
+            done(result)
+
+        self._begins(lane, queue_id)
+        self._deliverer.deliver(lane, queue_id, *rest, ended)
 
     def forget_trouble(self, lane: str) -> None:
         self._deliverer.forget_trouble(lane)
