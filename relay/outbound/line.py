@@ -132,8 +132,8 @@ class Line:
         """Begin a transaction; what was begun before is reset. `wait`: seconds for a session."""
         self._envelope = envelope
         self._size = size + MAX_RECEIVED if size else 0  # with our trace field (RFC 1870 6.1)
-        self._conveyed = Conveyed(origin)
         upstream = self._hop.upstream
+        self._conveyed = Conveyed(origin) if upstream.xclient or upstream.xforward else None
         is_anothers = upstream.xclient and self._introduced != origin
         if is_anothers or upstream.max_rate is not None:  # it waits for its turn, the session not
             self._give_back()
@@ -475,6 +475,8 @@ classImplements(Line, IPushProducer)
 
 def _passed_on(answer: Reply) -> Reply:
     """The upstream leaves with 421, our client need not; each of our replies has a status."""
+    if answer.status and answer.code != 421:
+        return answer
     code = 451 if answer.code == 421 else answer.code
     status = answer.status or ("" if code < 400 and code >= 300 else f"{code // 100}.0.0")
     return Reply(code, status, answer.lines)

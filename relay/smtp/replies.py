@@ -20,7 +20,7 @@ MAX_BUFFERED: Final = 262144  # octets received and not read yet: a window of re
 
 _SHAPE: Final = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(?:([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$))?")
 
-_Line = tuple[int, bool, str, str]  # code, is it the last line, status or "", text
+_Line = tuple[Reply, bool]  # a reply of that line alone, and whether it is the last line
 
 
 class ReplyReader:
@@ -77,7 +77,7 @@ class ReplyReader:
             if parsed is None:
                 self._fault = f"{line[:60]!r} is not a reply"
             elif parsed[1] and not self._code:
-                return Reply(parsed[0], parsed[2], (parsed[3],))
+                return parsed[0]
             elif self._continue(parsed, len(line) + 1):
                 return self._end_reply()
         if not self._fault and len(self._tail) >= MAX_LINE:
@@ -89,7 +89,8 @@ class ReplyReader:
 
     def _continue(self, parsed: _Line, octets: int) -> bool:
         """Add a line to a reply of many; True after its last one, False too where it is faulty."""
-        code, is_last, status, text = parsed
+        line, is_last = parsed
+        code, status, text = line.code, line.status, line.lines[0]
         if self._code and code != self._code:
             self._fault = f"a reply that begins with {self._code} goes on with {code}"
             return False
@@ -116,7 +117,8 @@ class ReplyReader:
 
 @lru_cache(maxsize=512)  # a server says "250 2.1.5 Ok" a million times
 def _parse_line(line: bytes) -> _Line | None:
-    """One line without its LF, None where it is not the line of a reply."""
+    """One line without its LF, None where it is not the line of a reply. What is made of it is
+    shared, and so are the octets that it is passed on as."""
     line = line.rstrip(b"\r")
     shape = _SHAPE.match(line)
     if shape is None:
@@ -126,7 +128,8 @@ def _parse_line(line: bytes) -> _Line | None:
     if status is not None and status[0] != code[0]:  # a class that contradicts the code: plain text
         start, status = shape.end(2), None
     text = line[start:].decode("utf-8", "replace")
-    return int(code), separator != b"-", status.decode() if status else "", _as_printable(text)
+    one = Reply(int(code), status.decode() if status else "", (_as_printable(text),))
+    return one, separator != b"-"
 
 
 def _as_printable(text: str) -> str:
