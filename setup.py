@@ -33,6 +33,7 @@ COMPILED = [
             "in_hand",
             "lanes",
             "manager",
+            "promise",
             "recorder",
             "reports",
             "schedule",

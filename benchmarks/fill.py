@@ -58,7 +58,11 @@ def _insert(
     recipient = Recipient(1, f"{number}@waiting.example")
     envelope = Envelope("sender@example.net", (recipient,))
     message = Message(queue_id, envelope, Origin("lan", "127.0.0.1:1"), content, time.time())
-    return store.insert(NewMessage(message, {lane: (recipient.id,)}))
+    inserted: Deferred[None] = Deferred()
+    store.insert(NewMessage(message, {lane: (recipient.id,)})).addCallbacks(
+        inserted.callback, inserted.errback
+    )
+    return inserted
 
 
 def main() -> None:

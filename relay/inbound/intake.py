@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,8 +34,14 @@ class Acceptor(Protocol):
     def is_recording(self) -> bool: ...
 
     def accept(
-        self, message: Message, lanes: dict[str, tuple[int, ...]], message_id: str
-    ) -> Deferred[Reply | None]: ...
+        self,
+        message: Message,
+        lanes: dict[str, tuple[int, ...]],
+        message_id: str,
+        done: Callable[[None], object],
+        failed: Callable[[Failure], object],
+    ) -> None:
+        """One of them is called once: when it is committed, or with StoreFailed."""
 
 
 class Trial(Protocol):
@@ -185,8 +190,7 @@ class Receiving:
             )
             self._trial.begin(self._committed, self._not_committed)
         else:
-            done = intake.acceptor.accept(message, lanes, message_id)
-            done.addCallbacks(self._committed, self._not_committed)
+            intake.acceptor.accept(message, lanes, message_id, self._committed, self._not_committed)
 
     def _lanes(self, transaction: Transaction) -> dict[str, tuple[int, ...]]:
         """Mail that waives TLS has its own, unless its MAIL said REQUIRETLS (RFC 8689 4.1)."""

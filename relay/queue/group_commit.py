@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.net.readiness import end_of_turn, from_thread
+from relay.queue.promise import Promise
 from relay.queue.store import StoreFailed
 
 MAX_GROUP = 256
@@ -50,13 +51,13 @@ def in_thread(steps: Iterable[object]) -> None:
 class Call:
     """One call on the store. `name` says what, to a ledger."""
 
-    __slots__ = ("arguments", "deferred", "is_write", "name")
+    __slots__ = ("arguments", "is_write", "name", "promise")
 
     def __init__(self, name: str, arguments: tuple[Any, ...], is_write: bool) -> None:
         self.name = name
         self.arguments = arguments
         self.is_write = is_write
-        self.deferred: Deferred[Any] = Deferred()
+        self.promise = Promise()
 
     def __repr__(self) -> str:
         return f"<Call {self.name}>"
@@ -81,7 +82,7 @@ class Ledger(Protocol):
 
 
 class GroupCommit:
-    """`open`, then any number of `write` and `read`, then `close`; each yields a Deferred."""
+    """`open`, then any number of `write` and `read`, then `close`."""
 
     def __init__(self, reactor: Reactor, ledger: Ledger) -> None:
         self._reactor = reactor
@@ -103,21 +104,21 @@ class GroupCommit:
         call = Call("open", (), is_write=False)
         self._is_running = True
         in_thread(self._run(call))
-        return call.deferred
+        return call.promise.deferred()
 
-    def write(self, name: str, *arguments: Any) -> Deferred[Any]:
+    def write(self, name: str, *arguments: Any) -> Promise:
         return self._gather(Call(name, arguments, is_write=True))
 
-    def write_patiently(self, name: str, *arguments: Any) -> Deferred[Any]:
+    def write_patiently(self, name: str, *arguments: Any) -> Promise:
         """As `write`; it goes with the next other call, or by itself when PATIENCE is over."""
         call = Call(name, arguments, is_write=True)
         self._gathered.append(call)
         if self._patience is None and not self._is_due:
             self._patience = self._reactor.callLater(PATIENCE, self._patience_is_over)
-        return call.deferred
+        return call.promise
 
     def read(self, name: str, *arguments: Any) -> Deferred[Any]:
-        return self._gather(Call(name, arguments, is_write=False))
+        return self._gather(Call(name, arguments, is_write=False)).deferred()
 
     def close(self) -> Deferred[None]:
         if not self._is_running:
@@ -128,12 +129,12 @@ class GroupCommit:
         self._groups.put(None)
         return self._closed
 
-    def _gather(self, call: Call) -> Deferred[Any]:
+    def _gather(self, call: Call) -> Promise:
         self._gathered.append(call)
         if not self._is_due:
             self._is_due = True
             self._at_end_of_turn(self._send)
-        return call.deferred
+        return call.promise
 
     def _patience_is_over(self) -> None:
         self._patience = None
@@ -152,9 +153,9 @@ class GroupCommit:
     def _deliver(self, results: Sequence[Result]) -> None:
         for call, result in results:
             if isinstance(result, Exception):
-                call.deferred.errback(Failure(result))
+                call.promise.break_(result)
             else:
-                call.deferred.callback(result)
+                call.promise.keep(result)
 
     # --- in the thread --------------------------------------------------------------------------
 

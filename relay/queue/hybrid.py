@@ -126,8 +126,9 @@ class Trial:
         taken = hybrid.manager.take(self._message, self._lanes)
         if not taken:
             self._state = _State.STORING
-            stored = hybrid.manager.accept(self._message, self._lanes, self._message_id)
-            stored.addCallbacks(self._tell, self._give_up)
+            hybrid.manager.accept(
+                self._message, self._lanes, self._message_id, self._tell, self._give_up
+            )
             return
         self._running = list(taken)
         self._waits = hybrid.waits_of(self._wait_for)
@@ -267,7 +268,7 @@ class Trial:
             tuple(settlements),
         )
         self._hybrid.store.insert(new).addCallbacks(
-            self._stored, self._not_stored, (len(self._ended), owed)
+            self._stored, self._not_stored, callbackArgs=(len(self._ended), owed)
         )
 
     def _stored(self, _: None, decided: int, owed: Owed | None) -> None:

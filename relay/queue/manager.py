@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -196,21 +196,26 @@ class QueueManager:
     # --- intake -------------------------------------------------------------------------------
 
     def accept(
-        self, message: Message, lanes: Mapping[str, tuple[int, ...]], message_id: str
-    ) -> Deferred[Reply | None]:
-        """Record and commit; only then say so (the Deferred), and start what has room.
+        self,
+        message: Message,
+        lanes: Mapping[str, tuple[int, ...]],
+        message_id: str,
+        done: Callable[[None], object],
+        failed: Callable[[Failure], object],
+    ) -> None:
+        """Record and commit; only then start what has room, and say so (`done`).
 
-        Fails with StoreFailed: nothing was accepted.
+        `failed` with StoreFailed: nothing was accepted.
         """
         if not self.is_recording:
-            return fail(StoreFailed("outcomes cannot be recorded"))
+            failed(Failure(StoreFailed("outcomes cannot be recorded")))
+            return
         in_hand = self._reserve(message, lanes)
-        done = self._store.insert(NewMessage(message, lanes, tuple(in_hand)))
-        return done.addCallbacks(
+        self._store.insert(NewMessage(message, lanes, tuple(in_hand))).addCallbacks(
             self._accepted,
             self._not_accepted,
-            callbackArgs=(message, lanes, in_hand, message_id),
-            errbackArgs=(message, in_hand),
+            callbackArgs=(message, lanes, in_hand, message_id, done),
+            errbackArgs=(message, in_hand, failed),
         )
 
     def _reserve(self, message: Message, lanes: Mapping[str, tuple[int, ...]]) -> dict[str, Lane]:
@@ -235,8 +240,18 @@ class QueueManager:
         lanes: Mapping[str, tuple[int, ...]],
         in_hand: dict[str, Lane],
         message_id: str,
+        done: Callable[[None], object],
     ) -> None:
-        tell_accepted(self._observe, message, message_id)
+        try:
+            tell_accepted(self._observe, message, message_id)
+            self._begin(message, lanes, in_hand)
+        except Exception:  # noqa: BLE001 - a defect of ours; the message is ours all the same
+            _log.failure("{queue_id} is accepted, and that is all", queue_id=message.queue_id)
+        done(None)
+
+    def _begin(
+        self, message: Message, lanes: Mapping[str, tuple[int, ...]], in_hand: dict[str, Lane]
+    ) -> None:
         for name, ids in lanes.items():
             recipients = message.envelope.recipients
             if len(lanes) > 1:
@@ -247,7 +262,13 @@ class QueueManager:
             else:
                 self.waits(work, 0.0)
 
-    def _not_accepted(self, reason: Failure, message: Message, in_hand: dict[str, Lane]) -> Failure:
+    def _not_accepted(
+        self,
+        reason: Failure,
+        message: Message,
+        in_hand: dict[str, Lane],
+        failed: Callable[[Failure], object],
+    ) -> None:
         for lane in in_hand.values():
             lane.in_hand -= 1
         self._octets_in_hand -= len(in_hand) * _held_octets(message.content)
@@ -255,7 +276,7 @@ class QueueManager:
         for lane in in_hand.values():
             self._pump(lane)
         self._check_idle()
-        return reason
+        failed(reason)
 
     # --- hybrid -------------------------------------------------------------------------------
 

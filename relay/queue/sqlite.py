@@ -22,6 +22,7 @@ from relay.queue.content_files import (
 from relay.queue.group_commit import Call, GroupCommit, Reactor
 from relay.queue.ids import from_int
 from relay.queue.in_hand import InHand
+from relay.queue.promise import Promise
 from relay.queue.spool import Spool
 from relay.queue.sqlite_reads import COUNTS, SqliteReads
 from relay.queue.sqlite_schema import connect, damaged, next_start_number, trouble
@@ -34,7 +35,6 @@ from relay.queue.store import (
     NewMessage,
     Opened,
     Selection,
-    Settled,
     Settlement,
     StoreFailed,
     StoreUnusable,
@@ -144,17 +144,15 @@ class SqliteStore:
     def new_content(self, queue_id: str) -> ContentWriter:
         return self.buffers.writer(queue_id)
 
-    def insert(self, new: NewMessage) -> Deferred[None]:
+    def insert(self, new: NewMessage) -> Promise:
         content = new.message.content
         if type(content) is FileContent and content.file is not None:
             return self._insert_synced(new, content, content.file)
         return self._calls.write("insert", new)
 
-    def _insert_synced(
-        self, new: NewMessage, content: FileContent, file: ContentFile
-    ) -> Deferred[None]:
+    def _insert_synced(self, new: NewMessage, content: FileContent, file: ContentFile) -> Promise:
         """The row follows its file's sync. A refused message's file goes; a kept one's stays."""
-        inserted: Deferred[None] = Deferred()
+        inserted = Promise()
         file.is_kept = True
 
         def record(_: None) -> None:
@@ -165,12 +163,12 @@ class SqliteStore:
 
         def kept(_: None) -> None:
             content.file = None
-            inserted.callback(None)
+            inserted.keep(None)
 
         def failed(reason: Any) -> None:
             file.is_kept = False
             self.buffers.run(file.remove)
-            inserted.errback(reason)
+            inserted.break_(reason)
 
         self.buffers.sync(file).addCallback(record)
         return inserted
@@ -178,7 +176,7 @@ class SqliteStore:
     def claim(self, lane: str, now: float, limit: int) -> Deferred[Claim]:
         return self._calls.read("claim", lane, now, limit)
 
-    def settle(self, settlement: Settlement) -> Deferred[Settled]:
+    def settle(self, settlement: Settlement) -> Promise:
         return self._calls.write_patiently("settle", settlement)
 
     def claim_expired(self, accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
@@ -188,16 +186,16 @@ class SqliteStore:
         return self._calls.read("overdue", accepted_before, limit)
 
     def warned(self, queue_id: str, reports: tuple[NewMessage, ...]) -> Deferred[bool]:
-        return self._calls.write("warned", queue_id, reports)
+        return self._calls.write("warned", queue_id, reports).deferred()
 
     def save_lane(self, state: LaneState) -> Deferred[None]:
-        return self._calls.write("save_lane", state)
+        return self._calls.write("save_lane", state).deferred()
 
     def lanes(self) -> Deferred[Sequence[LaneState]]:
         return self._calls.read("lanes")
 
     def move(self, queue_id: str, lane: str, to: Mapping[int, str]) -> Deferred[bool]:
-        return self._calls.write("move", queue_id, lane, to)
+        return self._calls.write("move", queue_id, lane, to).deferred()
 
     def find(self, selection: Selection, after: str, limit: int) -> Deferred[Sequence[Listed]]:
         return self._calls.read("find", selection, after, limit)
@@ -206,16 +204,16 @@ class SqliteStore:
         return self._calls.read("works", queue_ids)
 
     def hold(self, queue_ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._calls.write("hold", queue_ids)
+        return self._calls.write("hold", queue_ids).deferred()
 
     def release(self, queue_ids: Sequence[str], now: float) -> Deferred[Sequence[str]]:
-        return self._calls.write("release", queue_ids, now)
+        return self._calls.write("release", queue_ids, now).deferred()
 
     def retry(self, queue_ids: Sequence[str], now: float) -> Deferred[Sequence[str]]:
-        return self._calls.write("retry", queue_ids, now)
+        return self._calls.write("retry", queue_ids, now).deferred()
 
     def remove(self, queue_ids: Sequence[str]) -> Deferred[Sequence[str]]:
-        return self._calls.write("remove", queue_ids)
+        return self._calls.write("remove", queue_ids).deferred()
 
     def __repr__(self) -> str:
         return f"<SqliteStore {self._spool!r} {self._calls!r}>"

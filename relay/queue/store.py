@@ -6,9 +6,9 @@ in the reactor's thread and every Deferred fires there. A Deferred that fired wi
 committed to stable storage. One that failed with StoreFailed means: nothing of it was recorded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
@@ -239,6 +239,19 @@ class Listed:
     recipients: tuple[ListedRecipient, ...] = field(default_factory=tuple)
 
 
+class Answer(Protocol):
+    """What one may ask: a Deferred, or less than that. It is asked once, and at once."""
+
+    def addCallbacks(
+        self,
+        callback: Callable[..., Any],
+        errback: Callable[..., Any],
+        *,
+        callbackArgs: tuple[Any, ...] = (),
+        errbackArgs: tuple[Any, ...] = (),
+    ) -> object: ...
+
+
 class IContentWriter(Interface):
     """Takes the content of one message as it comes in. Memory stays bounded whatever the size."""
 
@@ -269,7 +282,7 @@ class IStore(Interface):
     def new_content(queue_id: str) -> IContentWriter:
         """A writer for the message that will be inserted under `queue_id`."""
 
-    def insert(new: NewMessage) -> Deferred[None]:
+    def insert(new: NewMessage) -> Answer:
         """Content and rows on stable storage, all or nothing."""
 
     def claim(lane: str, now: float, limit: int) -> Deferred[Claim]:
@@ -279,8 +292,8 @@ class IStore(Interface):
         caller's business.
         """
 
-    def settle(settlement: Settlement) -> Deferred[Settled]:
-        """Record an attempt's outcomes; the work is no longer in hand."""
+    def settle(settlement: Settlement) -> Answer:
+        """Record an attempt's outcomes; the work is no longer in hand. Yields a Settled."""
 
     def claim_expired(accepted_before: float, limit: int) -> Deferred[Sequence[Work]]:
         """Take in hand works of messages accepted before then, oldest first.

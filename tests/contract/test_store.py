@@ -1,8 +1,10 @@
 """What every store does, whatever keeps it: one suite, run on each implementation."""
 
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from relay.mail.content import InlineContent
@@ -12,6 +14,7 @@ from relay.queue.memory import MemoryStore
 from relay.queue.sqlite import SqliteStore
 from relay.queue.store import (
     UNROUTED,
+    Answer,
     Claim,
     IStore,
     LaneState,
@@ -55,6 +58,11 @@ class Contract:
         self.store = self.make_store()
         self.opened = await self.store.open()
 
+    def asked(self, answer: Answer) -> Deferred[Any]:
+        told: Deferred[Any] = Deferred()
+        answer.addCallbacks(told.callback, told.errback)
+        return told
+
     async def insert(self, *news) -> None:
         for each in news:
             await self.store.insert(each)
@@ -89,18 +97,22 @@ class InsertContract(Contract):
 
     async def test_a_queue_id_is_taken_once(self) -> None:
         await self.insert(new())
-        await self.assertFailure(self.store.insert(new()), StoreFailed)
+        await self.assertFailure(self.asked(self.store.insert(new())), StoreFailed)
         self.assertEqual(await self.waiting(), {"east": 1})
 
     async def test_a_recipient_without_a_lane_is_refused(self) -> None:
         whole = new(0, {"east": ["x@b.example"], "west": ["y@b.example"]})
         part = type(whole)(whole.message, {"east": (1,)})
-        await self.assertFailure(self.store.insert(part), StoreFailed)
-        await self.assertFailure(self.store.insert(type(whole)(whole.message, {})), StoreFailed)
+        await self.assertFailure(self.asked(self.store.insert(part)), StoreFailed)
+        await self.assertFailure(
+            self.asked(self.store.insert(type(whole)(whole.message, {}))), StoreFailed
+        )
         self.assertIsNone(await self.listed(whole))
 
     async def test_what_is_no_queue_id_is_refused(self) -> None:
-        await self.assertFailure(self.store.insert(new(id="../../etc/pass")), StoreFailed)
+        await self.assertFailure(
+            self.asked(self.store.insert(new(id="../../etc/pass"))), StoreFailed
+        )
 
     async def test_what_is_inserted_in_hand_is_not_claimed(self) -> None:
         one = new(0, {"east": ["x@b.example"], "west": ["y@b.example"]}, in_hand=("west",))
@@ -124,7 +136,7 @@ class InsertContract(Contract):
         await self.insert(new(1))
         decided = settlement(new(0), {1: DELAYED}, reports=(new(1),))
         one = new(0, settlements=(decided,))
-        await self.assertFailure(self.store.insert(one), StoreFailed)
+        await self.assertFailure(self.asked(self.store.insert(one)), StoreFailed)
         self.assertIsNone(await self.listed(one))
 
     async def test_each_lane_has_its_own_recipients(self) -> None:
@@ -272,7 +284,7 @@ class SettleContract(Contract):
         one, other = new(0, in_hand=("east",)), new(1)
         await self.insert(one, other)
         taken = settlement(one, {1: FAILED}, reports=(new(1),))
-        await self.assertFailure(self.store.settle(taken), StoreFailed)
+        await self.assertFailure(self.asked(self.store.settle(taken)), StoreFailed)
         self.assertEqual(await self.states(one), {1: "in_hand"})
         self.assertEqual(await self.waiting(), {"east": 2})
         self.assertEqual(await self.store.settle(settlement(one, {1: FAILED})), GONE)

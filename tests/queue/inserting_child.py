@@ -40,7 +40,7 @@ def main() -> None:
         def inserted(_: None) -> None:
             tell("inserted", queue_id)
             if count % 3 == 0:
-                store.settle(settlement(message, {1: RELAYED})).addCallback(settled)
+                store.settle(settlement(message, {1: RELAYED})).deferred().addCallback(settled)
             else:
                 one(ids, count + SESSIONS)
 
@@ -48,7 +48,7 @@ def main() -> None:
             tell("settled", queue_id)
             one(ids, count + SESSIONS)
 
-        store.insert(message).addCallback(inserted)
+        store.insert(message).deferred().addCallback(inserted)
 
     store.open().addCallback(begin)
     reactor.run()

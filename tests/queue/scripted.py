@@ -135,10 +135,17 @@ class Bench:
 
     def accept(
         self, *paths: str, reverse_path: str = "from@b.example", notify: str = "", **more: Any
-    ) -> "Deferred[Reply | None]":
+    ) -> Deferred[None]:
         """`more` of the envelope."""
         message, lanes = self.message(*paths, reverse_path=reverse_path, notify=notify, **more)
-        return self.manager.accept(message, lanes, "<1@x>")
+        return self.store_message(message, lanes)
+
+    def store_message(
+        self, message: Message, lanes: Mapping[str, tuple[int, ...]]
+    ) -> Deferred[None]:
+        accepted: Deferred[None] = Deferred()
+        self.manager.accept(message, lanes, "<1@x>", accepted.callback, accepted.errback)
+        return accepted
 
     def attempt(self, *paths: str, reverse_path: str = "from@b.example", notify: str = "") -> Tried:
         """In hybrid delivery, with a client that waits for 30 seconds."""

@@ -123,7 +123,7 @@ class WaitingMailTests(ChangeCase):
         self.ways["a.example"] = lane
         self.change(lane, lane + EASED)
         message, _ = self.bench.message("x@a.example", reverse_path="", notify="")
-        self.bench.manager.accept(message, {lane + EASED: (1,)}, "")
+        self.bench.store_message(message, {lane + EASED: (1,)})
         self.bench.deliverer.end(x=delayed())
         self.change(lane, lane + EASED)
         self.assertEqual((0, 1), (self.waiting(lane), self.waiting(lane + EASED)))
@@ -286,7 +286,7 @@ class LaneTests(ChangeCase):
         message, lanes = self.bench.message("x@a.example", reverse_path="y@b.example", notify="")
         self.ways["a.example"] = "b"
         self.change("b")
-        self.bench.manager.accept(message, lanes, "<1@x>")
+        self.bench.store_message(message, lanes)
         self.assertEqual(["b"], self.lanes())
 
     def test_a_new_one_is_as_the_store_has_it(self) -> None:

@@ -223,12 +223,12 @@ class InsertionTests(TestCase):
             raise OSError("no sync")
 
         self.patch(Spool, "sync", fails)
-        await self.assertFailure(self.store.insert(self.large()), StoreFailed)
+        await self.assertFailure(self.store.insert(self.large()).deferred(), StoreFailed)
         self.assertEqual(list(await self.store.lanes()), [])
 
     async def test_a_file_that_could_not_be_written_is_no_message(self) -> None:
         away = self.contents.rename(self.directory / "away")
-        await self.assertFailure(self.store.insert(self.large()), StoreFailed)
+        await self.assertFailure(self.store.insert(self.large()).deferred(), StoreFailed)
         self.assertEqual(list(await self.store.lanes()), [])
         away.rename(self.contents)
         await self.store.insert(self.large())
@@ -236,8 +236,8 @@ class InsertionTests(TestCase):
 
     async def test_a_refused_message_leaves_no_file(self) -> None:
         await self.store.insert(new(0))
-        await self.assertFailure(self.store.insert(self.large()), StoreFailed)
+        await self.assertFailure(self.store.insert(self.large()).deferred(), StoreFailed)
         await until(lambda: not self.files())
         made_here = new(0, content=InlineContent(b"x" * 300_000))
-        await self.assertFailure(self.store.insert(made_here), StoreFailed)
+        await self.assertFailure(self.store.insert(made_here).deferred(), StoreFailed)
         await until(lambda: not self.files())

@@ -37,13 +37,13 @@ class PatienceTests(TestCase):
         await self.calls.open()
 
     async def test_a_patient_call_goes_with_the_next_one(self) -> None:
-        patient = self.calls.write_patiently("settle", 1)
-        await gatherResults([self.calls.write("insert", 2), patient])
+        patient = self.calls.write_patiently("settle", 1).deferred()
+        await gatherResults([self.calls.write("insert", 2).deferred(), patient])
         await self.calls.close()
         self.assertEqual(self.ledger.groups, [["settle", "insert"]])
 
     async def test_a_patient_call_needs_no_other(self) -> None:
-        calls = [self.calls.write_patiently("settle", number) for number in (1, 2)]
+        calls = [self.calls.write_patiently("settle", number).deferred() for number in (1, 2)]
         self.assertEqual(await gatherResults(calls), [(1,), (2,)])
         self.assertEqual(await self.calls.write_patiently("settle", 3), (3,))
         await self.calls.close()
@@ -51,12 +51,14 @@ class PatienceTests(TestCase):
 
     async def test_a_read_sees_what_was_written_patiently_before_it(self) -> None:
         done: list[str] = []
-        self.calls.write_patiently("settle").addCallback(lambda _: done.append("settle"))
+        self.calls.write_patiently("settle").addCallbacks(
+            lambda _: done.append("settle"), self.fail
+        )
         await self.calls.read("claim").addCallback(done.append)
         await self.calls.close()
         self.assertEqual(done, ["settle", "claim"])
 
     async def test_the_end_does_not_wait_for_patience(self) -> None:
-        patient = self.calls.write_patiently("settle", 1)
+        patient = self.calls.write_patiently("settle", 1).deferred()
         await self.calls.close()
         self.assertEqual(self.successResultOf(patient), (1,))

@@ -197,6 +197,18 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
 
+    def test_a_delivery_that_breaks_before_it_began_delays_the_mail(self) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("defect")
+
+        bench = Bench()
+        bench.deliverer.deliver = broken  # type: ignore[method-assign]
+        self.assertIsNone(self.successResultOf(bench.accept("x@a.example")))
+        self.assertEqual("Attempted delayed", bench.told()[-1])
+        self.assertEqual(0, bench.manager.status()["in_hand"])
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+
 class SickStoreTests(SynchronousTestCase):
     def test_a_defect_in_reporting_delays_what_failed_and_repeats_nothing(self) -> None:
         class Broken(Bench):

@@ -79,7 +79,7 @@ class GroupTests(StoreTestCase):
         store = await self.opened()
         await store.insert(new(5))
         news = [new(n) for n in range(10)]
-        calls = [store.insert(each) for each in news]
+        calls = [store.insert(each).deferred() for each in news]
         calls.append(store.hold([queue_id(100, 3)]))
         results = await DeferredList(calls, consumeErrors=True)
         told = [is_done for is_done, _ in results]
@@ -92,8 +92,8 @@ class GroupTests(StoreTestCase):
     async def test_text_that_cannot_be_stored_harms_no_other(self) -> None:
         store = await self.opened()
         calls = [
-            store.insert(new(0, reverse_path="\udcff@a.example")),
-            store.insert(new(1)),
+            store.insert(new(0, reverse_path="\udcff@a.example")).deferred(),
+            store.insert(new(1)).deferred(),
         ]
         (bad, _), (good, _) = await DeferredList(calls, consumeErrors=True)
         self.assertEqual((bad, good), (False, True))
@@ -106,9 +106,11 @@ class GroupTests(StoreTestCase):
         for size in (1, 2, 63, 64, 65, 129, 300):
             news = [new(number + n, in_hand=("east",)) for n in range(size)]
             number += size
-            await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+            await DeferredList(
+                [store.insert(each).deferred() for each in news], fireOnOneErrback=True
+            )
             self.assertEqual(await self.found(store), ids(news))
-            done = [store.settle(settlement(each, {1: RELAYED})) for each in news]
+            done = [store.settle(settlement(each, {1: RELAYED})).deferred() for each in news]
             results = await DeferredList(done, fireOnOneErrback=True)
             self.assertTrue(all(settled.is_removed for _, settled in results))
             self.assertEqual(await self.found(store), [])
@@ -117,12 +119,12 @@ class GroupTests(StoreTestCase):
     async def test_a_settlement_and_a_removal_in_one_group(self) -> None:
         store = await self.opened()
         news = [new(n, in_hand=("east",)) for n in range(4)]
-        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        await DeferredList([store.insert(each).deferred() for each in news], fireOnOneErrback=True)
         calls = [
             store.remove(ids(news[:2])),
-            store.settle(settlement(news[0], {1: RELAYED})),
-            store.settle(settlement(news[1], {1: DELAYED})),
-            store.settle(settlement(news[2], {1: FAILED})),
+            store.settle(settlement(news[0], {1: RELAYED})).deferred(),
+            store.settle(settlement(news[1], {1: DELAYED})).deferred(),
+            store.settle(settlement(news[2], {1: FAILED})).deferred(),
         ]
         await DeferredList(calls, fireOnOneErrback=True)
         self.assertEqual(await self.found(store), ids(news[3:]))
@@ -131,7 +133,7 @@ class GroupTests(StoreTestCase):
 
     async def test_close_commits_what_waits(self) -> None:
         store = await self.opened()
-        inserted = store.insert(new(0))
+        inserted = store.insert(new(0)).deferred()
         await store.close()
         await inserted
         store = await self.opened()
@@ -142,7 +144,7 @@ class GroupTests(StoreTestCase):
         self.patch(sqlite_reads, "SLICE", 5)
         store = await self.opened()
         news = [new(n, reverse_path="rare@a.example" if n in (3, 47) else "") for n in range(50)]
-        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        await DeferredList([store.insert(each).deferred() for each in news], fireOnOneErrback=True)
         order = []
         reading = store.find(Selection(sender="rare@*"), "", 10)
         reading.addCallback(lambda found: order.append([each.queue_id for each in found]))
@@ -150,7 +152,7 @@ class GroupTests(StoreTestCase):
         written = [None]
 
         def writing() -> None:
-            written[0] = store.insert(new(99)).addCallback(order.append)
+            written[0] = store.insert(new(99)).deferred().addCallback(order.append)
 
         await reading
         await written[0]
@@ -165,7 +167,7 @@ class GroupTests(StoreTestCase):
         self.patch(sqlite_reads, "SLICE", 2)
         store = await self.opened()
         news = [new(n) for n in range(6)]
-        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        await DeferredList([store.insert(each).deferred() for each in news], fireOnOneErrback=True)
         slices = SqliteReads._waited
 
         def breaking(*arguments: Any) -> Any:
@@ -185,7 +187,7 @@ class GroupTests(StoreTestCase):
         self.patch(sqlite_reads, "SLICE", 2)
         store = await self.opened()
         news = [new(n) for n in range(6)]
-        await DeferredList([store.insert(each) for each in news], fireOnOneErrback=True)
+        await DeferredList([store.insert(each).deferred() for each in news], fireOnOneErrback=True)
         sweep = store._calls._ledger._reads.claim_expired(NOW, 200)
         next(sweep)
         await store.remove(ids([news[0], news[3]]))
@@ -283,7 +285,7 @@ class SpoolTests(StoreTestCase):
         """Whatever is read, in slices or at once: no defect of ours, and what to do."""
         store = await self.opened()
         news = [new(number) for number in range(300)]
-        await gatherResults([store.insert(each) for each in news])
+        await gatherResults([store.insert(each).deferred() for each in news])
         await store.close()
         _damage_messages(self.directory / "0" / "queue.db")
         store = await self.opened()
@@ -405,8 +407,8 @@ class TroubleTests(StoreTestCase):
         for _ in range(2):
             setattr(self.disk, trouble, True)
             failing = [
-                store.insert(new(1)),
-                store.settle(settlement(old, {1: RELAYED})),
+                store.insert(new(1)).deferred(),
+                store.settle(settlement(old, {1: RELAYED})).deferred(),
                 store.hold([queue_id(100)]),
             ]
             for is_done, reason in await DeferredList(failing, consumeErrors=True):

@@ -146,8 +146,8 @@ def dsn_in_a_second_commit() -> Iterator[Replacement]:
             if in_hand.owed is None:
                 self._recorded(settled, in_hand, planned)
             else:
-                store.insert(in_hand.owed.new).addCallback(
-                    lambda _: self._recorded(settled, in_hand, planned)
+                store.insert(in_hand.owed.new).addCallbacks(
+                    lambda _: self._recorded(settled, in_hand, planned), self._not_recorded
                 )
 
         store.settle(in_hand.settlement(())).addCallbacks(
