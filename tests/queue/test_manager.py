@@ -196,7 +196,6 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual("Attempted delayed", bench.told()[-1])
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
-
     def test_a_delivery_that_breaks_before_it_began_delays_the_mail(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("defect")
