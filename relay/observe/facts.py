@@ -1,6 +1,7 @@
-"""What the traffic log says of each notice: the event's name and its fields, in their order.
+"""What the traffic log says of each notice: its line's fields, in their order.
 
-A field that does not apply is left out. On the hot path: plain dicts, the second's text is kept.
+A field that does not apply is left out; the time is put in by the log. On the hot path: one plain
+dict for each line, the second's text is kept.
 """
 
 from collections.abc import Callable
@@ -47,27 +48,35 @@ def rfc3339(at: float) -> str:
     return f"{_second_text}{str(micro % 1000000 + 1000000)[1:]}Z"
 
 
-def _without_blanks(**fields: str) -> Fields:
-    return {name: value for name, value in fields.items() if value}
+def _without_blanks(event: str, **fields: str) -> Fields:
+    return {
+        "time": "",
+        "event": event,
+        **{name: value for name, value in fields.items() if value},
+    }
 
 
-def _what(event: str) -> Callable[[Started | Stopped | Alarm | AlarmOver], tuple[str, Fields]]:
-    return lambda notice: (event, _without_blanks(what=notice.what, why=notice.why))
+def _what(event: str) -> Callable[[Started | Stopped | Alarm | AlarmOver], Fields]:
+    return lambda notice: _without_blanks(event, what=notice.what, why=notice.why)
 
 
-def _connected(notice: Connected) -> tuple[str, Fields]:
+def _connected(notice: Connected) -> Fields:
     fields: Fields = {
+        "time": "",
+        "event": "connected",
         "session": notice.session,
         "client": notice.client,
         "listener": notice.listener,
     }
     if notice.via:
         fields["via"] = notice.via
-    return "connected", fields
+    return fields
 
 
-def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
+def _disconnected(notice: Disconnected) -> Fields:
     fields: Fields = {
+        "time": "",
+        "event": "disconnected",
         "session": notice.session,
         "client": notice.client,
         "listener": notice.listener,
@@ -80,11 +89,13 @@ def _disconnected(notice: Disconnected) -> tuple[str, Fields]:
         fields["tls"] = notice.tls
     fields["reason"] = notice.reason
     fields["transactions"] = notice.transactions
-    return "disconnected", fields
+    return fields
 
 
-def _authenticated(notice: Authenticated) -> tuple[str, Fields]:
-    return "authenticated", {
+def _authenticated(notice: Authenticated) -> Fields:
+    return {
+        "time": "",
+        "event": "authenticated",
         "session": notice.session,
         "client": notice.client,
         "listener": notice.listener,
@@ -94,18 +105,22 @@ def _authenticated(notice: Authenticated) -> tuple[str, Fields]:
     }
 
 
-def _shut_out(notice: ShutOut) -> tuple[str, Fields]:
-    return "shut_out", {
+def _shut_out(notice: ShutOut) -> Fields:
+    return {
+        "time": "",
+        "event": "shut_out",
         "client": notice.client,
         "listener": notice.listener,
         "failures": notice.failures,
     }
 
 
-def _origin(queue_id: str, origin: Origin) -> Fields:
+def _begin_accepted(queue_id: str, origin: Origin) -> Fields:
     if not origin.client:  # made here: a DSN
-        return {"queue_id": queue_id}
+        return {"time": "", "event": "accepted", "queue_id": queue_id}
     fields: Fields = {
+        "time": "",
+        "event": "accepted",
         "queue_id": queue_id,
         "session": origin.session,
         "client": origin.client,
@@ -121,19 +136,20 @@ def _origin(queue_id: str, origin: Origin) -> Fields:
     return fields
 
 
-def _accepted(notice: Accepted) -> tuple[str, Fields]:
-    fields = _origin(notice.queue_id, notice.origin)
+def _accepted(notice: Accepted) -> Fields:
+    fields = _begin_accepted(notice.queue_id, notice.origin)
     fields["reverse_path"] = notice.reverse_path
     fields["recipients"] = notice.recipients
     fields["size"] = notice.size
     if notice.message_id:
         fields["message_id"] = notice.message_id
     fields["delivery"] = notice.delivery
-    return "accepted", fields
+    return fields
 
 
-def _rejected(notice: Rejected) -> tuple[str, Fields]:
+def _rejected(notice: Rejected) -> Fields:
     fields = _without_blanks(
+        "rejected",
         queue_id=notice.queue_id,
         session=notice.session,
         client=notice.client,
@@ -148,13 +164,15 @@ def _rejected(notice: Rejected) -> tuple[str, Fields]:
     )
     if notice.reverse_path is not None:
         fields["reverse_path"] = notice.reverse_path
-    return "rejected", fields
+    return fields
 
 
-def _attempted(notice: Attempted) -> tuple[str, Fields]:
+def _attempted(notice: Attempted) -> Fields:
     outcome = notice.outcome
     reply = outcome.reply
     fields: Fields = {
+        "time": "",
+        "event": _EVENTS[outcome.__class__],
         "queue_id": notice.queue_id,
         "recipient": notice.recipient,
         "upstream": notice.upstream,
@@ -173,11 +191,13 @@ def _attempted(notice: Attempted) -> tuple[str, Fields]:
             fields["next_attempt_at"] = rfc3339(notice.next_attempt_at)
         if outcome.is_unknown:
             fields["outcome"] = "unknown"
-    return _EVENTS[outcome.__class__], fields
+    return fields
 
 
-def _reported(notice: Reported) -> tuple[str, Fields]:
-    return "dsn", {
+def _reported(notice: Reported) -> Fields:
+    return {
+        "time": "",
+        "event": "dsn",
         "queue_id": notice.queue_id,
         "dsn_queue_id": notice.dsn_queue_id,
         "recipients": notice.recipients,
@@ -185,14 +205,19 @@ def _reported(notice: Reported) -> tuple[str, Fields]:
     }
 
 
-def _why(event: str) -> Callable[[Held | Released | Removed], tuple[str, Fields]]:
-    return lambda notice: (event, {"queue_id": notice.queue_id, "why": notice.why})
+def _why(event: str) -> Callable[[Held | Released | Removed], Fields]:
+    return lambda notice: {
+        "time": "",
+        "event": event,
+        "queue_id": notice.queue_id,
+        "why": notice.why,
+    }
 
 
-FACTS: Final[dict[type, Callable[[Any], tuple[str, Fields]]]] = {
+FACTS: Final[dict[type, Callable[[Any], Fields]]] = {
     Started: _what("started"),
     Stopped: _what("stopped"),
-    Reloaded: lambda notice: ("reloaded", {"changes": notice.changes}),
+    Reloaded: lambda notice: {"time": "", "event": "reloaded", "changes": notice.changes},
     Alarm: _what("alarm"),
     AlarmOver: _what("alarm_over"),
     Connected: _connected,

@@ -85,8 +85,9 @@ class TrafficLog:
             self.lost += 1
             return
         now = self._seconds()
-        event, fields = FACTS[notice.__class__](notice)
-        self._add(as_line({"time": rfc3339(now), "event": event, **fields}))
+        fields = FACTS[notice.__class__](notice)
+        fields["time"] = rfc3339(now)
+        self._add(as_line(fields))
 
     def pass_on(self, lines: bytes) -> None:
         """Whole lines that another process of this relay wrote."""

@@ -11,7 +11,7 @@ from enum import Enum
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from relay.mail.outcome import Attempt, Delayed, Failed, Outcome
+from relay.mail.outcome import Attempt, Delayed, Failed, Outcome, Relayed
 from relay.mail.reply import Reply
 from relay.notices import Observer, Removed
 from relay.queue.manager import QueueManager
@@ -180,19 +180,21 @@ class Trial:
     def _decide(self) -> None:
         """All have ended while the client waited."""
         outcomes = self._outcomes()
+        kinds = [type(outcome) for outcome in outcomes.values()]
         recipients = self._message.envelope.recipients
-        if len(outcomes) < len(recipients) or any(type(o) is Delayed for o in outcomes.values()):
+        if len(outcomes) < len(recipients) or Delayed in kinds:
             self._store()
-        elif all(type(outcome) is Failed for outcome in outcomes.values()):
+        elif Relayed not in kinds:
             self._refuse(outcomes[recipients[0].id].reply)
         else:
+            has_failed = Failed in kinds
             owed = self._owed(outcomes)
             if owed is None:
-                self._done(None)
+                self._done(None, has_failed)
                 return
             self._state = _State.STORING
             self._hybrid.store.insert(owed.new).addCallbacks(
-                lambda _: self._done(owed), self._not_stored
+                lambda _: self._done(owed, has_failed), self._not_stored
             )
 
     def _outcomes(self) -> dict[int, Outcome]:
@@ -210,10 +212,9 @@ class Trial:
 
     # --- nothing is owed any more -------------------------------------------------------------
 
-    def _done(self, owed: Owed | None) -> None:
+    def _done(self, owed: Owed | None, has_failed: bool) -> None:
         """Accepted upstream, at least for some; who was refused has his DSN in the queue."""
         hybrid, queue_id = self._hybrid, self._message.queue_id
-        has_failed = any(type(outcome) is Failed for outcome in self._outcomes().values())
         tell_accepted(hybrid.observe, self._message, self._message_id, "hybrid")
         self._tell_ended()
         if owed is not None:

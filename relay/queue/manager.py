@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.mail.content import Content, InlineContent
-from relay.mail.envelope import Envelope, Origin
+from relay.mail.envelope import Envelope, Origin, Recipient
 from relay.mail.outcome import Attempt, Delayed, Outcome, Relayed, SiteFailure
 from relay.mail.reply import Reply
 from relay.notices import Alarm, AlarmOver, Observer
@@ -254,9 +254,7 @@ class QueueManager:
     ) -> None:
         for name, ids in lanes.items():
             recipients = message.envelope.recipients
-            if len(lanes) > 1:
-                recipients = tuple(r for r in recipients if r.id in ids)
-            work = Work(message, name, recipients)
+            work = Work(message, name, _those(recipients, ids) if len(lanes) > 1 else recipients)
             if name in in_hand:
                 self._attempt(in_hand[name], work)
             else:
@@ -284,8 +282,9 @@ class QueueManager:
         """Take a message that is not stored in hand, on all its lanes; [] where one of them is
         down, held, full, or has older mail waiting."""
         now = self._clock.seconds()
-        if not all(self._is_free(self.lanes.get(name), now) for name in lanes):
-            return []
+        for name in lanes:
+            if not self._is_free(self.lanes.get(name), now):
+                return []
         reserved = self._reserve(message, lanes)
         if len(reserved) < len(lanes):
             return []
@@ -294,7 +293,7 @@ class QueueManager:
         taken = []
         for name, ids in lanes.items():
             lane = reserved[name]
-            work = Work(message, name, tuple(r for r in recipients if r.id in ids))
+            work = Work(message, name, _those(recipients, ids) if len(lanes) > 1 else recipients)
             taken.append(InHand(work, lane, octets, True, lane.generation))
         return taken
 
@@ -566,6 +565,10 @@ class QueueManager:
         if self._works_in_hand == self._recorder.waiting:
             done, self._when_idle = self._when_idle, None
             done.callback(None)
+
+
+def _those(recipients: tuple[Recipient, ...], ids: tuple[int, ...]) -> tuple[Recipient, ...]:
+    return tuple([recipient for recipient in recipients if recipient.id in ids])
 
 
 def _belongs_there(work: Work) -> bool:

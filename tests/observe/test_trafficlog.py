@@ -267,7 +267,7 @@ class LineTests(WritesTheLog):
 
     def test_a_host_that_talks_without_end_is_cut_short(self) -> None:
         said = Reply(550, "5.1.1", ("x" * 60_000,))
-        _, fields = FACTS[Attempted](attempted(Failed(said, HOST)))
+        fields = FACTS[Attempted](attempted(Failed(said, HOST)))
         self.assertEqual("550 5.1.1 xxx", fields["reply"][:13])
         self.assertLess(len(as_line(fields)), 2000)
 
