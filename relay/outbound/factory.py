@@ -202,7 +202,7 @@ class QueuedClientFactory:
 
     def _pump(self) -> None:
         """Do all that may be done now. Called from within itself, it leaves that to the outer."""
-        if self._is_pumping:
+        if self._is_pumping or not (self._waiting or self._needing_fresh):
             return
         self._is_pumping = True
         try:
