@@ -1,8 +1,7 @@
 """Listens and connects: what comes of both is a Stream, with no Nagle delay.
 
 Binding, accepting and connecting are Twisted's own up to the moment when a connection is open. A
-reactor that does not work on file descriptors has transports of its own, which are used as they
-are.
+reactor without epoll has transports of its own, which are used as they are.
 """
 
 import os
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IConnector, IListeningPort, IReactorFDSet
+from twisted.internet.interfaces import IConnector, IListeningPort
 from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory
 from twisted.logger import Logger
 
@@ -109,9 +108,10 @@ def listen_tcp(
 
     Raises CannotListenError. The backlog is room for a burst of clients in one turn.
     """
-    if not IReactorFDSet.providedBy(reactor):
+    readiness = readiness_of(reactor)
+    if readiness is reactor:
         return cast(IListeningPort, reactor.listenTCP(port, factory, backlog, interface))
-    listening = Port(port, factory, backlog, interface, readiness_of(reactor))
+    listening = Port(port, factory, backlog, interface, readiness)
     listening.startListening()
     return listening
 
@@ -120,10 +120,11 @@ def adopt_listening(reactor: Any, descriptor: int, factory: ServerFactory) -> IL
     """Listen on a socket that was bound elsewhere; the descriptor stays the caller's."""
     with socket.socket(fileno=os.dup(descriptor)) as bound:
         family = bound.family
+    readiness = readiness_of(reactor)
+    if readiness is reactor:
+        return cast(IListeningPort, reactor.adoptStreamPort(descriptor, family, factory))
     make: Any = Port
-    listening: Any = make._fromListeningDescriptor(
-        readiness_of(reactor), descriptor, family, factory
-    )
+    listening: Any = make._fromListeningDescriptor(readiness, descriptor, family, factory)
     listening.startListening()
     return cast(IListeningPort, listening)
 
@@ -137,8 +138,9 @@ def connect_tcp(
     bindAddress: tuple[str, int] | None = None,
 ) -> IConnector:
     """As `IReactorTCP.connectTCP`; `host` is an IP address, v4 or v6."""
-    if not IReactorFDSet.providedBy(reactor):
+    readiness = readiness_of(reactor)
+    if readiness is reactor:
         return cast(IConnector, reactor.connectTCP(host, port, factory, timeout, bindAddress))
-    connector = Connector(host, port, factory, timeout, bindAddress, readiness_of(reactor))
+    connector = Connector(host, port, factory, timeout, bindAddress, readiness)
     connector.connect()
     return connector

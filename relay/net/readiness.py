@@ -9,7 +9,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from twisted.internet.epollreactor import EPollReactor
@@ -19,20 +19,21 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_DISCONNECTED = select.EPOLLHUP | select.EPOLLERR
+_IN: Final = select.EPOLLIN
+_OUT: Final = select.EPOLLOUT
+_DISCONNECTED: Final = select.EPOLLHUP | select.EPOLLERR
 
-MAX_EVENTS = 256
+MAX_EVENTS: Final = 256
 """Sockets served before the reactor looks at its other business."""
 
-MAX_ROUNDS = 4
+MAX_ROUNDS: Final = 4
 """Times the kernel is asked again before the reactor gets its turn, which costs as much as a dozen
 events; in a round of ..."""
 
-WORTH_ANOTHER = 4
+WORTH_ANOTHER: Final = 4
 """... so many events others have come meanwhile."""
 
-MAX_UNSENT = 16
+MAX_UNSENT: Final = 16
 """Streams that may wait for the end of the round with what they have to send."""
 
 _log = Logger()

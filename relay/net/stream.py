@@ -70,6 +70,7 @@ class Stream:
         self._is_aborting = False
         self._is_paused = False  # the producer
         self._gathered = b""  # to be sent when all sockets were served
+        self._send_soon = reactor.send_soon
         self._waiting: list[Any] = []
         self.octets_waiting = 0  # for the kernel to take more
         try:
@@ -115,7 +116,7 @@ class Stream:
             self._gathered += data
             if len(self._gathered) > MAX_GATHERED:
                 self.send_gathered()
-        elif not self._waiting and len(data) <= MAX_GATHERED and self.reactor.send_soon(self):
+        elif not self._waiting and len(data) <= MAX_GATHERED and self._send_soon(self):
             self._gathered = data
         else:
             self._send(data)

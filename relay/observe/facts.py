@@ -33,19 +33,29 @@ Fields = dict[str, Any]
 
 _EVENTS: Final = {Relayed: "relayed", Delayed: "delayed", Failed: "failed"}
 
-_second = -1
-_second_text = ""
+
+class _Kept:
+    """The second that was told last, and its text."""
+
+    __slots__ = ("second", "text")
+
+    def __init__(self) -> None:
+        self.second = -1
+        self.text = ""
+
+
+_kept: Final = _Kept()
 
 
 def rfc3339(at: float) -> str:
     """Unix seconds as RFC 3339 text in UTC with microseconds."""
-    global _second, _second_text
     micro = int(at * 1e6 + 0.5)
     second = micro // 1000000
-    if second != _second:
-        _second_text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
-        _second = second
-    return f"{_second_text}{str(micro % 1000000 + 1000000)[1:]}Z"
+    kept = _kept
+    if second != kept.second:
+        kept.text = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+        kept.second = second
+    return f"{kept.text}{str(micro % 1000000 + 1000000)[1:]}Z"
 
 
 def _without_blanks(event: str, **fields: str) -> Fields:

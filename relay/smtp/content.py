@@ -44,7 +44,8 @@ def _stuffed(octets: bytes) -> int:
 
 def _is_clean(octets: bytes) -> bool:
     """Every CR stands before an LF, every LF behind a CR, and there is no NUL."""
-    return octets.replace(b"\r", b"").replace(b"\n", b"\r\n") == octets and b"\0" not in octets
+    mended = octets.replace(b"\r", b"").replace(b"\n", b"\r\n")
+    return mended == octets and octets.find(b"\0") < 0  # `in` raises and catches a TypeError first
 
 
 def _fault(octets: bytes, may_hold_bare_lf: bool) -> str:

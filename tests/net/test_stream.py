@@ -64,6 +64,7 @@ class Full:
 
     removeReader = removeWriter = staticmethod(lambda stream: None)
     callLater = staticmethod(reactor.callLater)
+    send_soon = staticmethod(lambda stream: False)
 
     def addReader(self, stream):
         raise OSError(errno.ENOSPC, "too many are watched")
