@@ -50,6 +50,11 @@ class DeliveryCase(TestCase):
     ):
         recipients = tuple(Recipient(n, path) for n, path in enumerate(paths, 1))
         envelope = Envelope(reverse_path, recipients, **more)
+        return self.deliver_envelope(delivery, envelope, content, lane, origin)
+
+    def deliver_envelope(
+        self, delivery, envelope, content=CONTENT, lane="up", origin=ORIGIN
+    ) -> Deferred:
         attempt = Deferred()
         delivery.deliver(lane, "Q1", envelope, content, origin, attempt.callback)
         return attempt

@@ -5,7 +5,7 @@ from relay.mail.envelope import Envelope, Recipient
 from relay.mail.outcome import Delayed, Failed, Relayed
 from relay.outbound import conversions
 from relay.testing.upstream import KEYWORDS, OK, Act
-from tests.outbound.case import CONTENT, ORIGIN, DeliveryCase
+from tests.outbound.case import CONTENT, DeliveryCase
 
 
 class CommonCaseTests(DeliveryCase):
@@ -487,7 +487,7 @@ class AbilityTests(DeliveryCase):
         old = self.upstream(keywords=("PIPELINING", "8BITMIME", "DSN"))
         recipient = Recipient(1, "a@x.test", "FAILURE", "utf-8;bö\\x{20}@x.test")
         envelope = Envelope("s@y.test", (recipient,), smtputf8=True)
-        attempt = await self.delivery(old).deliver("up", "Q1", envelope, CONTENT, ORIGIN)
+        attempt = await self.deliver_envelope(self.delivery(old), envelope)
         self.assert_kinds(attempt, Relayed)
         (rcpt,) = [command for command in old.commands if command.startswith("RCPT")]
         self.assertTrue(rcpt.endswith(" ORCPT=utf-8;b\\x{F6}\\x{20}@x.test"), rcpt)
