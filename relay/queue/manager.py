@@ -246,7 +246,10 @@ class QueueManager:
             tell_accepted(self._observe, message, message_id)
             self._begin(message, lanes, in_hand)
         except Exception:  # noqa: BLE001 - a defect of ours; the message is ours all the same
-            _log.failure("{queue_id} is accepted, and that is all", queue_id=message.queue_id)
+            _log.failure(
+                "{queue_id} is in the queue, but tried only after a restart",
+                queue_id=message.queue_id,
+            )
         done(None)
 
     def _begin(
@@ -326,7 +329,10 @@ class QueueManager:
         try:
             done(attempt, in_hand)
         except Exception:  # noqa: BLE001 - nor may the session end that brought it
-            _log.failure("{queue_id}: an attempt's end", queue_id=in_hand.work.message.queue_id)
+            _log.failure(
+                "what an attempt at {queue_id} came to was not dealt with",
+                queue_id=in_hand.work.message.queue_id,
+            )
 
     # --- attempts -----------------------------------------------------------------------------
 

@@ -78,13 +78,13 @@ class AuthResponse:
 class Mail:
     """(answer) MAIL FROM, well-formed, in sequence, SIZE within the limit."""
 
-    reverse_path: str
-    size: int  # announced, 0: not
-    body: str  # "", "7BIT", "8BITMIME"
-    smtputf8: bool
-    ret: str
-    envid: str
-    requires_tls: bool
+    reverse_path: Final[str]
+    size: Final[int]  # announced, 0: not
+    body: Final[str]  # "", "7BIT", "8BITMIME"
+    smtputf8: Final[bool]
+    ret: Final[str]
+    envid: Final[str]
+    requires_tls: Final[bool]
 
     def __init__(
         self,
@@ -109,9 +109,9 @@ class Mail:
 class Rcpt:
     """(answer) RCPT TO, well-formed, in sequence, within max_recipients."""
 
-    forward_path: str
-    notify: str
-    orcpt: str
+    forward_path: Final[str]
+    notify: Final[str]
+    orcpt: Final[str]
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ away: each character can go one way only. (Groups are not possessive: Python < 3
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
@@ -24,6 +25,10 @@ MAX_ENVID: Final = 100  # RFC 3461 5.4
 MAX_ORCPT: Final = 500  # RFC 3461 5.4
 MAX_AUTH: Final = 500  # RFC 4954 3: what the parameter adds to MAIL
 MAX_DIGITS: Final = 20  # RFC 1870 3; 3030 2 sets none
+
+KEPT: Final = 512
+"""Arguments of MAIL, and of RCPT, whose meaning is kept: devices and programs write from and to the
+same few addresses."""
 
 BAD_HELLO: Final = reply(501, "5.5.4", "EHLO and HELO take one host name or address literal")
 BAD_MAIL: Final = reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
@@ -244,6 +249,7 @@ def parse_hello(argument: str) -> str:
     return argument
 
 
+@lru_cache(maxsize=KEPT)
 def parse_mail(argument: str, may_have_auth: bool = False, *, is_encrypted: bool = False) -> Mail:
     """What stands behind "MAIL ". AUTH= is checked and forgotten: nobody's word is trusted so far
     that it would be passed on (RFC 4954 5)."""
@@ -278,6 +284,7 @@ def parse_mail(argument: str, may_have_auth: bool = False, *, is_encrypted: bool
     )
 
 
+@lru_cache(maxsize=KEPT)
 def parse_rcpt(argument: str, smtputf8: bool) -> Rcpt:
     """What stands behind "RCPT ", in a transaction with or without SMTPUTF8."""
     if argument[:3].upper() != "TO:":

@@ -196,6 +196,16 @@ class TroubleTests(SynchronousTestCase):
         self.assertEqual("Attempted delayed", bench.told()[-1])
         self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
+    def test_a_defect_behind_the_commit_is_no_refusal(self) -> None:
+        def broken(_: object) -> None:
+            raise RuntimeError("defect")
+
+        bench = Bench()
+        bench.manager._observe = broken
+        self.assertIsNone(self.successResultOf(bench.accept("x@a.example")))
+        self.assertEqual(1, len(bench.listed()))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
     def test_a_delivery_that_breaks_before_it_began_delays_the_mail(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("defect")
