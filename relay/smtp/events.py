@@ -6,6 +6,7 @@ before the engine yields the next event; until then `next_event()` returns PAUSE
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from relay.mail.reply import Reply
 
