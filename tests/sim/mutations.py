@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-
 import relay.outbound.dns.exchanges
 import relay.queue.sqlite
 import relay.queue.sqlite_reads
@@ -85,9 +83,10 @@ def reply_before_commit() -> Iterator[Replacement]:
     """The client hears 250 while its message is still on the way to the disk."""
     real = QueueManager.accept
 
-    def accept(self: Any, *arguments: Any) -> Deferred[None]:
-        real(self, *arguments).addErrback(lambda _: None)
-        return succeed(None)
+    def accept(self: Any, message: Any, lanes: Any, message_id: str, done: Any, _: Any) -> None:
+        nobody = lambda _: None  # noqa: E731
+        real(self, message, lanes, message_id, nobody, nobody)
+        done(None)
 
     yield QueueManager, "accept", accept
 
@@ -228,7 +227,7 @@ def hybrid_250_on_a_transient_reply() -> Iterator[Replacement]:
 
     def decide(self: Any) -> None:
         if any(type(outcome) is Delayed for outcome in self._outcomes().values()):
-            self._done(None)
+            self._done(None, False)
         else:
             real(self)
 
