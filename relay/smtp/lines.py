@@ -89,7 +89,7 @@ class InputBuffer:
     def read_line(self, limit: int = MAX_COMMAND_LINE) -> bytes | None:
         """The next line without its end, of less than `limit` octets with it; None: it has not
         ended yet. Raises LineFault."""
-        if self._at == len(self._octets) and not self._aside and not self._swallowed:
+        if self._at == len(self._octets) and not self._aside:
             return None
         end = self._octets.find(b"\n", self._at)
         if end < 0:

@@ -70,6 +70,19 @@ class Full:
         raise OSError(errno.ENOSPC, "too many are watched")
 
 
+class Reluctant:
+    """A socket that takes three octets at first."""
+
+    def __init__(self, real):
+        self.real = real
+
+    def send(self, octets):
+        return self.real.send(octets[:3])
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+
 class TransportTests(ConnectedCase):
     async def test_kinds(self):
         server, client = await self.pair()
@@ -284,6 +297,19 @@ class GatheredTests(ConnectedCase):
         while len(seen) < len(pairs):
             await deferLater(reactor, 0)
         self.assertEqual(seen, [0] * MAX_UNSENT + [MAX_UNSENT] * 5)
+
+    async def test_what_the_kernel_does_not_take_is_sent_before_the_end(self):
+        server, client = await self.pair()
+        server.transport.socket = Reluctant(server.transport.socket)
+
+        def leave():
+            server.transport.write(b"221 bye\r\n")
+            server.transport.loseConnection()
+            return server.transport.octets_waiting
+
+        self.assertGreater(await self.while_served(server, client, leave), 0)
+        self.assertIs(await client.lost, ConnectionDone)
+        self.assertEqual(client.octets, b"221 bye\r\n")
 
     async def test_nothing_is_sent_behind_an_abort(self):
         server, client = await self.pair()

@@ -141,6 +141,23 @@ class DecoderTests(SynchronousTestCase):
         self.assertIs(ContentDecoder("reject").feed(chunk)[0], chunk)
 
 
+class ManyDotsTests(SynchronousTestCase):
+    """So many that they are not gone along one by one."""
+
+    def test_a_line_that_begins_with_one_is_found_behind_them(self) -> None:
+        for count in (1, 7, 8, 9, 100, 3000):
+            dots = b"a." * count + b"\r\n"
+            stuffed = ContentEncoder().encode(dots + b".x\r\n")
+            self.assertEqual(stuffed, dots + b"..x\r\n")
+            found = ContentDecoder("normalise").feed(stuffed + b".\r\nNOOP\r\n")
+            self.assertEqual(found, (dots + b".x\r\n", True, b"NOOP\r\n"))
+
+    def test_and_none_where_there_is_none(self) -> None:
+        dots = b"a." * 3000 + b"\r\n"
+        self.assertEqual(ContentEncoder().encode(dots), dots)
+        self.assertEqual(ContentDecoder("normalise").feed(dots), (dots, False, b""))
+
+
 class ChunkDecoderTests(SynchronousTestCase):
     def decode(self, pieces, setting="normalise"):
         decoder = ChunkDecoder(setting)
