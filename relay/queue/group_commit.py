@@ -25,8 +25,8 @@ MAX_GROUP = 256
 """Calls in one transaction: bounds its memory and how long the first of them waits."""
 
 PATIENCE: Final = 0.01
-"""Seconds that a settlement waits for company. A commit of its own would cost a sync, and all that
-comes in meanwhile would wait for that one first."""
+"""Seconds that a settlement waits for company, at most twice as many. A commit of its own would
+cost a sync, and all that comes in meanwhile would wait for that one first."""
 
 _log = Logger()
 
@@ -92,6 +92,7 @@ class GroupCommit:
         self._gathered: list[Call] = []
         self._is_due = False
         self._patience: Any = None
+        self._has_sent = False
         self._groups: SimpleQueue[list[Call] | None] = SimpleQueue()
         self._reads: deque[tuple[Call, Generator[None, None, Any]]] = deque()
         self._is_closing = False
@@ -114,7 +115,7 @@ class GroupCommit:
         call = Call(name, arguments, is_write=True)
         self._gathered.append(call)
         if self._patience is None and not self._is_due:
-            self._patience = self._reactor.callLater(PATIENCE, self._patience_is_over)
+            self._be_patient()
         return call.promise
 
     def read(self, name: str, *arguments: Any) -> Deferred[Any]:
@@ -136,12 +137,20 @@ class GroupCommit:
             self._at_end_of_turn(self._send)
         return call.promise
 
+    def _be_patient(self) -> None:
+        self._has_sent = False
+        self._patience = self._reactor.callLater(PATIENCE, self._patience_is_over)
+
     def _patience_is_over(self) -> None:
         self._patience = None
-        self._send()
+        if not self._has_sent:
+            self._send()
+        elif self._gathered and not self._is_due:  # these came after those whose time this was
+            self._be_patient()
 
     def _send(self) -> None:
         self._is_due = False
+        self._has_sent = True
         if self._gathered:
             self._groups.put(self._gathered)
             self._gathered = []

@@ -5,9 +5,10 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from relay.queue.group_commit import Call, GroupCommit
+from relay.queue.group_commit import PATIENCE, Call, GroupCommit
 
 
 class Noting:
@@ -28,6 +29,13 @@ class Noting:
 
     def close(self) -> None:
         pass
+
+
+class Stepped(Clock):
+    """Its time is the test's; what comes from the thread comes to the real reactor."""
+
+    def callFromThread(self, function: Any, /, *arguments: Any, **keywords: Any) -> object:
+        return reactor.callFromThread(function, *arguments, **keywords)
 
 
 class PatienceTests(TestCase):
@@ -62,3 +70,33 @@ class PatienceTests(TestCase):
         patient = self.calls.write_patiently("settle", 1).deferred()
         await self.calls.close()
         self.assertEqual(self.successResultOf(patient), (1,))
+
+
+class LatePatienceTests(TestCase):
+    """The first settlement has gone with an insertion; its time runs on."""
+
+    async def setUp(self) -> None:
+        self.ledger, self.clock = Noting(), Stepped()
+        self.calls = GroupCommit(self.clock, self.ledger)
+        await self.calls.open()
+        self.calls.write_patiently("first")
+        insertion = self.calls.write("insert").deferred()
+        self.clock.advance(PATIENCE / 2)
+        await insertion
+
+    async def test_each_settlement_has_its_own_time_for_company(self) -> None:
+        self.calls.write_patiently("settle")
+        self.clock.advance(PATIENCE / 2)
+        self.calls.write("insert")
+        self.clock.advance(0)
+        await self.calls.close()
+        self.assertEqual(self.ledger.groups, [["first", "insert"], ["settle", "insert"]])
+
+    async def test_it_goes_alone_when_nobody_comes(self) -> None:
+        settled = self.calls.write_patiently("settle").deferred()
+        for _ in range(3):
+            self.clock.advance(PATIENCE / 2)
+        await settled
+        await self.calls.close()
+        self.assertEqual(self.ledger.groups, [["first", "insert"], ["settle"]])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
