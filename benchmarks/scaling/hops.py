@@ -115,10 +115,12 @@ class _Log:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
+        self._begun = b""  # of a line: what is being written may be read at any page of it
         self._count = 0
 
     def relayed(self) -> int:
-        self._count += self._file.read().count(b'"event":"relayed"')
+        lines, _, self._begun = (self._begun + self._file.read()).rpartition(b"\n")
+        self._count += lines.count(b'"event":"relayed"')
         return self._count
 
 
