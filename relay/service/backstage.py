@@ -116,6 +116,7 @@ class Backstage:
             self.manager,
             self._lane_for,
             self._observe,
+            self.clock,
             self._begin_routing_anew,
             self.next_hops.eased,
         )

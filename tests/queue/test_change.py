@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from relay.mail.outcome import Attempt
 from relay.notices import Alarm
 from relay.queue.lane_book import EASED
-from relay.queue.reroute import PAGE, Reroute
+from relay.queue.reroute import PAGE, REST, Reroute
 from relay.queue.schedule import Terms
 from relay.queue.store import LaneState, Selection, StoreFailed
 from tests.queue.scripted import Bench, delayed
@@ -28,6 +28,7 @@ class ChangeCase(SynchronousTestCase):
             self.bench.manager,
             self.lane_for,
             self.bench.notices.append,
+            self.bench.clock,
             self.begin,
             lambda lane: f"{lane}{EASED}" if lane.startswith("easy") else lane,
         )
@@ -107,9 +108,24 @@ class WaitingMailTests(ChangeCase):
 
         self.patch(self.bench.store, "find", counting)
         self.ways["a.example"] = "b"
-        self.change("a", "b")
-        self.assertEqual([PAGE] * 4, asked)  # the last one is empty
+        states = self.successResultOf(self.bench.store.lanes())
+        run = Deferred.fromCoroutine(self.reroute.run(states))
+        for pages in (1, 2, 3):
+            self.assertEqual([PAGE] * pages, asked, "the traffic has its time between two")
+            self.bench.clock.advance(REST)
+        self.assertEqual([PAGE] * 3, asked, "there can be no more behind a part of a page")
+        self.successResultOf(run)
         self.assertEqual((in_hand, count - in_hand), (self.waiting("a"), self.waiting("b")))
+
+    def test_whole_pages_are_not_the_end_of_it(self) -> None:
+        for number in range(2 * PAGE):
+            self.bench.accept(f"x{number}@a.example")
+        states = self.successResultOf(self.bench.store.lanes())
+        run = Deferred.fromCoroutine(self.reroute.run(states))
+        self.bench.clock.advance(REST)
+        self.assertNoResult(run)
+        self.bench.clock.advance(REST)
+        self.successResultOf(run)
 
     def test_of_a_next_hop_that_is_gone(self) -> None:
         self.bench.accept("x@a.example")
