@@ -27,9 +27,9 @@ from relay.queue.store import (
 
 PAGE = 100
 
-REST = 0.01
-"""Seconds after each full page: some four times what one takes where nothing moves, and the
-traffic's. A million messages are looked at in two minutes."""
+REST = 0.02
+"""Seconds after each full page: several times what one takes where nothing moves, for the traffic.
+A million messages are looked at in four minutes; what falls due meanwhile is looked at then."""
 
 LaneFor = Callable[[str, str, str, str], str | None]
 """(forward_path, reverse_path, listener, user) -> lane, or None."""
