@@ -85,7 +85,7 @@ class Reroute:
                     self._manager.note_due(name)
 
     async def _pages(self, selection: Selection) -> AsyncIterator[Sequence[Listed]]:
-        """All that waits, with a rest between two of them."""
+        """What is selected, with a rest between two."""
         page = await self._store.find(selection, "", PAGE)
         while page:
             yield page

@@ -328,7 +328,8 @@ class IStore(Interface):
         """
 
     def find(selection: Selection, after: str, limit: int) -> Deferred[Sequence[Listed]]:
-        """Messages by queue id, those after `after` ("": from the first)."""
+        """Messages by queue id, those after `after` ("": from the first). Fewer than `limit`: there
+        are no more."""
 
     def works(queue_ids: Sequence[str]) -> Deferred[Sequence[Work]]:
         """The waiting works of these messages, without taking them in hand."""
