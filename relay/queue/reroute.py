@@ -85,14 +85,15 @@ class Reroute:
                     self._manager.note_due(name)
 
     async def _pages(self, selection: Selection) -> AsyncIterator[Sequence[Listed]]:
-        """What is selected, with a rest between two."""
-        page = await self._store.find(selection, "", PAGE)
-        while page:
+        """What is selected, with a rest between two pages; the last one may be empty."""
+        after = ""
+        while True:
+            page = await self._store.find(selection, after, PAGE)
             yield page
             if len(page) < PAGE:
                 return
+            after = page[-1].queue_id
             await deferLater(self._clock, REST)
-            page = await self._store.find(selection, page[-1].queue_id, PAGE)
 
     # --- one by one -----------------------------------------------------------------------------
 
